@@ -1,0 +1,150 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import * as v from 'valibot';
+import { UsageError } from './errors.ts';
+import { SETTINGS, type SettingName } from './settings.ts';
+
+/** Everything that the environment decides, checked and frozen. Made once by {@link loadConfig}. */
+export type Config = ReturnType<typeof resolveConfig>;
+
+type Values = { [K in SettingName]: v.InferOutput<(typeof SETTINGS)[K]['schema']> };
+
+/** Reads `.env` beside the working directory, if there is one; what the environment already holds wins. */
+export function readDotEnv(path = '.env'): void {
+  try {
+    process.loadEnvFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/**
+ * Turns the environment into the configuration.
+ * @throws UsageError that lists every wrong variable at once: its name, what was given and what is wanted
+ */
+export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(SETTINGS)) {
+    const given = readValue(env, name, setting.secret === true, problems);
+    const parsed = v.safeParse(setting.schema, given);
+    if (parsed.success) values[name] = parsed.output;
+    else problems.push(`${name}=${show(given, setting.secret)}: ${parsed.issues[0].message}. ${setting.help}`);
+  }
+  const config = problems.length === 0 ? resolveConfig(values as Values, problems) : undefined;
+  if (!config || problems.length > 0) {
+    throw new UsageError(
+      `The configuration is wrong:\n${problems.map((line) => `  - ${line}`).join('\n')}\nEvery variable is explained in .env.example.`,
+    );
+  }
+  return config;
+}
+
+function readValue(env: Record<string, string | undefined>, name: string, secret: boolean, problems: string[]) {
+  const file = env[`${name}_FILE`];
+  if (secret && file) {
+    try {
+      return readFileSync(file, 'utf8').trim();
+    } catch (error) {
+      problems.push(`${name}_FILE=${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    }
+  }
+  // Compose passes unset variables on as empty strings.
+  return env[name] === '' ? undefined : env[name];
+}
+
+function show(given: string | undefined, secret: boolean | undefined): string {
+  if (given === undefined) return '(not set)';
+  return secret ? `(${given.length} characters)` : JSON.stringify(given);
+}
+
+function resolveConfig(s: Values, problems: string[]) {
+  const production = s.NODE_ENV === 'production';
+  const databaseUrl = s.DATABASE_URL ?? (s.POSTGRES_HOST ? postgresUrl(s) : undefined);
+  const redisUrl = s.REDIS_URL ?? (s.REDIS_HOST ? redisUrlFrom(s) : undefined);
+  const backend = s.QUEUE_BACKEND ?? (redisUrl ? 'redis' : 'postgres');
+  if (backend === 'redis' && !redisUrl)
+    problems.push('QUEUE_BACKEND=redis needs REDIS_URL, such as redis://127.0.0.1:6379');
+  if (production) checkProduction(s, databaseUrl, problems);
+
+  return deepFreeze({
+    production,
+    logLevel: s.LOG_LEVEL,
+    dataDir: resolve(s.DATA_DIR),
+    cacheDir: resolve(s.CACHE_DIR),
+    modelsDir: resolve(s.MODELS_DIR),
+    http: { host: s.HOST, port: s.PORT, publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''), maxBodyBytes: s.MAX_BODY_BYTES },
+    database: { url: databaseUrl, poolMax: s.DATABASE_POOL_MAX },
+    queue: {
+      backend,
+      redisUrl,
+      prefix: s.QUEUE_PREFIX,
+      keepCompleted: s.QUEUE_KEEP_COMPLETED,
+      keepFailed: s.QUEUE_KEEP_FAILED,
+    },
+    auth: {
+      secret: s.JWT_SECRET_KEY,
+      algorithm: s.JWT_ALGORITHM,
+      issuer: s.JWT_ISSUER,
+      audience: s.JWT_AUDIENCE,
+      accessSeconds: s.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+      refreshSeconds: s.REFRESH_TOKEN_EXPIRE_DAYS * 86_400,
+      bcryptCost: s.BCRYPT_COST,
+      registration: s.REGISTRATION ?? (production ? 'closed' : 'open'),
+      adminEmail: s.ADMIN_EMAIL,
+      adminPassword: s.ADMIN_PASSWORD,
+    },
+    encryptionKey: s.ENCRYPTION_KEY,
+    models: {
+      hosts: s.OLLAMA_HOST,
+      defaultModel: s.OLLAMA_DEFAULT_MODEL,
+      allowed: s.OLLAMA_MODELS,
+      embeddingModel: s.OLLAMA_EMBEDDING_MODEL,
+      autoPull: s.OLLAMA_AUTO_PULL,
+    },
+    vectors: { enabled: s.ENABLE_VECTOR_SEARCH, url: s.QDRANT_URL, apiKey: s.QDRANT_API_KEY },
+    monitoring: { enabled: s.ENABLE_MONITORING },
+    egressAllow: s.EGRESS_ALLOW,
+    worker: {
+      lanes: s.WORKER_LANES,
+      concurrency: s.WORKER_CONCURRENCY,
+      leaseSeconds: s.LEASE_SECONDS,
+      graceSeconds: s.SHUTDOWN_GRACE_SECONDS,
+      maxOutputBytes: s.MAX_OUTPUT_BYTES,
+    },
+  });
+}
+
+function checkProduction(s: Values, databaseUrl: string | undefined, problems: string[]): void {
+  const wanted: Array<[string, unknown, string]> = [
+    ['JWT_SECRET_KEY', s.JWT_SECRET_KEY, 'make one with `openssl rand -base64 32`'],
+    ['ENCRYPTION_KEY', s.ENCRYPTION_KEY, 'make one with `openssl rand -base64 32`'],
+    ['DATABASE_URL', databaseUrl, 'such as postgres://user:password@host:5432/sutazai, or the POSTGRES_* variables'],
+    ['OLLAMA_HOST', s.OLLAMA_HOST, 'such as http://ollama:11434'],
+    ['QDRANT_URL', s.QDRANT_URL ?? (s.ENABLE_VECTOR_SEARCH ? undefined : 'off'), 'or ENABLE_VECTOR_SEARCH=false'],
+  ];
+  for (const [name, value, hint] of wanted) {
+    if (value === undefined) problems.push(`${name} is not set: production has no default for it; ${hint}`);
+  }
+}
+
+function postgresUrl(s: Values): string {
+  const url = new URL(`postgres://${s.POSTGRES_HOST}:${s.POSTGRES_PORT}/${encodeURIComponent(s.POSTGRES_DB)}`);
+  url.username = encodeURIComponent(s.POSTGRES_USER);
+  if (s.POSTGRES_PASSWORD) url.password = encodeURIComponent(s.POSTGRES_PASSWORD);
+  return url.href;
+}
+
+function redisUrlFrom(s: Values): string {
+  const url = new URL(`redis://${s.REDIS_HOST}:${s.REDIS_PORT}`);
+  if (s.REDIS_PASSWORD) url.password = encodeURIComponent(s.REDIS_PASSWORD);
+  return url.href;
+}
+
+function deepFreeze<T>(value: T): T {
+  if (value && typeof value === 'object' && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

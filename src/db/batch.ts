@@ -1,0 +1,60 @@
+/**
+ * Group commit: calls that arrive while a statement is under way go together in the next one. Nobody waits for a timer;
+ * a lone caller pays for a batch of one.
+ */
+export interface BatchOptions<I, O> {
+  /** Does the work of all items; answers one result an item, in order. */
+  run: (items: I[]) => Promise<O[]>;
+  /** The most items that go together. */
+  max: number;
+  /** How many batches may be under way at once (default 1). */
+  parallel?: number;
+  /** Whether an error may be the fault of one item; the others are then tried again, each alone. */
+  isolate?: (error: unknown) => boolean;
+}
+
+/** Makes a function that does the work of one item, together with others. When the batch fails, each of its callers gets the error. */
+export function createBatch<I, O>({
+  run,
+  max,
+  parallel = 1,
+  isolate = isDataError,
+}: BatchOptions<I, O>): (item: I) => Promise<O> {
+  let waiting: Array<{ item: I; resolve: (result: O) => void; reject: (error: unknown) => void }> = [];
+  let underWay = 0;
+
+  async function alone({ item, resolve, reject }: (typeof waiting)[number]): Promise<void> {
+    await run([item]).then(([result]) => resolve(result as O), reject);
+  }
+
+  async function flush(): Promise<void> {
+    underWay++;
+    // One turn of the event loop lets the requests that came in the same read of the socket join.
+    await new Promise(setImmediate);
+    while (waiting.length > 0) {
+      const batch = waiting.slice(0, max);
+      waiting = waiting.slice(max);
+      try {
+        const results = await run(batch.map(({ item }) => item));
+        batch.forEach(({ resolve }, index) => {
+          resolve(results[index] as O);
+        });
+      } catch (error) {
+        if (batch.length > 1 && isolate(error)) await Promise.all(batch.map(alone));
+        else for (const { reject } of batch) reject(error);
+      }
+    }
+    underWay--;
+  }
+
+  return (item) =>
+    new Promise<O>((resolve, reject) => {
+      waiting.push({ item, resolve, reject });
+      if (underWay < parallel) void flush();
+    });
+}
+
+/** SQLSTATE classes 22 (data exception) and 23 (integrity violation): one row can spoil a statement for all. */
+function isDataError(error: unknown): boolean {
+  return /^2[23]/.test(String((error as { code?: unknown } | null)?.code ?? ''));
+}

@@ -1,0 +1,84 @@
+import pg from 'pg';
+import type { Logger } from '../log.ts';
+
+type Listener = (payload: string) => void;
+
+/** One connection that listens to Postgres notifications for the whole process. */
+export interface Notifications {
+  /** Hears a channel until the returned function is called. */
+  on(channel: string, listener: Listener): () => void;
+  /** Called after every connect, the first included: what was said in between is lost and has to be looked up. */
+  onConnect(listener: () => void): () => void;
+  close(): Promise<void>;
+}
+
+const RETRY_MS = 500;
+
+/** Opens the connection and keeps it open: when it breaks, another one takes its place and hears the same channels. */
+export async function openNotifications(url: string, channels: string[], log: Logger): Promise<Notifications> {
+  const listeners = new Map<string, Set<Listener>>(channels.map((channel) => [channel, new Set()]));
+  const connectListeners = new Set<() => void>();
+  let client: pg.Client | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  async function connect(): Promise<void> {
+    const next = new pg.Client({
+      connectionString: url,
+      application_name: 'sutazai:notify',
+      keepAlive: true,
+      connectionTimeoutMillis: 5_000,
+    });
+    let broken = false;
+    const onBreak = (error?: Error) => {
+      if (broken) return;
+      broken = true;
+      next.end().catch(() => {});
+      if (closed) return;
+      log.warn({ err: error }, 'the notification connection broke; opening another');
+      timer = setTimeout(() => void reconnect(), RETRY_MS);
+    };
+    next.on('error', onBreak);
+    next.on('end', () => onBreak());
+    next.on('notification', ({ channel, payload }) => {
+      for (const listener of listeners.get(channel) ?? []) listener(payload ?? '');
+    });
+    try {
+      await next.connect();
+      for (const channel of channels) await next.query(`listen ${pg.escapeIdentifier(channel)}`);
+    } catch (error) {
+      broken = true;
+      await next.end().catch(() => {});
+      throw error;
+    }
+    client = next;
+    for (const listener of connectListeners) listener();
+  }
+
+  async function reconnect(): Promise<void> {
+    if (closed) return;
+    await connect().catch(() => {
+      timer = setTimeout(() => void reconnect(), RETRY_MS);
+    });
+  }
+
+  await connect();
+  return {
+    on(channel, listener) {
+      const known = listeners.get(channel);
+      if (!known)
+        throw new Error(`nobody listens to the channel ${channel}; add it where the notifications are opened`);
+      known.add(listener);
+      return () => known.delete(listener);
+    },
+    onConnect(listener) {
+      connectListeners.add(listener);
+      return () => connectListeners.delete(listener);
+    },
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      await client?.end().catch(() => {});
+    },
+  };
+}

@@ -1,0 +1,192 @@
+import type { ColumnType, Generated } from 'kysely';
+import type { Lane } from '../tasks/lanes.ts';
+
+/** The public words for where a task stands; the last four are ended. */
+export const STATUSES = [
+  'scheduled',
+  'pending',
+  'running',
+  'cancelling',
+  'completed',
+  'failed',
+  'cancelled',
+  'expired',
+] as const;
+export type Status = (typeof STATUSES)[number];
+
+export const ENDED = ['completed', 'failed', 'cancelled', 'expired'] as const satisfies Status[];
+
+/** Whether nothing but an explicit retry moves a task out of this status. */
+export function hasEnded(status: Status): boolean {
+  return (ENDED as readonly Status[]).includes(status);
+}
+
+export const ROLES = ['admin', 'operator', 'user', 'viewer'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** How one attempt of a task ended. */
+export type Outcome = 'completed' | 'failed' | 'retry' | 'released' | 'cancelled' | 'lost' | 'expired';
+
+type Json<T> = ColumnType<T, string, string>;
+type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | null>;
+type Time = ColumnType<Date, Date | string, Date | string>;
+type GeneratedTime = ColumnType<Date, Date | string | undefined, Date | string>;
+type NullableTime = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+
+export interface UserTable {
+  id: string;
+  username: string;
+  email: string;
+  password_hash: string;
+  role: Generated<Role>;
+  is_active: Generated<boolean>;
+  created_at: GeneratedTime;
+  updated_at: GeneratedTime;
+  last_login_at: NullableTime;
+}
+
+export interface UserSessionTable {
+  id: string;
+  user_id: string;
+  token_hash: Buffer;
+  previous_token_hash: Buffer | null;
+  rotated_at: NullableTime;
+  user_agent: string | null;
+  address: string | null;
+  created_at: GeneratedTime;
+  last_used_at: GeneratedTime;
+  expires_at: Time;
+  revoked_at: NullableTime;
+  revoked_reason: string | null;
+}
+
+export interface AgentTable {
+  id: string;
+  name: string;
+  type: string;
+  endpoint: string;
+  port: number | null;
+  is_active: Generated<boolean>;
+  capabilities: Json<string[]>;
+  config: Json<Record<string, unknown>>;
+  created_at: GeneratedTime;
+  updated_at: GeneratedTime;
+}
+
+/** Why a task or an attempt did not succeed; never a stack, a query or an address of the inside. */
+export interface StoredError {
+  code: string;
+  message: string;
+  retryable: boolean;
+}
+
+export interface Progress {
+  percent: number | null;
+  message: string | null;
+}
+
+/** What an attempt used: counts of tokens, times in milliseconds. */
+export interface Usage {
+  input_tokens: number;
+  output_tokens: number;
+  load_ms: number;
+  run_ms: number;
+}
+
+/** Where a task reports its end; `secret` is sealed and in base64. */
+export interface TaskWebhook {
+  url: string;
+  events: string[];
+  secret: string;
+}
+
+export interface TaskTable {
+  id: string;
+  user_id: string;
+  type: string;
+  lane: Lane;
+  title: string | null;
+  status: Status;
+  priority: number;
+  input: Json<unknown>;
+  output: NullableJson<unknown>;
+  error: NullableJson<StoredError>;
+  progress: NullableJson<Progress>;
+  attempt: Generated<number>;
+  max_attempts: number;
+  failures: Generated<number>;
+  losses: Generated<number>;
+  generation: Generated<number>;
+  timeout_ms: number;
+  worker: string | null;
+  lease_until: NullableTime;
+  watched: Generated<boolean>;
+  metadata: Json<Record<string, unknown>>;
+  tags: Generated<string[]>;
+  model: string | null;
+  usage: NullableJson<Usage>;
+  agent_id: string | null;
+  parent_id: string | null;
+  batch_id: string | null;
+  schedule_id: string | null;
+  webhook: NullableJson<TaskWebhook>;
+  request_id: string | null;
+  cancel_reason: string | null;
+  created_at: GeneratedTime;
+  ready_at: GeneratedTime;
+  scheduled_for: NullableTime;
+  started_at: NullableTime;
+  completed_at: NullableTime;
+  expires_at: NullableTime;
+}
+
+export interface AttemptTable {
+  task_id: string;
+  attempt: number;
+  outcome: Outcome;
+  worker: string | null;
+  model: string | null;
+  usage: NullableJson<Usage>;
+  error: NullableJson<StoredError>;
+  started_at: NullableTime;
+  ended_at: GeneratedTime;
+}
+
+export interface DeliveryTable {
+  id: Generated<string>;
+  task_id: string;
+  task_attempt: number;
+  event: string;
+  url: string;
+  secret: Buffer;
+  status: Generated<'pending' | 'running' | 'delivered' | 'failed'>;
+  attempt: Generated<number>;
+  generation: Generated<number>;
+  lease_until: NullableTime;
+  ready_at: GeneratedTime;
+  last_status: number | null;
+  last_error: string | null;
+  created_at: GeneratedTime;
+  completed_at: NullableTime;
+}
+
+export interface DeliveryAttemptTable {
+  delivery_id: string;
+  attempt: number;
+  status: number | null;
+  error: string | null;
+  response: string | null;
+  latency_ms: number;
+  at: GeneratedTime;
+}
+
+/** Every table, as Kysely knows it. */
+export interface Database {
+  users: UserTable;
+  user_sessions: UserSessionTable;
+  agents: AgentTable;
+  tasks: TaskTable;
+  attempts: AttemptTable;
+  deliveries: DeliveryTable;
+  delivery_attempts: DeliveryAttemptTable;
+}

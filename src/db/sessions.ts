@@ -1,0 +1,79 @@
+import { type Selectable, sql } from 'kysely';
+import type { Db } from './connect.ts';
+import type { UserSessionTable } from './schema.ts';
+import type { UserRow } from './users.ts';
+
+export type SessionRow = Selectable<UserSessionTable>;
+
+/** The channel on which processes hear of revoked sessions; the payload is the id of the session. */
+export const SESSION_CHANNEL = 'sutazai_sessions';
+
+export async function insertSession(
+  db: Db,
+  session: {
+    id: string;
+    user_id: string;
+    token_hash: Buffer;
+    user_agent: string | null;
+    address: string | null;
+    expires_at: Date;
+  },
+): Promise<void> {
+  await db.transaction().execute(async (trx) => {
+    await trx.insertInto('user_sessions').values(session).execute();
+    await trx.updateTable('users').set({ last_login_at: sql<Date>`now()` }).where('id', '=', session.user_id).execute();
+  });
+}
+
+/**
+ * Puts a new refresh token in the place of the one presented. Exactly one of several callers with the same token wins.
+ * Answers the session and its user, or `undefined` when the token is not the present one of a live session of an active user.
+ */
+export async function rotateSession(
+  db: Db,
+  presented: Buffer,
+  next: Buffer,
+): Promise<{ session: SessionRow; user: UserRow } | undefined> {
+  const { rows } = await sql<SessionRow & { user: UserRow }>`
+    update user_sessions s set token_hash = ${next}, previous_token_hash = ${presented}, rotated_at = now(), last_used_at = now()
+    from users u
+    where s.token_hash = ${presented} and s.revoked_at is null and s.expires_at > now() and u.id = s.user_id and u.is_active
+    returning s.*, to_jsonb(u) as user`.execute(db);
+  const row = rows[0];
+  if (!row) return undefined;
+  const { user, ...session } = row;
+  return { session, user };
+}
+
+/** The session whose token was rotated away already: presenting it again means that somebody else has a copy. */
+export async function findRotatedSession(db: Db, presented: Buffer): Promise<SessionRow | undefined> {
+  return db.selectFrom('user_sessions').selectAll().where('previous_token_hash', '=', presented).executeTakeFirst();
+}
+
+/** Ends sessions and tells every process within a second. */
+export async function revokeSessions(
+  db: Db,
+  which: { id: string } | { userId: string; except?: string },
+  reason: string,
+): Promise<string[]> {
+  const condition =
+    'id' in which
+      ? sql`id = ${which.id}`
+      : sql`user_id = ${which.userId} and id is distinct from ${which.except ?? null}::uuid`;
+  const { rows } = await sql<{ id: string }>`
+    with revoked as (
+      update user_sessions set revoked_at = now(), revoked_reason = ${reason} where ${condition} and revoked_at is null returning id
+    )
+    select id, pg_notify(${SESSION_CHANNEL}, id::text) from revoked`.execute(db);
+  return rows.map(({ id }) => id);
+}
+
+/** Sessions revoked so recently that access tokens of theirs may still be about. */
+export async function listRevokedSessions(db: Db, withinSeconds: number): Promise<string[]> {
+  const rows = await db
+    .selectFrom('user_sessions')
+    .select('id')
+    .where('revoked_at', '>', sql<Date>`now() - ${withinSeconds}::int * interval '1 second'`)
+    .execute();
+  return rows.map(({ id }) => id);
+}

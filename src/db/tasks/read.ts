@@ -1,0 +1,65 @@
+import type { Selectable } from 'kysely';
+import type { Db } from '../connect.ts';
+import type { AttemptTable, Status, TaskTable } from '../schema.ts';
+
+export type TaskRow = Selectable<TaskTable>;
+export type AttemptRow = Selectable<AttemptTable>;
+
+/** Whose tasks may be seen: those of one user, or all. */
+export type Owner = { userId: string } | 'any';
+
+/** The task, or `undefined` where it does not exist or belongs to somebody else: the two must look the same. */
+export async function findTask(db: Db, owner: Owner, id: string): Promise<TaskRow | undefined> {
+  return db
+    .selectFrom('tasks')
+    .selectAll()
+    .where('id', '=', id)
+    .$if(owner !== 'any', (query) => query.where('user_id', '=', (owner as { userId: string }).userId))
+    .executeTakeFirst();
+}
+
+export interface TaskFilter {
+  status?: Status[];
+  type?: string;
+  tag?: string;
+  batchId?: string;
+  createdAfter?: Date;
+  createdBefore?: Date;
+  /** Only tasks older than this one. */
+  cursor?: string;
+  limit: number;
+}
+
+/** A page of tasks, newest first; one more than `limit` is read to know whether there is a next page. */
+export async function listTasks(
+  db: Db,
+  owner: Owner,
+  filter: TaskFilter,
+): Promise<{ rows: TaskRow[]; next: string | null }> {
+  let query = db
+    .selectFrom('tasks')
+    .selectAll()
+    .orderBy('id', 'desc')
+    .limit(filter.limit + 1);
+  if (owner !== 'any') query = query.where('user_id', '=', owner.userId);
+  if (filter.status) query = query.where('status', 'in', filter.status);
+  if (filter.type) query = query.where('type', '=', filter.type);
+  if (filter.tag) query = query.where('tags', '@>', [filter.tag]);
+  if (filter.batchId) query = query.where('batch_id', '=', filter.batchId);
+  if (filter.createdAfter) query = query.where('created_at', '>', filter.createdAfter);
+  if (filter.createdBefore) query = query.where('created_at', '<', filter.createdBefore);
+  if (filter.cursor) query = query.where('id', '<', filter.cursor);
+  const rows = await query.execute();
+  const page = rows.slice(0, filter.limit);
+  return { rows: page, next: rows.length > filter.limit ? (page.at(-1)?.id ?? null) : null };
+}
+
+/** The ledger of a task: every attempt that ended, in order. */
+export async function listAttempts(db: Db, taskId: string): Promise<AttemptRow[]> {
+  return db.selectFrom('attempts').selectAll().where('task_id', '=', taskId).orderBy('attempt').execute();
+}
+
+/** Marks tasks as awaited, so that their end is announced. Answers those that had not ended yet. */
+export async function watchTask(db: Db, id: string): Promise<void> {
+  await db.updateTable('tasks').set({ watched: true }).where('id', '=', id).where('watched', '=', false).execute();
+}

@@ -1,0 +1,98 @@
+import { sql } from 'kysely';
+import type { Lane } from '../../tasks/lanes.ts';
+import type { Db } from '../connect.ts';
+import { announce, insertDeliveries, type Transition } from './transition.ts';
+
+/** How many attempts may end with a lost worker before a task counts as a killer of workers. */
+export const KILL_BUDGET = 3;
+
+/**
+ * Takes tasks away from workers whose lease ran out: running → pending in a new generation, or failed as `poison` when
+ * the kill budget is spent; cancelling → cancelled. The ledger says `lost`. At most `limit` a call.
+ */
+export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> {
+  const { rows } = await sql<Transition>`
+    with lost as (
+      select id, status = 'cancelling' as cancelling, losses + 1 >= ${KILL_BUDGET} as poison
+      from tasks where status in ('running', 'cancelling') and lease_until < now()
+      order by lease_until limit ${limit} for update skip locked
+    ), moved as (
+      update tasks t set
+        status = case when l.cancelling then 'cancelled' when l.poison then 'failed' else 'pending' end,
+        losses = t.losses + 1, generation = t.generation + 1, lease_until = null, progress = null, ready_at = now(),
+        completed_at = case when l.cancelling or l.poison then now() end,
+        error = case when l.poison and not l.cancelling then jsonb_build_object('code', 'poison', 'retryable', false,
+          'message', 'The worker was lost during ' || (t.losses + 1) || ' attempts of this task, so it is not tried again.') end
+      from lost l where t.id = l.id
+      returning t.*
+    ), ledger as (
+      insert into attempts (task_id, attempt, outcome, worker, error, started_at)
+      select id, attempt, 'lost', worker, jsonb_build_object('code', 'worker_lost', 'retryable', true,
+        'message', 'The worker stopped answering.'), started_at from moved
+    ), ${insertDeliveries('moved')}
+    ${announce('moved')}`.execute(db);
+  return rows;
+}
+
+/** Ends what its deadline overtook: waiting → expired, running → cancelling with the reason `deadline`. At most `limit` a call. */
+export async function expireTasks(db: Db, limit: number): Promise<Transition[]> {
+  const { rows } = await sql<Transition>`
+    with late as (
+      select id from tasks where expires_at <= now() and status in ('scheduled', 'pending', 'running')
+      order by expires_at limit ${limit} for update skip locked
+    ), moved as (
+      update tasks t set
+        status = case when t.status = 'running' then 'cancelling' else 'expired' end,
+        cancel_reason = 'deadline', completed_at = case when t.status <> 'running' then now() end
+      from late l where t.id = l.id
+      returning t.*
+    ), ${insertDeliveries('moved')}
+    ${announce('moved')}`.execute(db);
+  return rows;
+}
+
+/** Turns scheduled tasks whose time has come into pending ones. */
+export async function promoteTasks(db: Db, limit: number): Promise<number> {
+  const { rows } = await sql`
+    update tasks set status = 'pending' where id in (
+      select id from tasks where status = 'scheduled' and ready_at <= now() order by ready_at limit ${limit} for update skip locked
+    ) returning id`.execute(db);
+  return rows.length;
+}
+
+/** A waiting task or delivery for which a job ought to exist. */
+export interface Waiting {
+  id: string;
+  /** `ready_at` as Postgres writes it: a `Date` would cut the microseconds off and a page would start too early. */
+  place: string;
+  type: string;
+  lane: Lane;
+  priority: number;
+  generation: number;
+  ready_at: Date;
+  request_id: string | null;
+}
+
+/** A place in the order of waiting rows; the first page starts at {@link BEGINNING}. */
+export type Place = Pick<Waiting, 'place' | 'id'>;
+
+export const BEGINNING: Place = { place: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
+
+/** A page of the tasks that wait since before `quietMs` ago, after `place`, oldest first. */
+export async function listWaitingTasks(db: Db, place: Place, quietMs: number, limit: number): Promise<Waiting[]> {
+  const { rows } = await sql<Waiting>`
+    select id, ready_at::text as place, type, lane, priority, generation, ready_at, request_id from tasks
+    where status in ('scheduled', 'pending') and (ready_at, id) > (${place.place}::timestamptz, ${place.id}::uuid)
+      and ready_at < now() - ${quietMs}::int * interval '1 millisecond'
+    order by ready_at, id limit ${limit}`.execute(db);
+  return rows;
+}
+
+/** How many tasks stand in each status that has not ended. */
+export async function countByStatus(db: Db): Promise<Record<string, number>> {
+  const { rows } = await sql<{ status: string; count: string }>`
+    select status, count(*) from tasks where status in ('scheduled', 'pending', 'running', 'cancelling') group by status`.execute(
+    db,
+  );
+  return Object.fromEntries(rows.map(({ status, count }) => [status, Number(count)]));
+}

@@ -1,0 +1,138 @@
+import { sql } from 'kysely';
+import type { Db } from '../connect.ts';
+import type { Outcome, Status, StoredError, Usage } from '../schema.ts';
+import type { TaskRow } from './read.ts';
+import { announce, insertDeliveries, type Transition } from './transition.ts';
+
+/** What a worker needs to run a task. `attempt` is also the fence: only its holder may settle. */
+export type ClaimedTask = Pick<
+  TaskRow,
+  | 'id'
+  | 'user_id'
+  | 'type'
+  | 'lane'
+  | 'priority'
+  | 'input'
+  | 'attempt'
+  | 'max_attempts'
+  | 'failures'
+  | 'timeout_ms'
+  | 'request_id'
+  | 'expires_at'
+>;
+
+export interface Claim {
+  id: string;
+  generation: number;
+}
+
+/**
+ * Takes tasks for a worker: waiting → running, attempt + 1, a lease. A task that is not in the generation of its job,
+ * is taken, ended or past its deadline, answers `undefined`: its job is to be dropped.
+ */
+export async function claimTasks(
+  db: Db,
+  worker: string,
+  leaseMs: number,
+  claims: Claim[],
+): Promise<Array<ClaimedTask | undefined>> {
+  const { rows } = await sql<ClaimedTask>`
+    update tasks t set status = 'running', attempt = t.attempt + 1, worker = ${worker}, started_at = now(),
+      progress = null, lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
+    from unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
+    where t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
+      and (t.expires_at is null or t.expires_at > now())
+    returning t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts, t.failures, t.timeout_ms,
+      t.request_id, t.expires_at`.execute(db);
+  const claimed = new Map(rows.map((row) => [row.id, row]));
+  return claims.map(({ id }) => {
+    const row = claimed.get(id);
+    // A second job of the same task in this batch must not get the same attempt.
+    claimed.delete(id);
+    return row;
+  });
+}
+
+/** How an attempt ended, as the worker says. A status of `pending` gives the task back to the lane. */
+export interface Settlement {
+  id: string;
+  attempt: number;
+  status: Extract<Status, 'completed' | 'failed' | 'cancelled' | 'expired' | 'pending'>;
+  outcome: Exclude<Outcome, 'lost'>;
+  /** JSON text; stored as it is. */
+  output: string | null;
+  error: StoredError | null;
+  model: string | null;
+  usage: Usage | null;
+  /** For `pending`: when it may start again. */
+  delay_ms: number;
+  /** For `pending`: whether a new job has to wake a worker, because the present one will not. */
+  new_job: boolean;
+}
+
+/**
+ * Writes the outcome of attempts, the ledger and the webhook deliveries in one statement. Fenced: an attempt that is no
+ * longer the present one changes nothing and answers `undefined`. A task that is being cancelled ends as cancelled
+ * whatever its last attempt says.
+ */
+export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Array<Transition | undefined>> {
+  const { rows } = await sql<Transition>`
+    with given as (
+      select * from json_to_recordset(${JSON.stringify(settlements)}::json) as g(id uuid, attempt integer, status text,
+        outcome text, output text, error jsonb, model text, usage jsonb, delay_ms bigint, new_job boolean)
+    ), resolved as (
+      select g.*, t.status = 'cancelling' as cancelling
+      from given g join tasks t on t.id = g.id and t.attempt = g.attempt and t.status in ('running', 'cancelling')
+      order by t.id for update of t
+    ), moved as (
+      update tasks t set
+        status = case when r.cancelling then 'cancelled' else r.status end,
+        output = case when r.cancelling then null else r.output::json end,
+        error = case when r.cancelling then null else r.error end,
+        model = coalesce(r.model, t.model), usage = coalesce(r.usage, t.usage), lease_until = null,
+        failures = t.failures + case when r.outcome in ('retry', 'failed') then 1 else 0 end,
+        generation = t.generation + case when r.new_job and not r.cancelling then 1 else 0 end,
+        progress = case when r.status = 'completed' and not r.cancelling then t.progress end,
+        ready_at = case when r.status = 'pending' then now() + r.delay_ms * interval '1 millisecond' else t.ready_at end,
+        completed_at = case when r.cancelling or r.status <> 'pending' then now() end
+      from resolved r where t.id = r.id
+      returning t.*, case when r.cancelling then 'cancelled' else r.outcome end as outcome
+    ), ledger as (
+      insert into attempts (task_id, attempt, outcome, worker, model, usage, error, started_at)
+      select id, attempt, outcome, worker, model, usage, error, started_at from moved
+    ), ${insertDeliveries('moved')}
+    ${announce('moved')}`.execute(db);
+  const moved = new Map(rows.map((row) => [row.id, row]));
+  return settlements.map(({ id }) => moved.get(id));
+}
+
+/** One running attempt, as its worker holds it. */
+export interface Held {
+  id: string;
+  attempt: number;
+}
+
+/** Prolongs leases. What is missing in the answer is lost to its worker; `cancelling` asks it to stop. */
+export async function renewLeases(
+  db: Db,
+  leaseMs: number,
+  held: Held[],
+): Promise<Array<Held & { status: Status; cancel_reason: string | null }>> {
+  const { rows } = await sql<Held & { status: Status; cancel_reason: string | null }>`
+    update tasks t set lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
+    from unnest(${held.map(({ id }) => id)}::uuid[], ${held.map(({ attempt }) => attempt)}::int[]) as h(id, attempt)
+    where t.id = h.id and t.attempt = h.attempt and t.status in ('running', 'cancelling')
+    returning t.id, t.attempt, t.status, t.cancel_reason`.execute(db);
+  return rows;
+}
+
+/** Writes how far running attempts are; late writers of older attempts change nothing. */
+export async function writeProgress(
+  db: Db,
+  updates: Array<Held & { percent: number | null; message: string | null }>,
+): Promise<void> {
+  await sql`
+    update tasks t set progress = jsonb_build_object('percent', p.percent, 'message', p.message)
+    from json_to_recordset(${JSON.stringify(updates)}::json) as p(id uuid, attempt integer, percent real, message text)
+    where t.id = p.id and t.attempt = p.attempt and t.status = 'running'`.execute(db);
+}

@@ -1,0 +1,42 @@
+import type { Selectable } from 'kysely';
+import { sql } from 'kysely';
+import type { Db } from './connect.ts';
+import type { Role, UserTable } from './schema.ts';
+
+export type UserRow = Selectable<UserTable>;
+
+/** Stores a user; `undefined` when the name or the e-mail is taken, in any spelling of case. */
+export async function insertUser(
+  db: Db,
+  user: { id: string; username: string; email: string; password_hash: string; role: Role },
+): Promise<UserRow | undefined> {
+  return db
+    .insertInto('users')
+    .values(user)
+    .onConflict((conflict) => conflict.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+}
+
+/** The user with this name or e-mail, in any spelling of case. */
+export async function findUserByLogin(
+  db: Db,
+  login: { username: string } | { email: string },
+): Promise<UserRow | undefined> {
+  const [column, value] =
+    'username' in login ? (['username', login.username] as const) : (['email', login.email] as const);
+  return db
+    .selectFrom('users')
+    .selectAll()
+    .where(sql`lower(${sql.ref(column)})`, '=', value.toLowerCase())
+    .executeTakeFirst();
+}
+
+export async function findUser(db: Db, id: string): Promise<UserRow | undefined> {
+  return db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst();
+}
+
+/** Whether anybody has an account: the first start makes an administrator. */
+export async function hasUsers(db: Db): Promise<boolean> {
+  return (await db.selectFrom('users').select('id').limit(1).executeTakeFirst()) !== undefined;
+}

@@ -1,0 +1,295 @@
+import * as v from 'valibot';
+import { LANES } from './tasks/lanes.ts';
+
+/** One environment variable: how it is checked, what it is for, and what `.env.example` shows. */
+interface Setting<S extends v.GenericSchema<string | undefined, unknown>> {
+  schema: S;
+  help: string;
+  group: string;
+  /** Never printed; may also be given as a file through `<NAME>_FILE`. */
+  secret?: true;
+  /** What `.env.example` shows where there is no default. */
+  example?: string;
+}
+
+const text = v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty'));
+const optionalText = v.optional(text);
+
+function oneOf<const T extends readonly [string, ...string[]]>(words: T) {
+  return v.picklist(words, `wants one of ${words.join(', ')}`);
+}
+
+function integer(min: number, max: number) {
+  const wants = `wants a whole number from ${min} to ${max}`;
+  return v.pipe(
+    v.string(),
+    v.regex(/^\d{1,12}$/, wants),
+    v.transform(Number),
+    v.minValue(min, wants),
+    v.maxValue(max, wants),
+  );
+}
+
+const flag = v.pipe(
+  v.string(),
+  v.toLowerCase(),
+  oneOf(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off']),
+  v.transform((word) => ['true', '1', 'yes', 'on'].includes(word)),
+);
+
+const list = v.pipe(
+  v.string(),
+  v.transform((all) =>
+    all
+      .split(',')
+      .map((one) => one.trim())
+      .filter(Boolean),
+  ),
+);
+
+function url(protocols: string[], example: string) {
+  return v.pipe(
+    v.string(),
+    v.check(
+      (given) => URL.canParse(given) && protocols.includes(new URL(given).protocol),
+      `wants a URL such as ${example}`,
+    ),
+  );
+}
+
+const secretKey = v.pipe(
+  v.string(),
+  v.check(
+    (given) => Buffer.byteLength(given) >= 32,
+    'wants at least 32 bytes; make one with `openssl rand -base64 32`',
+  ),
+);
+
+const encryptionKey = v.pipe(
+  v.string(),
+  v.check(
+    (given) => Buffer.from(given, 'base64').length === 32,
+    'wants 32 bytes in base64; make one with `openssl rand -base64 32`',
+  ),
+);
+
+const ollamaHosts = v.pipe(
+  list,
+  v.transform((hosts) => hosts.map((host) => (host.includes('://') ? host : `http://${host}`).replace(/\/$/, ''))),
+  v.check(
+    (hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)),
+    'wants host:port or URLs, separated by commas',
+  ),
+);
+
+const lanes = v.pipe(list, v.array(v.picklist(LANES, `wants some of ${LANES.join(', ')}, separated by commas`)));
+
+function setting<S extends v.GenericSchema<string | undefined, unknown>>(
+  group: string,
+  schema: S,
+  help: string,
+  more: { secret?: true; example?: string } = {},
+): Setting<S> {
+  return { group, schema, help, ...more };
+}
+
+/** Every environment variable that the product reads. `.env.example` is made from this table and a test holds them equal. */
+export const SETTINGS = {
+  NODE_ENV: setting(
+    'General',
+    v.optional(oneOf(['development', 'production', 'test']), 'development'),
+    'production refuses default secrets and embedded parts',
+  ),
+  LOG_LEVEL: setting(
+    'General',
+    v.optional(oneOf(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info'),
+    'how much is logged',
+  ),
+  DATA_DIR: setting('General', v.optional(text, '.data'), 'where the embedded parts keep their data'),
+  CACHE_DIR: setting(
+    'General',
+    v.optional(text, '.cache'),
+    'where prepared model files are kept; may be deleted at any time',
+  ),
+  MODELS_DIR: setting('General', v.optional(text, 'models'), 'further *.gguf files for the embedded model server'),
+  HOST: setting('HTTP', v.optional(text, '127.0.0.1'), 'the address the API listens on; 0.0.0.0 in a container'),
+  PORT: setting('HTTP', v.optional(integer(0, 65535), '3000'), 'the port the API listens on; 0 takes a free one'),
+  PUBLIC_URL: setting(
+    'HTTP',
+    v.optional(url(['http:', 'https:'], 'https://tasks.example.com')),
+    'the address clients use, for links in answers; the request decides when empty',
+    { example: 'https://tasks.example.com' },
+  ),
+  MAX_BODY_BYTES: setting('HTTP', v.optional(integer(1024, 104_857_600), '1048576'), 'the largest request body'),
+  DATABASE_URL: setting(
+    'Postgres',
+    v.optional(url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/sutazai')),
+    'a Postgres to use; embedded when empty',
+    { secret: true, example: 'postgres://sutazai:password@127.0.0.1:5432/sutazai' },
+  ),
+  DATABASE_POOL_MAX: setting(
+    'Postgres',
+    v.optional(integer(2, 100), '4'),
+    'connections a process opens for its own statements',
+  ),
+  POSTGRES_HOST: setting('Postgres', optionalText, 'used with the four below where DATABASE_URL is empty', {
+    example: 'sutazai-postgres',
+  }),
+  POSTGRES_PORT: setting('Postgres', v.optional(integer(1, 65535), '5432'), 'the port of POSTGRES_HOST'),
+  POSTGRES_DB: setting('Postgres', v.optional(text, 'sutazai'), 'the name of the database'),
+  POSTGRES_USER: setting('Postgres', v.optional(text, 'sutazai'), 'the name of the database user'),
+  POSTGRES_PASSWORD: setting('Postgres', optionalText, 'the password of the database user', { secret: true }),
+  QUEUE_BACKEND: setting(
+    'Queues',
+    v.optional(oneOf(['redis', 'postgres'])),
+    'where BullMQ keeps its jobs; redis where REDIS_URL is set, else postgres',
+    { example: 'redis' },
+  ),
+  QUEUE_PREFIX: setting(
+    'Queues',
+    v.optional(v.pipe(text, v.regex(/^[a-z][a-z0-9_]{0,30}$/, 'wants a-z, 0-9 and _, a letter first')), 'sutazai'),
+    'prefix of the keys in Redis, name of the schema in Postgres',
+  ),
+  QUEUE_KEEP_COMPLETED: setting(
+    'Queues',
+    v.optional(integer(0, 100_000), '1000'),
+    'completed jobs a lane keeps for the dashboard; results are in Postgres anyway',
+  ),
+  QUEUE_KEEP_FAILED: setting(
+    'Queues',
+    v.optional(integer(0, 100_000), '5000'),
+    'failed jobs a lane keeps for the dashboard',
+  ),
+  REDIS_URL: setting(
+    'Queues',
+    v.optional(url(['redis:', 'rediss:'], 'redis://127.0.0.1:6379')),
+    'a Redis (6.2 or newer, noeviction) for BullMQ',
+    { secret: true, example: 'redis://127.0.0.1:6379' },
+  ),
+  REDIS_HOST: setting('Queues', optionalText, 'used with the two below where REDIS_URL is empty', {
+    example: 'sutazai-redis',
+  }),
+  REDIS_PORT: setting('Queues', v.optional(integer(1, 65535), '6379'), 'the port of REDIS_HOST'),
+  REDIS_PASSWORD: setting('Queues', optionalText, 'the password of Redis', { secret: true }),
+  JWT_SECRET_KEY: setting(
+    'Identity',
+    v.optional(secretKey),
+    'signs access tokens; generated into DATA_DIR when empty, refused when empty in production',
+    { secret: true },
+  ),
+  JWT_ALGORITHM: setting(
+    'Identity',
+    v.optional(oneOf(['HS256', 'HS384', 'HS512']), 'HS256'),
+    'how access tokens are signed',
+  ),
+  JWT_ISSUER: setting(
+    'Identity',
+    v.optional(text, 'sutazai'),
+    'the `iss` of access tokens; the gateway finds its key by it',
+  ),
+  JWT_AUDIENCE: setting('Identity', v.optional(text, 'sutazai-api'), 'the `aud` of access tokens'),
+  ACCESS_TOKEN_EXPIRE_MINUTES: setting(
+    'Identity',
+    v.optional(integer(1, 1440), '30'),
+    'how long an access token is good',
+  ),
+  REFRESH_TOKEN_EXPIRE_DAYS: setting(
+    'Identity',
+    v.optional(integer(1, 365), '7'),
+    'how long a session can be refreshed',
+  ),
+  BCRYPT_COST: setting(
+    'Identity',
+    v.optional(integer(4, 15), '12'),
+    'work factor of password hashes; 12 is about 250 ms of a core',
+  ),
+  REGISTRATION: setting(
+    'Identity',
+    v.optional(oneOf(['open', 'closed'])),
+    'who may make an account; open, but closed in production',
+    { example: 'open' },
+  ),
+  ADMIN_EMAIL: setting(
+    'Identity',
+    v.optional(v.pipe(text, v.email('wants an e-mail address')), 'admin@localhost.localdomain'),
+    'the first administrator, made when there is no user yet',
+  ),
+  ADMIN_PASSWORD: setting(
+    'Identity',
+    v.optional(v.pipe(text, v.minLength(12, 'wants at least 12 characters'))),
+    'its password; generated and shown once when empty',
+    { secret: true },
+  ),
+  ENCRYPTION_KEY: setting(
+    'Identity',
+    v.optional(encryptionKey),
+    'encrypts stored secrets such as those of webhooks; generated into DATA_DIR when empty, refused when empty in production',
+    { secret: true },
+  ),
+  OLLAMA_HOST: setting('Models', v.optional(ollamaHosts), 'the Ollama to call; embedded when empty', {
+    example: '127.0.0.1:11434',
+  }),
+  OLLAMA_DEFAULT_MODEL: setting(
+    'Models',
+    optionalText,
+    'the model for tasks that name none; the first one that fits when empty',
+    { example: 'tinyllama' },
+  ),
+  OLLAMA_EMBEDDING_MODEL: setting(
+    'Models',
+    optionalText,
+    'the model for embeddings that name none; the first one that fits when empty',
+    { example: 'all-minilm' },
+  ),
+  OLLAMA_MODELS: setting(
+    'Models',
+    v.optional(list, ''),
+    'only these models may be used, separated by commas; all when empty',
+    { example: 'tinyllama,all-minilm' },
+  ),
+  OLLAMA_AUTO_PULL: setting('Models', v.optional(flag, 'false'), 'pull a model that a task names and no host has'),
+  ENABLE_VECTOR_SEARCH: setting('Vectors', v.optional(flag, 'true'), 'false takes the vector task types away'),
+  QDRANT_URL: setting(
+    'Vectors',
+    v.optional(url(['http:', 'https:'], 'http://127.0.0.1:6333')),
+    'the Qdrant to use; embedded when empty',
+    { example: 'http://127.0.0.1:6333' },
+  ),
+  QDRANT_API_KEY: setting('Vectors', optionalText, 'the API key of Qdrant', { secret: true }),
+  ENABLE_MONITORING: setting('Operation', v.optional(flag, 'true'), 'false takes the queue dashboard away'),
+  ENABLE_ENTERPRISE_FEATURES: setting(
+    'Operation',
+    v.optional(flag, 'false'),
+    'kept from the old system so that its files still load; there is one edition and it has everything',
+  ),
+  EGRESS_ALLOW: setting(
+    'Operation',
+    v.optional(list, ''),
+    'private addresses (CIDRs, IPs or host names) that users may call as webhooks all the same, separated by commas',
+    { example: '10.1.2.0/24,hooks.internal' },
+  ),
+  WORKER_LANES: setting(
+    'Workers',
+    v.optional(lanes, LANES.join(',')),
+    'the lanes a worker serves, separated by commas',
+  ),
+  WORKER_CONCURRENCY: setting(
+    'Workers',
+    v.optional(integer(1, 1000)),
+    'tasks a worker runs at a time in each lane; a figure per lane when empty',
+    { example: '8' },
+  ),
+  LEASE_SECONDS: setting('Workers', v.optional(integer(2, 600), '20'), 'how long a silent worker keeps its tasks'),
+  SHUTDOWN_GRACE_SECONDS: setting(
+    'Workers',
+    v.optional(integer(0, 3600), '30'),
+    'how long running tasks may go on after SIGTERM',
+  ),
+  MAX_OUTPUT_BYTES: setting(
+    'Workers',
+    v.optional(integer(1024, 104_857_600), '8388608'),
+    'the largest output of a task',
+  ),
+} as const satisfies Record<string, Setting<v.GenericSchema<string | undefined, unknown>>>;
+
+export type SettingName = keyof typeof SETTINGS;
