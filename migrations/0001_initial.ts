@@ -97,6 +97,17 @@ const UP = [
   `create index tasks_batch_id_idx on tasks (batch_id) where batch_id is not null`,
   `create index tasks_agent_id_idx on tasks (agent_id) where agent_id is not null`,
 
+  // What a user calls a collection. The points of all collections with one model and dimension share a Qdrant collection.
+  `create table collections (
+    id uuid primary key,
+    user_id uuid not null references users (id) on delete cascade,
+    name varchar(100) not null,
+    embedding_model varchar(200),
+    dimensions integer not null check (dimensions between 1 and 65536),
+    created_at timestamptz not null default now(),
+    unique (user_id, name)
+  )`,
+
   // The ledger: one row for every attempt that ended, never changed afterwards.
   `create table attempts (
     task_id uuid not null references tasks (id) on delete cascade,
@@ -144,7 +155,16 @@ const UP = [
   )`,
 ];
 
-const TABLES = ['delivery_attempts', 'deliveries', 'attempts', 'tasks', 'agents', 'user_sessions', 'users'];
+const TABLES = [
+  'delivery_attempts',
+  'deliveries',
+  'attempts',
+  'collections',
+  'tasks',
+  'agents',
+  'user_sessions',
+  'users',
+];
 
 export async function up(db: Kysely<never>): Promise<void> {
   for (const statement of UP) await sql.raw(statement).execute(db);

@@ -1,5 +1,8 @@
 import type { ColumnType, Generated } from 'kysely';
 import type { Lane } from '../tasks/lanes.ts';
+import type { Usage } from '../tasks/tools.ts';
+
+export type { Usage } from '../tasks/tools.ts';
 
 /** The public words for where a task stands; the last four are ended. */
 export const STATUSES = [
@@ -83,14 +86,6 @@ export interface StoredError {
 export interface Progress {
   percent: number | null;
   message: string | null;
-}
-
-/** What an attempt used: counts of tokens, times in milliseconds. */
-export interface Usage {
-  input_tokens: number;
-  output_tokens: number;
-  load_ms: number;
-  run_ms: number;
 }
 
 /** Where a task reports its end; `secret` is sealed and in base64. */
@@ -180,12 +175,22 @@ export interface DeliveryAttemptTable {
   at: GeneratedTime;
 }
 
+export interface CollectionTable {
+  id: string;
+  user_id: string;
+  name: string;
+  embedding_model: string | null;
+  dimensions: number;
+  created_at: GeneratedTime;
+}
+
 /** Every table, as Kysely knows it. */
 export interface Database {
   users: UserTable;
   user_sessions: UserSessionTable;
   agents: AgentTable;
   tasks: TaskTable;
+  collections: CollectionTable;
   attempts: AttemptTable;
   deliveries: DeliveryTable;
   delivery_attempts: DeliveryAttemptTable;

@@ -1,0 +1,142 @@
+import type { BulkJobOptions } from 'bullmq';
+import { createBatch } from '../db/batch.ts';
+import { within } from '../lifecycle.ts';
+import type { Logger } from '../log.ts';
+import { LANES, type Lane } from '../tasks/lanes.ts';
+import { type JobData, jobOptions, type QueueBackend } from './backend.ts';
+
+/** A row that wants a job: a task, or a webhook delivery. */
+export interface Wake {
+  kind: JobData['kind'];
+  id: string;
+  /** The name of the job: the task type, or the event that is delivered. */
+  type: string;
+  lane: Lane;
+  /** 1 is first, 10 last. */
+  priority: number;
+  generation: number;
+  /** Not before this time. */
+  ready_at: Date;
+  request_id: string | null;
+}
+
+export interface LaneCounts {
+  waiting: number;
+  active: number;
+  delayed: number;
+  completed: number;
+  failed: number;
+}
+
+/** The only code that adds jobs. */
+export interface Dispatcher {
+  /**
+   * Adds a job for each row, together with other callers'. Never throws and never waits long: rows are durable, and what
+   * cannot be added now is added by the reconciler. Answers whether all were added.
+   */
+  enqueue(wakes: Wake[]): Promise<boolean>;
+  /** Takes the waiting job of a row away, if it can. */
+  remove(wake: Pick<Wake, 'lane' | 'id' | 'generation'>): Promise<void>;
+  /** Those of the rows that have no job that will still run. @throws when the backend does not answer */
+  findMissing<T extends Pick<Wake, 'lane' | 'id' | 'generation'>>(
+    wakes: T[],
+  ): Promise<Array<{ wake: T; finished: boolean }>>;
+  /** Counts by BullMQ's states, per lane. @throws when the backend does not answer */
+  counts(): Promise<Record<Lane, LaneCounts>>;
+}
+
+const ADD_TIMEOUT_MS = 2_000;
+const MAX_BULK = 1_000;
+
+/** The id of the job that wakes a row: another generation is another job, whatever became of the earlier ones. */
+export function jobId({ id, generation }: Pick<Wake, 'id' | 'generation'>): string {
+  return `${id}_g${generation}`;
+}
+
+/** Makes the dispatcher. @param keep how many finished jobs a lane keeps for the dashboard */
+export function createDispatcher(
+  backend: QueueBackend,
+  keep: { completed: number; failed: number },
+  log: Logger,
+): Dispatcher {
+  const shared = jobOptions(keep) as BulkJobOptions;
+
+  async function add(lane: Lane, wakes: Wake[]): Promise<undefined[]> {
+    if (!backend.isUp()) throw new Error(`${backend.kind} is away`);
+    const now = Date.now();
+    const jobs = wakes.map((wake) => ({
+      name: wake.type,
+      data: {
+        kind: wake.kind,
+        id: wake.id,
+        generation: wake.generation,
+        ...(wake.request_id ? { request_id: wake.request_id } : {}),
+      },
+      opts: {
+        ...shared,
+        jobId: jobId(wake),
+        priority: wake.priority,
+        ...(wake.ready_at.getTime() > now ? { delay: wake.ready_at.getTime() - now } : {}),
+      },
+    }));
+    await within(backend.queue(lane).addBulk(jobs), ADD_TIMEOUT_MS, `the ${backend.kind} queue`);
+    return [];
+  }
+
+  const adders = Object.fromEntries(
+    LANES.map((lane) => [
+      lane,
+      createBatch<Wake, undefined>({ run: (wakes) => add(lane, wakes), max: MAX_BULK, parallel: 2 }),
+    ]),
+  ) as Record<Lane, (wake: Wake) => Promise<undefined>>;
+
+  return {
+    async enqueue(wakes) {
+      const results = await Promise.allSettled(wakes.map((wake) => adders[wake.lane](wake)));
+      const failed = results.find((result) => result.status === 'rejected');
+      if (failed)
+        log.warn({ err: failed.reason, jobs: wakes.length }, 'jobs could not be added; the reconciler adds them');
+      return !failed;
+    },
+
+    async remove(wake) {
+      if (!backend.isUp()) return;
+      // A job that is being run cannot be removed; its claim then finds nothing to do.
+      await within(backend.queue(wake.lane).remove(jobId(wake)), ADD_TIMEOUT_MS, `the ${backend.kind} queue`).catch(
+        (error) => log.debug({ err: error }, 'a job could not be removed'),
+      );
+    },
+
+    async findMissing(wakes) {
+      const states = await within(
+        Promise.all(wakes.map((wake) => backend.queue(wake.lane).getJobState(jobId(wake)))),
+        ADD_TIMEOUT_MS * 5,
+        `the ${backend.kind} queue`,
+      );
+      return wakes.flatMap((wake, index) => {
+        const finished = states[index] === 'completed' || states[index] === 'failed';
+        return finished || states[index] === 'unknown' ? [{ wake, finished }] : [];
+      });
+    },
+
+    async counts() {
+      const all = await within(
+        Promise.all(
+          LANES.map((lane) =>
+            backend
+              .queue(lane)
+              .getJobCounts('waiting', 'prioritized', 'paused' as never, 'active', 'delayed', 'completed', 'failed'),
+          ),
+        ),
+        ADD_TIMEOUT_MS,
+        `the ${backend.kind} queue`,
+      );
+      return Object.fromEntries(
+        LANES.map((lane, index) => {
+          const { waiting = 0, prioritized = 0, active = 0, delayed = 0, completed = 0, failed = 0 } = all[index] ?? {};
+          return [lane, { waiting: waiting + prioritized, active, delayed, completed, failed }];
+        }),
+      ) as Record<Lane, LaneCounts>;
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import type * as v from 'valibot';
+import type { Lane } from './lanes.ts';
+import type { Tools } from './tools.ts';
+
+type Schema = v.GenericSchema<unknown, unknown>;
+
+/** A kind of work. HTTP validation, JSON Schema, docs, lane options and worker dispatch derive from this one value. */
+export interface TaskType<I extends Schema = Schema, O extends Schema = Schema> {
+  /** The word in `POST /tasks`: lower case, dots between parts. */
+  name: string;
+  title: string;
+  /** One sentence for people who choose a type. */
+  summary: string;
+  lane: Lane;
+  /** Checked at the door and again in the worker, because stored tasks outlive deploys. Refuses unknown fields. */
+  input: I;
+  /** Checked before the result is stored. */
+  output: O;
+  defaults: { attempts: number; timeoutSeconds: number; backoff: Backoff };
+  /** Inputs that work as they stand on a fresh machine. */
+  examples: readonly v.InferInput<I>[];
+  /** Does the work. Throws `TaskError` for what it understands; anything else is retried as `internal_error`. */
+  run(input: v.InferOutput<I>, tools: Tools): Promise<v.InferOutput<O>>;
+}
+
+/** Bounds of the wait before the next attempt, in milliseconds; it doubles with each failure, with full jitter. */
+export interface Backoff {
+  minMs: number;
+  maxMs: number;
+}
+
+/** Makes a task type; only here for the types of `run`. */
+export function defineTask<I extends Schema, O extends Schema>(type: TaskType<I, O>): TaskType<I, O> {
+  return type;
+}
+
+/** Full jitter: anywhere from nothing to the exponential bound, so that tasks which failed together do not return together. */
+export function backoffMs(backoff: Backoff, failures: number, random: () => number = Math.random): number {
+  const bound = Math.min(backoff.maxMs, backoff.minMs * 2 ** Math.min(failures - 1, 30));
+  return Math.round(bound * random());
+}

@@ -1,0 +1,38 @@
+import type { TaskRow } from '../db/tasks/read.ts';
+
+/** A task as clients see it. `base` is the address of the API, without a slash at the end. */
+export function presentTask(task: TaskRow, base: string) {
+  const self = `${base}/api/v1/tasks/${task.id}`;
+  return {
+    id: task.id,
+    type: task.type,
+    title: task.title,
+    status: task.status,
+    priority: task.priority,
+    input: task.input,
+    output: task.output ?? null,
+    error: task.error,
+    progress: task.progress,
+    attempt: task.attempt,
+    max_attempts: task.max_attempts,
+    queue_position: null,
+    metadata: task.metadata,
+    tags: task.tags,
+    model: task.model,
+    usage: task.usage,
+    agent_id: task.agent_id,
+    parent_id: task.parent_id,
+    batch_id: task.batch_id,
+    schedule_id: task.schedule_id,
+    user_id: task.user_id,
+    created_at: task.created_at,
+    scheduled_for: task.scheduled_for,
+    started_at: task.started_at,
+    completed_at: task.completed_at,
+    expires_at: task.expires_at,
+    cancel_reason: task.cancel_reason,
+    urls: { self, cancel: `${self}/cancel`, retry: `${self}/retry` },
+  };
+}
+
+export type PresentedTask = ReturnType<typeof presentTask>;

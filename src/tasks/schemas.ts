@@ -1,0 +1,49 @@
+import * as v from 'valibot';
+
+/** The name of a model, as Ollama takes it: optional host and namespace, name, optional tag. */
+export const modelName = v.pipe(
+  v.string(),
+  v.minLength(1, 'must not be empty'),
+  v.maxLength(200, 'must be at most 200 characters'),
+  v.regex(/^[\w.-]+(?:[/:][\w.-]+)*$/, 'must be the name of a model, such as tinyllama or tinyllama:latest'),
+);
+
+export const collectionName = v.pipe(
+  v.string(),
+  v.regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}$/, 'must be 1–100 letters, digits, dots, dashes or underscores'),
+);
+
+/** One vector; the collection decides on its length. */
+export const vector = v.pipe(
+  v.array(v.pipe(v.number(), v.finite('must be a finite number'))),
+  v.minLength(1, 'must not be empty'),
+  v.maxLength(65_536, 'must have at most 65536 dimensions'),
+);
+
+export const jsonObject = v.record(v.string(), v.unknown());
+
+/** What chat and generate share, in Ollama's words. */
+export const textRequest = {
+  model: v.optional(modelName),
+  options: v.optional(jsonObject),
+  format: v.optional(v.union([v.literal('json'), jsonObject], 'must be "json" or a JSON Schema')),
+  keep_alive: v.optional(v.union([v.string(), v.number()])),
+};
+
+const images = v.array(v.pipe(v.string(), v.base64('must be base64')));
+
+export const message = v.strictObject({
+  role: v.picklist(['system', 'user', 'assistant', 'tool'], 'must be one of system, user, assistant, tool'),
+  content: v.string(),
+  images: v.optional(images),
+  tool_calls: v.optional(v.array(v.unknown())),
+  tool_name: v.optional(v.string()),
+});
+
+export { images };
+
+/** Which model answered, and why that one. */
+export const modelChoice = {
+  model: v.string(),
+  model_reason: v.picklist(['requested', 'default', 'first_available', 'pulled']),
+};

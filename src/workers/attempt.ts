@@ -1,0 +1,67 @@
+import type { ClaimedTask } from '../db/tasks/run.ts';
+import type { Usage } from '../tasks/tools.ts';
+
+/** Why a running attempt has to stop. */
+export type StopReason = 'cancelled' | 'lost' | 'timeout' | 'shutdown';
+
+/** What the signal of a stopped attempt carries. */
+export class AttemptStopped extends Error {
+  override readonly name = 'AttemptStopped';
+  readonly reason: StopReason;
+
+  constructor(reason: StopReason) {
+    super(`the attempt was stopped: ${reason}`);
+    this.reason = reason;
+  }
+}
+
+/** One run of a task in this process. */
+export interface Attempt {
+  task: ClaimedTask;
+  signal: AbortSignal;
+  /** Stops it; the first reason counts. */
+  stop(reason: StopReason): void;
+  /** What the tools learned while it ran. */
+  model: string | null;
+  usage: Usage | null;
+}
+
+/** The attempts that this process runs, by task. */
+export interface RunningAttempts {
+  start(task: ClaimedTask): Attempt;
+  end(attempt: Attempt): void;
+  find(taskId: string): Attempt | undefined;
+  list(): Attempt[];
+  /** Resolves when nothing runs any more. */
+  idle(): Promise<void>;
+}
+
+/** Makes the register. An attempt's time-out starts with it. */
+export function createRunningAttempts(): RunningAttempts {
+  const running = new Map<string, { attempt: Attempt; timer: NodeJS.Timeout }>();
+  let waiters: Array<() => void> = [];
+
+  return {
+    start(task) {
+      const controller = new AbortController();
+      const stop = (reason: StopReason) => controller.abort(new AttemptStopped(reason));
+      const attempt: Attempt = { task, signal: controller.signal, stop, model: null, usage: null };
+      const timer = setTimeout(() => stop('timeout'), task.timeout_ms);
+      running.set(task.id, { attempt, timer });
+      return attempt;
+    },
+    end(attempt) {
+      const known = running.get(attempt.task.id);
+      if (known?.attempt !== attempt) return;
+      clearTimeout(known.timer);
+      running.delete(attempt.task.id);
+      if (running.size === 0) {
+        for (const wake of waiters) wake();
+        waiters = [];
+      }
+    },
+    find: (taskId) => running.get(taskId)?.attempt,
+    list: () => [...running.values()].map(({ attempt }) => attempt),
+    idle: () => (running.size === 0 ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve))),
+  };
+}

@@ -1,0 +1,161 @@
+import * as v from 'valibot';
+import type { StoredError } from '../db/schema.ts';
+import type { ClaimedTask, Settlement } from '../db/tasks/run.ts';
+import type { Transition } from '../db/tasks/transition.ts';
+import { errorMessage, TaskError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { cleanJson, cleanText } from '../tasks/clean.ts';
+import { backoffMs, type TaskType } from '../tasks/define.ts';
+import type { Registry } from '../tasks/index.ts';
+import type { Tools } from '../tasks/tools.ts';
+import { type Attempt, AttemptStopped, type RunningAttempts } from './attempt.ts';
+
+/** What a run of a job came to, as BullMQ has to hear it. */
+export type RunResult =
+  | { kind: 'dropped' }
+  | { kind: 'done' }
+  | { kind: 'failed'; error: StoredError }
+  | { kind: 'retry'; error: StoredError; delayMs: number };
+
+/** What the steps of a run need. */
+export interface RunContext {
+  registry: Registry;
+  running: RunningAttempts;
+  tools: (attempt: Attempt) => Tools;
+  claim: (claim: { id: string; generation: number }) => Promise<ClaimedTask | undefined>;
+  /** Writes the outcome, for as long as it takes; `undefined` when the attempt is no longer ours. */
+  settle: (settlement: Settlement) => Promise<Transition | undefined>;
+  /** Told of every task that the settling moved, and whether it waits without a job to wake a worker. */
+  onSettled: (moved: Transition, wantsJob: boolean) => Promise<void>;
+  maxOutputBytes: number;
+  log: Logger;
+}
+
+/** How an attempt ended, before it is written. */
+type Ending = Pick<Settlement, 'status' | 'outcome' | 'output' | 'error' | 'delay_ms' | 'new_job'>;
+
+/** Runs the task of a job: claim, parse, run, parse again, settle. */
+export async function runTask(job: { id: string; generation: number }, context: RunContext): Promise<RunResult> {
+  const task = await context.claim(job);
+  if (!task) return { kind: 'dropped' };
+  const attempt = context.running.start(task);
+  try {
+    const ending = await endingOf(attempt, context);
+    if (ending === 'lost') return { kind: 'dropped' };
+    const moved = await context.settle({
+      id: task.id,
+      attempt: task.attempt,
+      model: attempt.model,
+      usage: attempt.usage,
+      ...ending,
+    });
+    if (!moved) {
+      context.log.warn(
+        { task_id: task.id, attempt: task.attempt },
+        'a late outcome changed nothing: the task had moved on',
+      );
+      return { kind: 'dropped' };
+    }
+    await context.onSettled(moved, ending.new_job);
+    return resultOf(moved, ending);
+  } finally {
+    context.running.end(attempt);
+  }
+}
+
+function resultOf(moved: Transition, ending: Ending): RunResult {
+  if (moved.status === 'failed' && ending.error) return { kind: 'failed', error: ending.error };
+  if (moved.status === 'pending' && ending.error && !ending.new_job)
+    return { kind: 'retry', error: ending.error, delayMs: ending.delay_ms };
+  return { kind: 'done' };
+}
+
+async function endingOf(attempt: Attempt, context: RunContext): Promise<Ending | 'lost'> {
+  const { task } = attempt;
+  const type = context.registry.find(task.type);
+  try {
+    // A newer worker may know it: give it back rather than fail what an older process cannot judge.
+    if (!type)
+      throw new TaskError('unknown_task_type', `No worker here knows the task type ${task.type}.`, {
+        retryable: true,
+        retryAfterMs: 30_000,
+      });
+    const input = parse(type.input, task.input, 'invalid_input', 'The stored input does not fit the task type');
+    const output = await raceSignal(type.run(input, context.tools(attempt)), attempt.signal);
+    return completed(type, output, context.maxOutputBytes);
+  } catch (error) {
+    return failedOrStopped(error, attempt, type, context.log);
+  }
+}
+
+function completed(type: TaskType, output: unknown, maxBytes: number): Ending {
+  const text = JSON.stringify(
+    cleanJson(parse(type.output, output, 'invalid_output', 'The output does not fit the task type')),
+  );
+  if (Buffer.byteLength(text) > maxBytes) {
+    throw new TaskError(
+      'output_too_large',
+      `The output has ${Buffer.byteLength(text)} bytes; at most ${maxBytes} are kept.`,
+    );
+  }
+  return { status: 'completed', outcome: 'completed', output: text, error: null, delay_ms: 0, new_job: false };
+}
+
+function failedOrStopped(
+  error: unknown,
+  { task, signal }: Attempt,
+  type: TaskType | undefined,
+  log: Logger,
+): Ending | 'lost' {
+  const nothing = { output: null, error: null, delay_ms: 0, new_job: false };
+  const stopped = signal.aborted && signal.reason instanceof AttemptStopped ? signal.reason.reason : undefined;
+  if (stopped === 'lost') return 'lost';
+  if (stopped === 'cancelled') return { ...nothing, status: 'cancelled', outcome: 'cancelled' };
+  if (stopped === 'shutdown') return { ...nothing, status: 'pending', outcome: 'released', new_job: true };
+
+  const cause =
+    stopped === 'timeout'
+      ? new TaskError('timeout', `The task did not end within ${task.timeout_ms} ms.`, { retryable: true })
+      : error;
+  if (!(cause instanceof TaskError))
+    log.error({ err: cause, task_id: task.id, type: task.type }, 'a task type threw what it does not understand');
+  const known =
+    cause instanceof TaskError ? cause : new TaskError('internal_error', 'Internal error', { retryable: true });
+  const stored = { code: known.code, message: cleanText(known.message).slice(0, 2_000), retryable: known.retryable };
+  const failures = task.failures + 1;
+  if (!known.retryable || failures >= task.max_attempts)
+    return { ...nothing, status: 'failed', outcome: 'failed', error: stored };
+  const delay = Math.max(
+    known.retryAfterMs ?? 0,
+    backoffMs(type?.defaults.backoff ?? { minMs: 1_000, maxMs: 60_000 }, failures),
+  );
+  return { ...nothing, status: 'pending', outcome: 'retry', error: stored, delay_ms: delay };
+}
+
+function parse<S extends v.GenericSchema>(
+  schema: S,
+  given: unknown,
+  code: 'invalid_input' | 'invalid_output',
+  what: string,
+): v.InferOutput<S> {
+  const parsed = v.safeParse(schema, given);
+  if (parsed.success) return parsed.output;
+  const issue = parsed.issues[0];
+  throw new TaskError(code, `${what}: ${v.getDotPath(issue) ?? 'the whole of it'} ${issue.message}`);
+}
+
+/** A task type that does not listen to its signal must not keep the worker; what it does afterwards is not stored. */
+async function raceSignal<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let stop: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    if (stop) signal.removeEventListener('abort', stop);
+    work.catch((error) => void errorMessage(error));
+  }
+}

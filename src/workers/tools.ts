@@ -1,0 +1,209 @@
+import { v5 as uuidv5 } from 'uuid';
+import type { ModelClient } from '../clients/ollama.ts';
+import { COLLECTION_FIELD, TENANT_FIELD, type VectorClient } from '../clients/qdrant.ts';
+import { ensureCollection, findCollection } from '../db/collections.ts';
+import type { Db } from '../db/connect.ts';
+import { newId } from '../db/ids.ts';
+import { TaskError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Point, SearchRequest, Tools, Usage } from '../tasks/tools.ts';
+import type { Attempt } from './attempt.ts';
+import { scopeFilter } from './filter.ts';
+
+interface Options {
+  db: Db;
+  models: ModelClient;
+  vectors: VectorClient | undefined;
+  /** Takes progress of an attempt; called as often as the task likes. */
+  onProgress: (attempt: Attempt, percent: number | null, message: string | null) => void;
+  log: Logger;
+}
+
+const DEFAULT_HITS = 10;
+
+/** Makes the function that hands a running attempt its tools. */
+export function createToolFactory({ db, models, vectors, onProgress, log }: Options): (attempt: Attempt) => Tools {
+  return (attempt) => {
+    const { task, signal } = attempt;
+    const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
+    const progress = (percent: number | null, message?: string) => onProgress(attempt, percent, message ?? null);
+
+    /** Notes what a model call used, and streams the text it makes as progress. */
+    async function model<T extends { model: string }>(
+      call: (onText: (text: string) => void) => Promise<{ answer: T; usage: Usage }>,
+    ): Promise<T> {
+      let pieces = 0;
+      const { answer, usage } = await call(() => progress(null, `${++pieces} tokens`));
+      attempt.model = answer.model;
+      attempt.usage = addUsage(attempt.usage, usage);
+      return answer;
+    }
+
+    const embed: Tools['models']['embed'] = (request) => model(() => models.embed(request, { signal }));
+
+    return {
+      models: {
+        chat: (request) => model((onText) => models.chat(request, { signal, onText })),
+        generate: (request) => model((onText) => models.generate(request, { signal, onText })),
+        embed,
+      },
+      vectors: {
+        upsert: (request) => upsert(requireStore(vectors), attempt, request, embed),
+        search: (request) => search(requireStore(vectors), task.user_id, request, embed),
+      },
+      signal,
+      progress,
+      log: { info: (text) => taskLog.info(text), warn: (text) => taskLog.warn(text) },
+      attempt: task.attempt,
+      taskId: task.id,
+    };
+  };
+
+  async function upsert(
+    store: VectorClient,
+    attempt: Attempt,
+    request: { collection: string; points: Point[] },
+    embed: Tools['models']['embed'],
+  ) {
+    const userId = attempt.task.user_id;
+    const known = await findCollection(db, userId, request.collection);
+    const texts = request.points.flatMap(({ text }) => (text === undefined ? [] : [text]));
+    const embedded =
+      texts.length > 0 ? await embed({ input: texts, model: known?.embedding_model ?? undefined }) : undefined;
+    const dimensions = embedded?.dimensions ?? request.points[0]?.vector?.length ?? 0;
+    const collection =
+      known ??
+      (await ensureCollection(db, {
+        id: newId(),
+        user_id: userId,
+        name: request.collection,
+        embedding_model: embedded?.model ?? null,
+        dimensions,
+      }));
+    if (embedded && collection.embedding_model === null)
+      throw new TaskError(
+        'invalid_input',
+        `The collection ${collection.name} holds vectors of your own making; give points as vectors.`,
+      );
+    if (embedded && collection.embedding_model !== embedded.model)
+      throw modelGone(collection.name, collection.embedding_model ?? '');
+
+    const physical = physicalName(collection.embedding_model, collection.dimensions);
+    let next = 0;
+    const points = request.points.map((point, index) => {
+      const vector = point.vector ?? (embedded?.embeddings[next++] as number[]);
+      if (vector.length !== collection.dimensions)
+        throw wrongDimensions(collection.name, collection.dimensions, vector.length);
+      const id = point.id ?? uuidv5(`${index}`, attempt.task.id);
+      return {
+        given: id,
+        stored: {
+          // The same id in the same collection is the same point, however often the attempt is repeated.
+          id: pointId(collection.id, id),
+          vector,
+          payload: {
+            [TENANT_FIELD]: userId,
+            [COLLECTION_FIELD]: collection.id,
+            id,
+            text: point.text ?? null,
+            data: point.payload ?? {},
+          },
+        },
+      };
+    });
+    await store.ensureCollection(physical, collection.dimensions);
+    await store.upsert(
+      physical,
+      points.map(({ stored }) => stored),
+    );
+    return { collection: collection.name, upserted: points.length, ids: points.map(({ given }) => given) };
+  }
+
+  async function search(store: VectorClient, userId: string, request: SearchRequest, embed: Tools['models']['embed']) {
+    const collection = await findCollection(db, userId, request.collection);
+    if (!collection)
+      throw new TaskError(
+        'collection_not_found',
+        `There is no collection ${request.collection}. It is made by the first vector.upsert into it.`,
+      );
+    if (request.query !== undefined && collection.embedding_model === null) {
+      throw new TaskError(
+        'invalid_input',
+        `The collection ${collection.name} holds vectors of your own making; search it by vector.`,
+      );
+    }
+    let vector = request.vector;
+    if (request.query !== undefined) {
+      const embedded = await embed({ input: [request.query], model: collection.embedding_model ?? undefined });
+      if (embedded.model !== collection.embedding_model)
+        throw modelGone(collection.name, collection.embedding_model ?? '');
+      vector = embedded.embeddings[0];
+    }
+    if (vector?.length !== collection.dimensions)
+      throw wrongDimensions(collection.name, collection.dimensions, vector?.length ?? 0);
+    const found = await store.query(physicalName(collection.embedding_model, collection.dimensions), {
+      vector,
+      filter: {
+        must: [
+          { key: TENANT_FIELD, match: { value: userId } },
+          { key: COLLECTION_FIELD, match: { value: collection.id } },
+          ...(request.filter === undefined ? [] : [scopeFilter(request.filter, (id) => pointId(collection.id, id))]),
+        ],
+      },
+      limit: request.limit ?? DEFAULT_HITS,
+      scoreThreshold: request.score_threshold,
+    });
+    return {
+      hits: found.map(({ score, payload }) => ({
+        id: payload.id as string | number,
+        score,
+        payload: (payload.data ?? {}) as Record<string, unknown>,
+        ...(typeof payload.text === 'string' ? { text: payload.text } : {}),
+      })),
+    };
+  }
+}
+
+function requireStore(vectors: VectorClient | undefined): VectorClient {
+  if (!vectors)
+    throw new TaskError(
+      'upstream_unavailable',
+      'This worker has no vector store: ENABLE_VECTOR_SEARCH is false here.',
+      { retryable: true },
+    );
+  return vectors;
+}
+
+function pointId(collectionId: string, id: string | number): string {
+  return uuidv5(`${typeof id}:${id}`, collectionId);
+}
+
+/** Collections of one model share one in the store, where the tenant index keeps users apart. */
+function physicalName(model: string | null, dimensions: number): string {
+  return `sutazai_${(model ?? 'vectors').replace(/[^a-zA-Z0-9]+/g, '-')}_${dimensions}`;
+}
+
+function wrongDimensions(name: string, wanted: number, given: number): TaskError {
+  return new TaskError(
+    'dimension_mismatch',
+    `The collection ${name} takes vectors of ${wanted} dimensions, not ${given}.`,
+  );
+}
+
+function modelGone(name: string, model: string): TaskError {
+  return new TaskError(
+    'model_unavailable',
+    `The collection ${name} was embedded with ${model}, which no host has now.`,
+    { retryable: true },
+  );
+}
+
+function addUsage(a: Usage | null, b: Usage): Usage {
+  if (!a) return b;
+  return {
+    input_tokens: a.input_tokens + b.input_tokens,
+    output_tokens: a.output_tokens + b.output_tokens,
+    load_ms: a.load_ms + b.load_ms,
+    run_ms: a.run_ms + b.run_ms,
+  };
+}

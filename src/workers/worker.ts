@@ -1,0 +1,179 @@
+import { UnrecoverableError } from 'bullmq';
+import { createBatch } from '../db/batch.ts';
+import type { Db } from '../db/connect.ts';
+import type { Notifications } from '../db/notify.ts';
+import { type Claim, type ClaimedTask, claimTasks, type Settlement, settleTasks } from '../db/tasks/run.ts';
+import { TASK_CHANNEL, type Transition } from '../db/tasks/transition.ts';
+import { within } from '../lifecycle.ts';
+import type { Logger } from '../log.ts';
+import type { LaneProcessor, LaneWorker, QueueBackend } from '../queues/backend.ts';
+import type { Dispatcher } from '../queues/dispatcher.ts';
+import { deliveryWakes, wakesOf } from '../queues/wakes.ts';
+import { backoffMs } from '../tasks/define.ts';
+import type { Registry } from '../tasks/index.ts';
+import { LANE_DEFAULTS, type Lane } from '../tasks/lanes.ts';
+import type { Tools } from '../tasks/tools.ts';
+import { type Attempt, createRunningAttempts, type RunningAttempts } from './attempt.ts';
+import { createHeartbeat } from './heartbeat.ts';
+import { runTask } from './run.ts';
+
+interface Options {
+  /** The name of this process in rows and dashboards. */
+  name: string;
+  lanes: readonly Lane[];
+  /** Tasks at a time in each lane; a figure per lane when not given. */
+  concurrency: number | undefined;
+  leaseMs: number;
+  maxOutputBytes: number;
+  db: Db;
+  backend: QueueBackend;
+  dispatcher: Dispatcher;
+  notifications: Notifications;
+  registry: Registry;
+  running?: RunningAttempts;
+  tools: (attempt: Attempt) => Tools;
+  /** Sends one webhook delivery; answers when it should be tried again, if it should. */
+  deliver: (delivery: { id: string; generation: number }) => Promise<{ retryInMs: number } | undefined>;
+  log: Logger;
+}
+
+/** The worker of a process: one BullMQ worker a lane. */
+export interface LaneWorkers {
+  /** Two stages: takes nothing new and waits up to `graceMs`; then gives the rest back, so that others start it at once. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** BullMQ asks for a delay by an error; ours carries it. */
+class RetryLater extends Error {
+  override readonly name = 'RetryLater';
+  readonly delayMs: number;
+
+  constructor(message: string, delayMs: number) {
+    super(message);
+    this.delayMs = delayMs;
+  }
+}
+
+const LOCK_MS = 30_000;
+const MAX_BATCH = 200;
+/** For what happens outside of a task, such as a database that is away during the claim. */
+const CLAIM_BACKOFF = { minMs: 1_000, maxMs: 10_000 };
+const SETTLE_RETRY_MS = 500;
+
+/** Starts to work. */
+export function startWorkers(options: Options): LaneWorkers {
+  const { name, lanes, concurrency, leaseMs, db, backend, dispatcher, notifications, registry, tools, deliver, log } =
+    options;
+  const running = options.running ?? createRunningAttempts();
+  const claim = createBatch<Claim, ClaimedTask | undefined>({
+    run: (claims) => claimTasks(db, name, leaseMs, claims),
+    max: MAX_BATCH,
+    parallel: 2,
+  });
+  const settleOnce = createBatch<Settlement, Transition | undefined>({
+    run: (all) => settleTasks(db, all),
+    max: MAX_BATCH,
+    parallel: 2,
+  });
+  let closing = false;
+
+  /** A finished result is not thrown away because the database is away for a while. */
+  async function settle(settlement: Settlement): Promise<Transition | undefined> {
+    for (;;) {
+      try {
+        return await settleOnce(settlement);
+      } catch (error) {
+        if (closing || isFault(error)) throw error;
+        log.warn({ err: error, task_id: settlement.id }, 'an outcome could not be written; trying again');
+        await new Promise((resolve) => setTimeout(resolve, SETTLE_RETRY_MS));
+      }
+    }
+  }
+
+  async function onSettled(moved: Transition, wantsJob: boolean): Promise<void> {
+    // Within its generation a task waits in the job that BullMQ delays.
+    const wakes = wantsJob ? wakesOf(moved) : deliveryWakes(moved);
+    if (wakes.length > 0) await dispatcher.enqueue(wakes);
+  }
+
+  const context = { registry, running, tools, claim, settle, onSettled, maxOutputBytes: options.maxOutputBytes, log };
+
+  const process: LaneProcessor = async (job, token) => {
+    const { kind, id, generation } = job.data;
+    // A job whose hash was lost arrives empty.
+    if (!id || generation === undefined) return;
+    heartbeat.hold(job.queueName as Lane, job.id ?? '', token ?? '');
+    try {
+      if (kind === 'delivery') {
+        const again = await deliver({ id, generation });
+        if (again) throw new RetryLater('the delivery is tried again', again.retryInMs);
+        return;
+      }
+      const result = await runTask({ id, generation }, context);
+      if (result.kind === 'failed') throw new UnrecoverableError(`${result.error.code}: ${result.error.message}`);
+      if (result.kind === 'retry')
+        throw new RetryLater(`${result.error.code}: ${result.error.message}`, result.delayMs);
+    } finally {
+      heartbeat.release(job.queueName as Lane, job.id ?? '', token ?? '');
+    }
+  };
+
+  const workers = new Map<Lane, LaneWorker>();
+  const heartbeat = createHeartbeat({ db, leaseMs, lockMs: LOCK_MS, running, workers, log });
+  for (const lane of lanes) {
+    const worker = backend.createWorker(lane, process, {
+      name,
+      concurrency: concurrency ?? LANE_DEFAULTS[lane].concurrency,
+      lockDuration: LOCK_MS,
+      // BullMQ tracks locks by job id alone, so the end of one run can stop the renewal of the next: the heartbeat renews.
+      skipLockRenewal: true,
+      // Whether a task has killed too many workers is counted in Postgres.
+      maxStalledCount: 1_000_000,
+      runRetryDelay: 1_000,
+      settings: {
+        backoffStrategy: (attempts, _type, error) =>
+          error instanceof RetryLater ? error.delayMs : backoffMs(CLAIM_BACKOFF, attempts) + 100,
+      },
+    });
+    worker.on('error', (error) => log.debug({ err: error, lane }, 'worker error'));
+    worker.on('failed', (job, error) => {
+      if (!(error instanceof RetryLater) && !(error instanceof UnrecoverableError))
+        log.warn({ err: error, lane, job: job?.id }, 'a job could not be run; it is tried again');
+    });
+    workers.set(lane, worker);
+  }
+
+  const stopListening = notifications.on(TASK_CHANNEL, (payload) => {
+    const [what, id] = payload.split(' ');
+    if (what === 'cancelling' && id) running.find(id)?.stop('cancelled');
+  });
+  // A cancel may have been said while the connection was away; the heartbeat reads it from the rows.
+  const stopChecking = notifications.onConnect(() => void heartbeat.beat().catch(() => {}));
+
+  return {
+    async close(graceMs) {
+      await Promise.all([...workers.values()].map((worker) => worker.pause(true)));
+      await within(running.idle(), graceMs, 'the running tasks').catch(() => {
+        for (const attempt of running.list()) attempt.stop('shutdown');
+      });
+      await within(running.idle(), 5_000, 'the stopped tasks').catch((error) =>
+        log.warn({ err: error }, 'some tasks did not stop; their leases run out'),
+      );
+      closing = true;
+      // Closing waits for BullMQ to note what has ended; without its store it would wait for ever.
+      await Promise.all(
+        [...workers.values()].map((worker) =>
+          within(worker.close(), 3_000, 'closing a worker').catch(() => worker.close(true).catch(() => {})),
+        ),
+      );
+      stopListening();
+      stopChecking();
+      await heartbeat.close();
+    },
+  };
+}
+
+/** Errors of SQL and of values do not go away by waiting; those of connections do. */
+function isFault(error: unknown): boolean {
+  return /^(2[123]|42)/.test(String((error as { code?: unknown }).code ?? ''));
+}
