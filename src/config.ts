@@ -104,6 +104,7 @@ function resolveConfig(s: Values, problems: string[]) {
     },
     vectors: { enabled: s.ENABLE_VECTOR_SEARCH, url: s.QDRANT_URL, apiKey: s.QDRANT_API_KEY },
     monitoring: { enabled: s.ENABLE_MONITORING },
+    enterprise: s.ENABLE_ENTERPRISE_FEATURES,
     egressAllow: s.EGRESS_ALLOW,
     worker: {
       lanes: s.WORKER_LANES,

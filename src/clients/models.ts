@@ -22,7 +22,11 @@ export interface ModelCatalogue {
    * The requested model if it is there, else the default, else the first that fits.
    * @throws TaskError `model_unavailable`, retryable, when no model fits
    */
-  select(requested: string | undefined, capability: Capability, signal?: AbortSignal): Promise<ModelChoice>;
+  select(
+    requested: string | undefined,
+    capability: Capability,
+    call?: { signal?: AbortSignal; pull?: boolean },
+  ): Promise<ModelChoice>;
 }
 
 interface Options {
@@ -103,7 +107,7 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
 
   return {
     list,
-    async select(requested, capability, signal) {
+    async select(requested, capability, { signal, pull: mayPull = autoPull } = {}) {
       const fits = (models: ModelInfo[]) => models.filter((model) => model.capabilities.includes(capability));
       const find = (models: ModelInfo[], name: string) =>
         models.find((model) => canonicalName(model.name) === canonicalName(name));
@@ -113,7 +117,7 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
       if (found && requested) return chosen(found, 'requested', capability);
       if (found) return { model: found.name, model_reason: 'default' };
 
-      if (wanted && autoPull && (allowedNames.size === 0 || allowedNames.has(canonicalName(wanted)))) {
+      if (wanted && mayPull && (allowedNames.size === 0 || allowedNames.has(canonicalName(wanted)))) {
         await pull(wanted, signal);
         return { model: canonicalName(wanted), model_reason: 'pulled' };
       }

@@ -81,7 +81,7 @@ export function createModelClient(options: Options): ModelClient {
     models,
     chat: ({ model: requested, ...request }, { signal, onText }) =>
       guarded(signal, async () => {
-        const choice = await models.select(requested, 'completion', signal);
+        const choice = await models.select(requested, 'completion', { signal });
         const stream = await client(signal).chat({ ...request, model: choice.model, stream: true } as never);
         let content = '';
         const toolCalls: unknown[] = [];
@@ -104,7 +104,7 @@ export function createModelClient(options: Options): ModelClient {
 
     generate: ({ model: requested, ...request }, { signal, onText }) =>
       guarded(signal, async () => {
-        const choice = await models.select(requested, 'completion', signal);
+        const choice = await models.select(requested, 'completion', { signal });
         const stream = await client(signal).generate({ ...request, model: choice.model, stream: true } as never);
         let text = '';
         let last: GenerateResponse | undefined;
@@ -120,7 +120,7 @@ export function createModelClient(options: Options): ModelClient {
 
     embed: ({ model: requested, input }, { signal }) =>
       guarded(signal, async () => {
-        const choice = await models.select(requested, 'embedding', signal);
+        const choice = await models.select(requested, 'embedding', { signal });
         const answer = await client(signal).embed({ model: choice.model, input });
         const dimensions = answer.embeddings[0]?.length ?? 0;
         if (answer.embeddings.length !== input.length || dimensions === 0) {

@@ -48,6 +48,12 @@ export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> 
   return tasks.map(({ expires_in_ms: _, ...task }) => ({ ...task, ...FRESH, ...(stored.get(task.id) as Stored) }));
 }
 
+/** Stores the submissions of many callers in one statement; each gets its own rows back. */
+export async function acceptMany(db: Db, lists: NewTask[][]): Promise<TaskRow[][]> {
+  const rows = await acceptTasks(db, lists.flat());
+  return lists.map((list) => rows.splice(0, list.length));
+}
+
 /** What every row has at its start. */
 const FRESH = {
   output: null,

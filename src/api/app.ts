@@ -1,0 +1,186 @@
+import { randomUUID } from 'node:crypto';
+import { getConnInfo } from '@hono/node-server/conninfo';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { secureHeaders } from 'hono/secure-headers';
+import { ProblemError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Identity } from './auth/identity.ts';
+import { POLICIES, type Policy } from './policy.ts';
+import { problemOf } from './problem.ts';
+import { type Principal, type Route, type RouteInput, routeKey } from './route.ts';
+import { parseBody, parseQuery } from './validate.ts';
+
+type Env = { Variables: { requestId: string } };
+export type App = Hono<Env>;
+
+interface Options {
+  routes: Route[];
+  identity: Identity;
+  publicUrl: string | undefined;
+  maxBodyBytes: number;
+  /** Apps with a guard of their own, by path. */
+  mounts?: Array<{ path: string; app: Hono }>;
+  log: Logger;
+  policies?: Record<string, Policy>;
+}
+
+const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/;
+
+/**
+ * Builds the HTTP layer from the routes.
+ * @throws Error when a route has no policy or a policy has no route, naming the line to mend
+ */
+export function createApp({
+  routes,
+  identity,
+  publicUrl,
+  maxBodyBytes,
+  mounts = [],
+  log,
+  policies = POLICIES,
+}: Options): App {
+  checkPolicies(routes, policies);
+  const app: App = new Hono<Env>();
+
+  app.use(async (c, next) => {
+    const given = c.req.header('x-request-id') ?? '';
+    const requestId = REQUEST_ID.test(given) ? given : randomUUID();
+    c.set('requestId', requestId);
+    const started = performance.now();
+    await next();
+    c.header('X-Request-Id', requestId);
+    log.info(
+      {
+        request_id: requestId,
+        method: c.req.method,
+        path: c.req.path,
+        status: c.res.status,
+        ms: Math.round(performance.now() - started),
+      },
+      'request',
+    );
+  });
+  app.use(secureHeaders({ crossOriginResourcePolicy: 'same-origin', referrerPolicy: 'no-referrer' }));
+  app.use(
+    bodyLimit({
+      maxSize: maxBodyBytes,
+      onError: () => {
+        throw new ProblemError(
+          'body_too_large',
+          `The body has more than ${maxBodyBytes} bytes. Split the request, or ask an operator to raise MAX_BODY_BYTES.`,
+          { headers: { Connection: 'close' } },
+        );
+      },
+    }),
+  );
+  app.onError((error, c) => problemOf(error, c.req.path, c.get('requestId'), log));
+
+  for (const route of routes) {
+    const policy = policies[routeKey(route)] as Policy;
+    app.on(route.method, [route.path], async (c) => {
+      const principal = await authorize(c, policy, identity);
+      const input = await readInput(c, route, principal, publicUrl);
+      const { status, body, headers } = await route.handle(input);
+      const all = { ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers };
+      return new Response(body === undefined ? null : JSON.stringify(body), { status, headers: all });
+    });
+  }
+  for (const { path, app: mounted } of mounts) app.route(path, mounted);
+
+  app.notFound((c) => {
+    const methods = routes.filter(({ path }) => matches(path, c.req.path)).map(({ method }) => method);
+    const error =
+      methods.length > 0
+        ? new ProblemError('method_not_allowed', `This path knows ${methods.join(', ')}.`, {
+            headers: { Allow: methods.join(', ') },
+          })
+        : new ProblemError('not_found', 'There is no such path.');
+    return problemOf(error, c.req.path, c.get('requestId'), log);
+  });
+  return app;
+}
+
+function checkPolicies(routes: Route[], policies: Record<string, Policy>): void {
+  const keys = new Set(routes.map(routeKey));
+  if (keys.size !== routes.length) throw new Error('two routes have the same method and path');
+  for (const key of keys)
+    if (!(key in policies))
+      throw new Error(`the route ${key} has no policy: add a line for it to POLICIES in src/api/policy.ts`);
+  for (const key of Object.keys(policies))
+    if (!keys.has(key))
+      throw new Error(`the policy of ${key} has no route: take its line out of POLICIES in src/api/policy.ts`);
+}
+
+const NOBODY: Principal = { userId: '', username: '', role: '', sessionId: '', can: () => false };
+
+async function authorize(c: Context<Env>, policy: Policy, identity: Identity): Promise<Principal> {
+  if (policy === 'public') return NOBODY;
+  const [scheme, token] = (c.req.header('authorization') ?? '').split(' ');
+  if (!scheme || !token)
+    throw unauthorized(
+      'unauthorized',
+      'Send the header `Authorization: Bearer <access token>`; POST /api/v1/auth/login gives one.',
+    );
+  const principal = scheme.toLowerCase() === 'bearer' ? await identity.principal(token) : undefined;
+  if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
+  if (!principal.can(policy))
+    throw new ProblemError(
+      'forbidden',
+      `Your role ${principal.role} may not do this; it wants the permission ${policy}.`,
+    );
+  return principal;
+}
+
+/** RFC 6750, 3: no error code where no token was sent at all. */
+function unauthorized(code: 'unauthorized' | 'invalid_token', detail: string): ProblemError {
+  const challenge =
+    code === 'invalid_token' ? 'Bearer realm="sutazai", error="invalid_token"' : 'Bearer realm="sutazai"';
+  return new ProblemError(code, detail, { headers: { 'WWW-Authenticate': challenge } });
+}
+
+async function readInput(
+  c: Context<Env>,
+  route: Route,
+  principal: Principal,
+  publicUrl: string | undefined,
+): Promise<RouteInput<unknown, unknown>> {
+  return {
+    body: route.body ? parseBody(route.body, await readJson(c)) : undefined,
+    query: route.query ? parseQuery(route.query, c.req.query()) : undefined,
+    params: c.req.param() as Record<string, string>,
+    principal,
+    requestId: c.get('requestId'),
+    base: publicUrl ?? new URL(c.req.url).origin,
+    address: remoteAddress(c),
+    header: (name) => c.req.header(name),
+    signal: c.req.raw.signal,
+  };
+}
+
+async function readJson(c: Context<Env>): Promise<unknown> {
+  const type = c.req.header('content-type') ?? '';
+  if (!/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
+    throw new ProblemError(
+      'unsupported_media_type',
+      `Send JSON with the header Content-Type: application/json${type ? `, not ${type.slice(0, 100)}` : ''}.`,
+    );
+  }
+  const text = await c.req.text();
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ProblemError('bad_request', `The body is not JSON: ${(error as Error).message.slice(0, 200)}`);
+  }
+}
+
+function remoteAddress(c: Context<Env>): string | null {
+  // Not every way to call the app has a socket below it.
+  return c.env && 'incoming' in (c.env as object) ? (getConnInfo(c).remote.address ?? null) : null;
+}
+
+function matches(pattern: string, path: string): boolean {
+  const wanted = pattern.split('/');
+  const given = path.split('/');
+  return wanted.length === given.length && wanted.every((part, index) => part.startsWith(':') || part === given[index]);
+}

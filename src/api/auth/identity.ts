@@ -1,0 +1,192 @@
+import type { Config } from '../../config.ts';
+import type { Db } from '../../db/connect.ts';
+import { newId } from '../../db/ids.ts';
+import type { Notifications } from '../../db/notify.ts';
+import type { Role } from '../../db/schema.ts';
+import {
+  findRotatedSession,
+  insertSession,
+  listRevokedSessions,
+  revokeSessions,
+  rotateSession,
+  SESSION_CHANNEL,
+} from '../../db/sessions.ts';
+import { findUser, findUserByLogin, hasUsers, insertUser, type UserRow } from '../../db/users.ts';
+import { ProblemError, UsageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import { ROLE_PERMISSIONS } from '../policy.ts';
+import type { Principal } from '../route.ts';
+import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH, type Passwords } from './passwords.ts';
+import { hashRefreshToken, newRefreshToken, type TokenKind, type Tokens } from './tokens.ts';
+
+interface Client {
+  address: string | null;
+  userAgent: string | null;
+}
+
+/** Accounts and sessions. */
+export interface Identity {
+  register(account: { username: string; email: string; password: string }): Promise<UserRow>;
+  /** @throws ProblemError `invalid_credentials`, the same for every reason */
+  authenticate(login: { username: string } | { email: string }, password: string): Promise<UserRow>;
+  startSession(user: UserRow, client: Client): Promise<TokenPair>;
+  refresh(refreshToken: string): Promise<TokenPair>;
+  logout(sessionId: string): Promise<void>;
+  user(id: string): Promise<UserRow | undefined>;
+  /** The principal of a token, or `undefined` for anything but a good token of a session that lives. */
+  principal(token: string, kind?: TokenKind): Promise<Principal | undefined>;
+  /** Starts a session for the queue dashboard; its token opens nothing else. */
+  startDashboard(user: UserRow, client: Client): Promise<string>;
+  close(): void;
+}
+
+export interface TokenPair {
+  access_token: string;
+  token_type: 'Bearer';
+  expires_in: number;
+  refresh_token: string;
+  refresh_expires_in: number;
+  user: UserRow;
+}
+
+interface Options {
+  db: Db;
+  auth: Config['auth'] & { secret: string };
+  tokens: Tokens;
+  passwords: Passwords;
+  notifications: Notifications;
+  log: Logger;
+}
+
+/** Makes it, with the list of sessions that were revoked while tokens of theirs may still be about. */
+export async function createIdentity({ db, auth, tokens, passwords, notifications, log }: Options): Promise<Identity> {
+  let revoked = new Set<string>();
+  const reload = async () => {
+    revoked = new Set([...revoked, ...(await listRevokedSessions(db, auth.accessSeconds + 60))]);
+  };
+  const offChannel = notifications.on(SESSION_CHANNEL, (id) => revoked.add(id));
+  // What was revoked while the connection was away was not heard.
+  const offConnect = notifications.onConnect(
+    () => void reload().catch((error) => log.warn({ err: error }, 'revoked sessions could not be read')),
+  );
+  await reload();
+
+  async function issue(user: UserRow, sessionId: string, refreshToken: string): Promise<TokenPair> {
+    return {
+      access_token: await tokens.issue({ userId: user.id, username: user.username, role: user.role, sessionId }),
+      token_type: 'Bearer',
+      expires_in: auth.accessSeconds,
+      refresh_token: refreshToken,
+      refresh_expires_in: auth.refreshSeconds,
+      user,
+    };
+  }
+
+  async function openSession(user: UserRow, client: Client, refreshToken: string, seconds: number): Promise<string> {
+    const id = newId();
+    await insertSession(db, {
+      id,
+      user_id: user.id,
+      token_hash: hashRefreshToken(refreshToken),
+      user_agent: client.userAgent?.slice(0, 300) ?? null,
+      address: client.address,
+      expires_at: new Date(Date.now() + seconds * 1000),
+    });
+    return id;
+  }
+
+  return {
+    async register({ username, email, password }) {
+      if (auth.registration !== 'open')
+        throw new ProblemError('registration_closed', 'New accounts are made by an administrator here.');
+      const row = {
+        id: newId(),
+        username,
+        email,
+        password_hash: await passwords.hash(password),
+        role: 'user' as const,
+      };
+      const user = await insertUser(db, row);
+      if (!user) throw new ProblemError('already_exists', 'The user name or the e-mail address is taken.');
+      return user;
+    },
+
+    async authenticate(login, password) {
+      const user = await findUserByLogin(db, login);
+      const matches = await passwords.matches(password, user?.password_hash);
+      if (!user || !matches || !user.is_active)
+        throw new ProblemError('invalid_credentials', 'The user name, the e-mail address or the password is wrong.');
+      return user;
+    },
+
+    async startSession(user, client) {
+      const refreshToken = newRefreshToken();
+      return issue(user, await openSession(user, client, refreshToken, auth.refreshSeconds), refreshToken);
+    },
+
+    async startDashboard(user, client) {
+      const sessionId = await openSession(user, client, newRefreshToken(), auth.accessSeconds);
+      return tokens.issue({ userId: user.id, username: user.username, role: user.role, sessionId }, 'dashboard');
+    },
+
+    async refresh(refreshToken) {
+      const presented = hashRefreshToken(refreshToken);
+      const next = newRefreshToken();
+      const rotated = await rotateSession(db, presented, hashRefreshToken(next));
+      if (rotated) return issue(rotated.user, rotated.session.id, next);
+      const stolen = await findRotatedSession(db, presented);
+      if (stolen) {
+        await revokeSessions(db, { id: stolen.id }, 'refresh_token_reused');
+        log.warn(
+          { session_id: stolen.id, user_id: stolen.user_id },
+          'a refresh token was used twice; its session is ended',
+        );
+      }
+      throw new ProblemError('invalid_token', 'The refresh token is not good any more. Log in again.');
+    },
+
+    async logout(sessionId) {
+      await revokeSessions(db, { id: sessionId }, 'logout');
+      revoked.add(sessionId);
+    },
+
+    user: (id) => findUser(db, id),
+
+    async principal(token, kind) {
+      const claims = await tokens.verify(token, kind);
+      if (!claims || revoked.has(claims.sessionId)) return undefined;
+      const { userId, username, role, sessionId } = claims;
+      return { userId, username, role, sessionId, can: (permission) => ROLE_PERMISSIONS[role].has(permission) };
+    },
+
+    close() {
+      offChannel();
+      offConnect();
+    },
+  };
+}
+
+/**
+ * Makes the first administrator when nobody has an account yet.
+ * @returns the password where it was generated and has to be shown, once
+ */
+export async function ensureAdministrator(
+  db: Db,
+  passwords: Passwords,
+  admin: { email: string; password: string; role?: Role },
+): Promise<boolean> {
+  if (await hasUsers(db)) return false;
+  if (Buffer.byteLength(admin.password) > MAX_PASSWORD_BYTES || admin.password.length < MIN_PASSWORD_LENGTH) {
+    throw new UsageError(
+      `ADMIN_PASSWORD must have at least ${MIN_PASSWORD_LENGTH} characters and at most ${MAX_PASSWORD_BYTES} bytes.`,
+    );
+  }
+  const made = await insertUser(db, {
+    id: newId(),
+    username: 'admin',
+    email: admin.email,
+    password_hash: await passwords.hash(admin.password),
+    role: 'admin',
+  });
+  return made !== undefined;
+}

@@ -1,0 +1,109 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { decode, sign, verify } from 'hono/jwt';
+import type { Config } from '../../config.ts';
+import { ROLES, type Role } from '../../db/schema.ts';
+
+/** What an access token says. */
+export interface AccessClaims {
+  userId: string;
+  username: string;
+  role: Role;
+  sessionId: string;
+  /** Seconds since 1970. */
+  expiresAt: number;
+}
+
+export interface Tokens {
+  /** A signed access token, good for `accessSeconds` from now. */
+  issue(claims: Omit<AccessClaims, 'expiresAt'>, kind?: TokenKind): Promise<string>;
+  /** What a token says, or `undefined` for anything but a good one of ours. */
+  verify(token: string, kind?: TokenKind): Promise<AccessClaims | undefined>;
+}
+
+/** `access` opens the API, `dashboard` the queue dashboard; neither opens the other. */
+export type TokenKind = 'access' | 'dashboard';
+
+const MAX_REMEMBERED = 10_000;
+const CLOCK_SKEW_SECONDS = 30;
+
+/** Issues and checks access tokens. A good token is verified once and remembered until it expires. */
+export function createTokens(auth: Config['auth'] & { secret: string }): Tokens {
+  const kid = createHash('sha256').update(auth.secret).digest('hex').slice(0, 12);
+  const key = { kty: 'oct', k: Buffer.from(auth.secret).toString('base64url'), alg: auth.algorithm, kid };
+  const remembered = new Map<string, AccessClaims>();
+
+  async function check(token: string, kind: TokenKind): Promise<AccessClaims | undefined> {
+    try {
+      if (decode(token).header.kid !== kid) return undefined;
+      const payload = await verify(token, key, {
+        alg: auth.algorithm,
+        iss: auth.issuer,
+        aud: auth.audience,
+        iat: false,
+      });
+      return readClaims(payload, kind);
+    } catch {
+      // Whatever is wrong with it, the caller learns only that it is not good.
+      return undefined;
+    }
+  }
+
+  return {
+    async issue({ userId, username, role, sessionId }, kind = 'access') {
+      const now = Math.floor(Date.now() / 1000);
+      const claims = {
+        iss: auth.issuer,
+        aud: auth.audience,
+        sub: userId,
+        sid: sessionId,
+        name: username,
+        role,
+        typ: kind,
+        jti: randomUUID(),
+        iat: now,
+        exp: now + auth.accessSeconds,
+      };
+      return sign(claims, key as never, auth.algorithm);
+    },
+    async verify(token, kind = 'access') {
+      const now = Date.now() / 1000;
+      const known = kind === 'access' ? remembered.get(token) : undefined;
+      if (known) {
+        if (known.expiresAt > now) return known;
+        remembered.delete(token);
+        return undefined;
+      }
+      const claims = await check(token, kind);
+      if (claims && kind === 'access') {
+        // The oldest goes first; a Map keeps the order of insertion.
+        if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value as string);
+        remembered.set(token, claims);
+      }
+      return claims;
+    },
+  };
+}
+
+function readClaims(payload: Record<string, unknown>, kind: TokenKind): AccessClaims | undefined {
+  const { sub, sid, name, role, typ, exp, iat } = payload;
+  // The library takes a token without `exp` for one that never ends.
+  if (
+    typeof exp !== 'number' ||
+    !Number.isFinite(exp) ||
+    typeof iat !== 'number' ||
+    iat > Date.now() / 1000 + CLOCK_SKEW_SECONDS
+  )
+    return undefined;
+  if (typ !== kind || typeof sub !== 'string' || typeof sid !== 'string' || typeof name !== 'string') return undefined;
+  if (!ROLES.includes(role as Role)) return undefined;
+  return { userId: sub, username: name, role: role as Role, sessionId: sid, expiresAt: exp };
+}
+
+/** A refresh token: 32 random bytes; only its hash is stored. */
+export function newRefreshToken(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+export function hashRefreshToken(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}

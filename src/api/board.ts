@@ -1,0 +1,123 @@
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { createBullBoard } from '@bull-board/api';
+import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
+import { HonoAdapter } from '@bull-board/hono';
+import { getConnInfo } from '@hono/node-server/conninfo';
+import { serveStatic } from '@hono/node-server/serve-static';
+import { type Context, Hono } from 'hono';
+import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
+import { ProblemError } from '../errors.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import { LANE_DEFAULTS, LANES } from '../tasks/lanes.ts';
+import type { Identity } from './auth/identity.ts';
+import { loginPage } from './login-page.ts';
+
+interface Options {
+  backend: QueueBackend;
+  identity: Identity;
+  secureCookie: boolean;
+  sessionSeconds: number;
+}
+
+export const BOARD_PATH = '/admin/queues';
+const LOGIN_PATH = '/admin/login';
+const COOKIE = 'sutazai_dashboard';
+
+/**
+ * Bull Board behind the same accounts: a login page and a session cookie that opens nothing else. Operators read, admins
+ * steer. The guard is inside the mounted app, so that no spelling of the path goes around it.
+ */
+export function createBoard({ backend, identity, secureCookie, sessionSeconds }: Options): Hono {
+  const full = board(backend, false);
+  const readOnly = board(backend, true);
+  const app = new Hono();
+
+  app.get('/login', (c) => c.html(loginPage(LOGIN_PATH)));
+  app.post('/login', async (c) => {
+    requireSameOrigin(c);
+    const { login = '', password = '' } = (await c.req.parseBody()) as Record<string, string>;
+    const client = {
+      address: c.env ? (getConnInfo(c).remote.address ?? null) : null,
+      userAgent: c.req.header('user-agent') ?? null,
+    };
+    try {
+      const user = await identity.authenticate(login.includes('@') ? { email: login } : { username: login }, password);
+      if (user.role !== 'admin' && user.role !== 'operator')
+        throw new ProblemError('forbidden', 'The dashboard is for operators and administrators.');
+      setCookie(c, COOKIE, await identity.startDashboard(user, client), {
+        path: '/admin',
+        httpOnly: true,
+        sameSite: 'Strict',
+        secure: secureCookie,
+        maxAge: sessionSeconds,
+      });
+      return c.redirect(BOARD_PATH, 303);
+    } catch (error) {
+      if (error instanceof ProblemError)
+        return c.html(loginPage(LOGIN_PATH, error.message), error.code === 'forbidden' ? 403 : 401);
+      throw error;
+    }
+  });
+  app.post('/logout', async (c) => {
+    requireSameOrigin(c);
+    const principal = await identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+    if (principal) await identity.logout(principal.sessionId);
+    deleteCookie(c, COOKIE, { path: '/admin' });
+    return c.redirect(LOGIN_PATH, 303);
+  });
+
+  app.all('/queues/*', guarded);
+  app.all('/queues', guarded);
+
+  async function guarded(c: Context): Promise<Response> {
+    const principal = await identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+    if (!principal?.can('queues:read')) {
+      if ((c.req.header('accept') ?? '').includes('text/html')) return c.redirect(LOGIN_PATH, 303);
+      throw new ProblemError('unauthorized', `Log in at ${LOGIN_PATH}.`);
+    }
+    if (c.req.method !== 'GET' && c.req.method !== 'HEAD') {
+      requireSameOrigin(c);
+      if (!principal.can('queues:steer'))
+        throw new ProblemError('forbidden', 'Your role may look at the queues but not change them.');
+    }
+    // Bull Board brings scripts and styles of its own and inline configuration.
+    c.header(
+      'Content-Security-Policy',
+      "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+    );
+    return (principal.can('queues:steer') ? full : readOnly).fetch(c.req.raw, c.env);
+  }
+  return app;
+}
+
+/** A browser says where a request comes from; a page of somebody else cannot change that. */
+function requireSameOrigin(c: Context): void {
+  const site = c.req.header('sec-fetch-site');
+  const origin = c.req.header('origin');
+  const host = c.req.header('host');
+  const same = site
+    ? site === 'same-origin' || site === 'none'
+    : origin !== undefined && URL.canParse(origin) && new URL(origin).host === host;
+  if (!same) throw new ProblemError('forbidden', 'The request comes from another site.');
+}
+
+function board(backend: QueueBackend, readOnlyMode: boolean): Hono {
+  const serverAdapter = new HonoAdapter(serveStatic);
+  const queues = LANES.map(
+    (lane) =>
+      new BullMQAdapter(backend.queue(lane), {
+        readOnlyMode,
+        allowRetries: !readOnlyMode,
+        description: LANE_DEFAULTS[lane].about,
+      }),
+  );
+  const uiBasePath = dirname(createRequire(import.meta.url).resolve('@bull-board/ui/package.json'));
+  createBullBoard({
+    queues,
+    serverAdapter,
+    options: { uiBasePath: join(uiBasePath), uiConfig: { boardTitle: 'SutazAI' } },
+  });
+  serverAdapter.setBasePath(BOARD_PATH);
+  return new Hono().route(BOARD_PATH, serverAdapter.registerPlugin() as Hono);
+}

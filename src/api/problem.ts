@@ -1,0 +1,54 @@
+import { HTTPException } from 'hono/http-exception';
+import { PROBLEMS, ProblemError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+const TYPE_BASE = 'https://sutazai.dev/problems/';
+
+/** Turns whatever was thrown into a problem (RFC 9457). What is not ours says "Internal error" and the request id, nothing else. */
+export function problemOf(error: unknown, instance: string, requestId: string, log: Logger): Response {
+  const problem = known(error);
+  if (problem.code === 'internal_error') log.error({ err: error, request_id: requestId }, 'unexpected error');
+  const { status, title } = PROBLEMS[problem.code];
+  const body = {
+    type: `${TYPE_BASE}${problem.code}`,
+    title,
+    status,
+    detail: problem.message,
+    instance,
+    code: problem.code,
+    request_id: requestId,
+    ...(problem.errors ? { errors: problem.errors } : {}),
+  };
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: {
+      'Content-Type': 'application/problem+json',
+      'Cache-Control': 'no-store',
+      'X-Request-Id': requestId,
+      ...problem.headers,
+    },
+  });
+}
+
+function known(error: unknown): ProblemError {
+  if (error instanceof ProblemError) return error;
+  if (error instanceof HTTPException && error.status < 500)
+    return new ProblemError('bad_request', error.message || 'The request is not valid.');
+  if (isDatabaseAway(error)) {
+    return new ProblemError(
+      'temporary-reduced-capacity',
+      'The database does not answer, so nothing can be stored. Try again shortly.',
+      { headers: { 'Retry-After': '5' }, cause: error },
+    );
+  }
+  return new ProblemError('internal_error', 'Internal error');
+}
+
+/** SQLSTATE classes 08 (connection), 25 (read-only), 53 (resources), 57 (shut down, cancelled), and errors of the socket or the pool. */
+function isDatabaseAway(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  if (/^(08|25|53|57)/.test(String(code)) || /^E(CONN|PIPE|TIMEDOUT|HOSTUNREACH)/.test(String(code))) return true;
+  return /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout|Client has encountered a connection error)/.test(
+    String(message),
+  );
+}

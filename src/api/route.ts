@@ -1,0 +1,56 @@
+import type * as v from 'valibot';
+import type { Permission } from './policy.ts';
+
+/** Who is asking. */
+export interface Principal {
+  userId: string;
+  username: string;
+  role: string;
+  sessionId: string;
+  can(permission: Permission): boolean;
+}
+
+/** What a handler knows of the request. */
+export interface RouteInput<B, Q> {
+  body: B;
+  query: Q;
+  params: Record<string, string>;
+  principal: Principal;
+  requestId: string;
+  /** The address of the API as this client knows it, without a slash at the end. */
+  base: string;
+  address: string | null;
+  header(name: string): string | undefined;
+  /** Aborts when the client goes away. */
+  signal: AbortSignal;
+}
+
+export interface RouteAnswer {
+  status: number;
+  /** Sent as JSON; nothing is sent where it is not given. */
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+type Schema = v.GenericSchema<unknown, unknown>;
+
+/** One route of the API as a value: the HTTP layer, the policy check and the reference are made from it. */
+export interface Route<B extends Schema = Schema, Q extends Schema = Schema> {
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  /** The whole path, with `:name` for parameters. */
+  path: string;
+  summary: string;
+  body?: B;
+  query?: Q;
+  handle(input: RouteInput<v.InferOutput<B>, v.InferOutput<Q>>): Promise<RouteAnswer> | RouteAnswer;
+}
+
+/** Makes a route; only here for the types of `handle`. */
+export function defineRoute<B extends Schema, Q extends Schema>(route: Route<B, Q>): Route {
+  return route as unknown as Route;
+}
+
+/** How the policy table names a route. */
+export function routeKey({ method, path }: Pick<Route, 'method' | 'path'>): string {
+  return `${method} ${path}`;
+}

@@ -1,0 +1,92 @@
+import * as v from 'valibot';
+import type { UserRow } from '../../db/users.ts';
+import { ProblemError } from '../../errors.ts';
+import type { Identity, TokenPair } from '../auth/identity.ts';
+import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH } from '../auth/passwords.ts';
+import { ROLE_PERMISSIONS } from '../policy.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+const username = v.pipe(
+  v.string(),
+  v.regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,49}$/, 'must be 2–50 letters, digits, dots, dashes or underscores'),
+);
+const email = v.pipe(
+  v.string(),
+  v.trim(),
+  v.maxLength(254, 'must be at most 254 characters'),
+  v.email('must be an e-mail address'),
+);
+const newPassword = v.pipe(
+  v.string(),
+  v.minLength(MIN_PASSWORD_LENGTH, `must have at least ${MIN_PASSWORD_LENGTH} characters`),
+  v.maxBytes(MAX_PASSWORD_BYTES, `must have at most ${MAX_PASSWORD_BYTES} bytes`),
+);
+/** A login never says what is wrong with a password, so it takes any. */
+const anyPassword = v.pipe(v.string(), v.maxLength(1024, 'is too long'));
+
+/** Registration, login and sessions. */
+export function authRoutes(identity: Identity): Route[] {
+  return [
+    defineRoute({
+      method: 'POST',
+      path: '/api/v1/auth/register',
+      summary: 'Make an account',
+      body: v.strictObject({ username, email, password: newPassword }),
+      handle: async ({ body }) => ({ status: 201, body: presentUser(await identity.register(body)) }),
+    }),
+    defineRoute({
+      method: 'POST',
+      path: '/api/v1/auth/login',
+      summary: 'Log in by user name or e-mail address',
+      body: v.union(
+        [
+          v.strictObject({ username: v.string(), password: anyPassword }),
+          v.strictObject({ email: v.string(), password: anyPassword }),
+        ],
+        'must have password and either username or email, and nothing else',
+      ),
+      handle: async ({ body, address, header }) => {
+        const user = await identity.authenticate(
+          'username' in body ? { username: body.username } : { email: body.email },
+          body.password,
+        );
+        return tokens(await identity.startSession(user, { address, userAgent: header('user-agent') ?? null }));
+      },
+    }),
+    defineRoute({
+      method: 'POST',
+      path: '/api/v1/auth/refresh',
+      summary: 'Exchange a refresh token for a new pair of tokens',
+      body: v.strictObject({ refresh_token: v.pipe(v.string(), v.maxLength(200, 'is too long')) }),
+      handle: async ({ body }) => tokens(await identity.refresh(body.refresh_token)),
+    }),
+    defineRoute({
+      method: 'POST',
+      path: '/api/v1/auth/logout',
+      summary: 'End this session',
+      handle: async ({ principal }) => {
+        await identity.logout(principal.sessionId);
+        return { status: 204 };
+      },
+    }),
+    defineRoute({
+      method: 'GET',
+      path: '/api/v1/auth/me',
+      summary: 'Who I am and what I may do',
+      handle: async ({ principal }) => {
+        const user = await identity.user(principal.userId);
+        if (!user) throw new ProblemError('not_found', 'The account is gone.');
+        return { status: 200, body: { ...presentUser(user), permissions: [...ROLE_PERMISSIONS[user.role]] } };
+      },
+    }),
+  ];
+}
+
+function tokens({ user, ...pair }: TokenPair) {
+  // RFC 6749, 5.1: answers with tokens must not be stored on the way.
+  return { status: 200, body: { ...pair, user: presentUser(user) }, headers: { 'Cache-Control': 'no-store' } };
+}
+
+function presentUser({ id, username, email, role, is_active, created_at, last_login_at }: UserRow) {
+  return { id, username, email, role, is_active, created_at, last_login_at };
+}

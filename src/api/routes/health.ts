@@ -1,0 +1,56 @@
+import { within } from '../../lifecycle.ts';
+import { defineRoute, type Route } from '../route.ts';
+
+/** A dependency, and how its state is asked. */
+export interface Probe {
+  name: string;
+  /** What stands behind it, such as `Postgres (embedded)`; no address. */
+  kind: string;
+  /** Whether nothing can be accepted without it. */
+  required: boolean;
+  /** Answers details for the row. @throws when it is down */
+  check(signal: AbortSignal): Promise<Record<string, unknown>>;
+}
+
+const PROBE_TIMEOUT_MS = 2_000;
+const REMEMBER_MS = 500;
+
+/** Liveness and readiness, for load balancers: answered without a login, so they tell no addresses and no errors. */
+export function healthRoutes(probes: readonly Probe[]): Route[] {
+  let last: { at: number; answer: Promise<{ status: number; body: object }> } | undefined;
+
+  async function check(): Promise<{ status: number; body: object }> {
+    const rows = await Promise.all(
+      probes.map(async ({ name, kind, required, check: probe }) => {
+        try {
+          const details = await within(probe(AbortSignal.timeout(PROBE_TIMEOUT_MS)), PROBE_TIMEOUT_MS, name);
+          return { name, kind, required, status: 'up', ...details };
+        } catch {
+          return { name, kind, required, status: 'down' };
+        }
+      }),
+    );
+    const ready = rows.every(({ required, status }) => status === 'up' || !required);
+    const status = !ready ? 'unavailable' : rows.every((row) => row.status === 'up') ? 'ready' : 'degraded';
+    return { status: ready ? 200 : 503, body: { status, dependencies: rows } };
+  }
+
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/healthz',
+      summary: 'Whether the process is alive',
+      handle: () => ({ status: 200, body: { status: 'ok' } }),
+    }),
+    defineRoute({
+      method: 'GET',
+      path: '/readyz',
+      summary: 'Whether tasks can be accepted and stored, and how each dependency is',
+      handle: () => {
+        // Anybody may ask, so asking often must not cost more than asking now and then.
+        if (!last || Date.now() - last.at > REMEMBER_MS) last = { at: Date.now(), answer: check() };
+        return last.answer;
+      },
+    }),
+  ];
+}

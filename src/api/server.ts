@@ -1,0 +1,59 @@
+import type { Server } from 'node:http';
+import { serve } from '@hono/node-server';
+import { UsageError } from '../errors.ts';
+import type { App } from './app.ts';
+
+/** The API on a socket. */
+export interface ApiServer {
+  /** Where it listens, such as `http://127.0.0.1:3000`. */
+  url: string;
+  /** Takes no new connections, waits up to `graceMs` for answers under way, then cuts the rest. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Slow clients are cut off: headers within 10 s, the whole request within 60 s. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_MS = 65_000;
+
+/** Starts to listen. @throws UsageError when the port is in use, naming the variable to change */
+export async function listen(app: App, { host, port }: { host: string; port: number }): Promise<ApiServer> {
+  const server = await new Promise<Server>((resolve, reject) => {
+    const options = {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: 16_384,
+    };
+    const starting = serve({ fetch: app.fetch, hostname: host, port, serverOptions: options }, () =>
+      resolve(starting as Server),
+    ) as Server;
+    starting.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+  });
+  const address = server.address();
+  const actual = typeof address === 'object' && address ? address.port : port;
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}`,
+    close: (graceMs) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+        server.close(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  if (error.code === 'EADDRINUSE')
+    return new UsageError(
+      `Port ${port} on ${host} is in use. Stop what listens there, or choose another one: PORT=${port + 1}`,
+    );
+  if (error.code === 'EACCES')
+    return new UsageError(`Port ${port} may not be opened by this user. Choose one above 1023: PORT=3000`);
+  if (error.code === 'EADDRNOTAVAIL')
+    return new UsageError(`HOST=${host} is not an address of this machine. Use 127.0.0.1 or 0.0.0.0.`);
+  return error;
+}

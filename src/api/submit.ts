@@ -1,0 +1,166 @@
+import * as v from 'valibot';
+import { newId } from '../db/ids.ts';
+import type { TaskWebhook } from '../db/schema.ts';
+import type { NewTask } from '../db/tasks/accept.ts';
+import { type FieldError, ProblemError } from '../errors.ts';
+import type { SecretBox } from '../secretbox.ts';
+import type { Registry } from '../tasks/index.ts';
+import { isWebhookSecret, newWebhookSecret } from '../webhooks/sign.ts';
+import { fieldErrors } from './validate.ts';
+
+export const WEBHOOK_EVENTS = ['task.completed', 'task.failed', 'task.cancelled', 'task.expired'] as const;
+
+const seconds = (max: number) =>
+  v.pipe(
+    v.number('must be a number of seconds'),
+    v.minValue(0, 'must not be negative'),
+    v.maxValue(max, `must be at most ${max}`),
+  );
+const DAY = 86_400;
+
+/** What a client may say of a task; everything else is refused. */
+export const submission = v.strictObject({
+  type: v.string(),
+  input: v.unknown(),
+  title: v.optional(v.pipe(v.string(), v.maxLength(255, 'must be at most 255 characters'))),
+  priority: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer('must be a whole number'),
+      v.minValue(1, 'must be from 1 (first) to 10 (last)'),
+      v.maxValue(10, 'must be from 1 (first) to 10 (last)'),
+    ),
+    5,
+  ),
+  metadata: v.optional(v.record(v.string(), v.unknown()), {}),
+  tags: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(v.string(), v.minLength(1, 'must not be empty'), v.maxLength(100, 'must be at most 100 characters')),
+      ),
+      v.maxLength(50, 'must be at most 50 tags'),
+    ),
+    [],
+  ),
+  scheduled_for: v.optional(v.pipe(v.string(), v.isoTimestamp('must be a time such as 2030-01-31T12:00:00Z'))),
+  delay_seconds: v.optional(seconds(365 * DAY)),
+  expires_in_seconds: v.optional(v.pipe(seconds(365 * DAY), v.minValue(1, 'must be at least 1'))),
+  timeout_seconds: v.optional(v.pipe(seconds(DAY), v.minValue(1, 'must be at least 1'))),
+  max_attempts: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer('must be a whole number'),
+      v.minValue(1, 'must be from 1 to 100'),
+      v.maxValue(100, 'must be from 1 to 100'),
+    ),
+  ),
+  webhook: v.optional(
+    v.strictObject({
+      url: v.pipe(v.string(), v.maxLength(2048, 'must be at most 2048 characters')),
+      events: v.optional(
+        v.pipe(
+          v.array(v.picklist(WEBHOOK_EVENTS, `must be one of ${WEBHOOK_EVENTS.join(', ')}`)),
+          v.minLength(1, 'must name at least one event'),
+        ),
+        [...WEBHOOK_EVENTS],
+      ),
+      secret: v.optional(v.pipe(v.string(), v.check(isWebhookSecret, 'must be whsec_ and 24–64 bytes in base64'))),
+    }),
+  ),
+});
+
+export type Submission = v.InferOutput<typeof submission>;
+
+interface Context {
+  registry: Registry;
+  box: SecretBox;
+  /** What is wrong with a URL that users want to be called. */
+  checkUrl: (url: string) => string | undefined;
+}
+
+interface Given {
+  userId: string;
+  requestId: string;
+  batchId: string | null;
+  watched: boolean;
+  /** Where the submission stands in the body, as a JSON pointer. */
+  pointer: string;
+}
+
+/** A task made of a submission, or what is wrong with it. `secret` is the webhook secret where it was made here. */
+export type Prepared = { task: NewTask; secret: string | undefined } | { errors: FieldError[] };
+
+/** Checks a submission against its task type and makes the row of it. */
+export function prepareTask(
+  given: Submission,
+  { userId, requestId, batchId, watched, pointer }: Given,
+  { registry, box, checkUrl }: Context,
+): Prepared {
+  const type = registry.find(given.type);
+  if (!type) {
+    const names = registry.list().map(({ name }) => name);
+    return { errors: [{ pointer: `${pointer}/type`, detail: `is not a task type; there are ${names.join(', ')}` }] };
+  }
+  const errors: FieldError[] = [];
+  const input = v.safeParse(type.input, given.input);
+  if (!input.success) errors.push(...fieldErrors(input.issues, `${pointer}/input`));
+  if (given.scheduled_for !== undefined && given.delay_seconds !== undefined) {
+    errors.push({ pointer: `${pointer}/delay_seconds`, detail: 'cannot stand beside scheduled_for' });
+  }
+  const wrongUrl = given.webhook && checkUrl(given.webhook.url);
+  if (wrongUrl) errors.push({ pointer: `${pointer}/webhook/url`, detail: wrongUrl });
+  if (errors.length > 0) return { errors };
+
+  const secret = given.webhook && !given.webhook.secret ? newWebhookSecret() : undefined;
+  const task: NewTask = {
+    id: newId(),
+    user_id: userId,
+    type: type.name,
+    lane: type.lane,
+    title: given.title ?? null,
+    priority: given.priority,
+    input: given.input,
+    max_attempts: given.max_attempts ?? type.defaults.attempts,
+    timeout_ms: Math.round((given.timeout_seconds ?? type.defaults.timeoutSeconds) * 1000),
+    metadata: given.metadata,
+    tags: given.tags,
+    batch_id: batchId,
+    webhook: given.webhook ? sealWebhook(given.webhook, secret, box) : null,
+    request_id: requestId,
+    scheduled_for:
+      given.scheduled_for ??
+      (given.delay_seconds ? new Date(Date.now() + given.delay_seconds * 1000).toISOString() : null),
+    expires_in_ms: given.expires_in_seconds === undefined ? null : Math.round(given.expires_in_seconds * 1000),
+    watched,
+  };
+  return { task, secret };
+}
+
+function sealWebhook(
+  { url, events, secret }: NonNullable<Submission['webhook']>,
+  made: string | undefined,
+  box: SecretBox,
+): TaskWebhook {
+  return { url, events, secret: box.seal(secret ?? (made as string)).toString('base64') };
+}
+
+const WAIT_MAX_SECONDS = 55;
+
+/** How long `Prefer: wait=n` (RFC 7240) asks to hold the answer, in seconds; `undefined` where it does not ask. */
+export function parsePreferWait(header: string | undefined): number | undefined {
+  const match = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?/i.exec(header ?? '');
+  const asked = Number(match?.[1] ?? 0);
+  return asked > 0 ? Math.min(asked, WAIT_MAX_SECONDS) : undefined;
+}
+
+const UNITS = { s: 1, m: 60, h: 3600 };
+
+/** Adds the deadline of a `Cancel-After: 90s` header to a submission that names none. */
+export function applyCancelAfter(given: Submission, header: string | undefined): Submission {
+  if (header === undefined || given.expires_in_seconds !== undefined) return given;
+  const match = /^\s*(\d{1,7})\s*([smh]?)\s*$/.exec(header);
+  const after = match ? Number(match[1]) * UNITS[(match[2] || 's') as keyof typeof UNITS] : 0;
+  if (after < 1 || after > 365 * DAY)
+    throw new ProblemError('bad_request', 'The header Cancel-After wants a time such as 90s, 10m or 2h.');
+  return { ...given, expires_in_seconds: after };
+}

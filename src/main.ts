@@ -1,0 +1,113 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { loadConfig, readDotEnv } from './config.ts';
+import { type Mode, run } from './deps.ts';
+import { errorMessage, UsageError } from './errors.ts';
+import { createLog } from './log.ts';
+import { LANES } from './tasks/lanes.ts';
+
+const EXTRA_SHUTDOWN_MS = 10_000;
+
+const program = new Command('sutazai')
+  .description('A durable, fair job queue in front of your own models.')
+  .version('0.1.0')
+  .showHelpAfterError('(add --help to see what there is)')
+  .addHelpText(
+    'after',
+    '\nEvery setting is an environment variable, explained in .env.example; a .env file beside you is read.',
+  );
+
+program
+  .command('start')
+  .description('start the API, a worker and whatever is not configured, embedded; stays until it is stopped')
+  .option('--port <port>', 'the port of the API (PORT)')
+  .action(async ({ port }) => serve('start', { PORT: port }));
+
+program
+  .command('api')
+  .description('start the API alone')
+  .option('--port <port>', 'the port of the API (PORT)')
+  .action(async ({ port }) => serve('api', { PORT: port }));
+
+program
+  .command('worker')
+  .description('start a worker alone')
+  .option('--lanes <lanes>', `the lanes it serves, separated by commas: ${LANES.join(', ')} (WORKER_LANES)`)
+  .addOption(
+    new Option('--concurrency <n>', 'tasks at a time in each lane (WORKER_CONCURRENCY)').argParser(wholeNumber),
+  )
+  .action(async ({ lanes, concurrency }) => serve('worker', { WORKER_LANES: lanes, WORKER_CONCURRENCY: concurrency }));
+
+program
+  .command('demo')
+  .description('start everything, run one task of each kind, show the results and stop')
+  .action(async () => (await import('./demo.ts')).demo());
+
+const migrate = program.command('migrate').description('look at the database schema, or change it');
+migrate
+  .command('status')
+  .description('list the migrations and when they were applied')
+  .action(() => migration('status'));
+migrate
+  .command('up')
+  .description('apply every pending migration')
+  .action(() => migration('up'));
+migrate
+  .command('down')
+  .description('take the newest migration back; what it made is lost')
+  .action(() => migration('down'));
+
+async function migration(verb: 'status' | 'up' | 'down'): Promise<void> {
+  await (await import('./migrate-command.ts')).migrate(verb);
+}
+
+function wholeNumber(text: string): string {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('It wants a whole number from 1.');
+  return text;
+}
+
+/** Runs until a signal says stop; then gives everything back and exits, at the latest some seconds after the grace. */
+async function serve(mode: Mode, flags: Record<string, string | undefined>): Promise<void> {
+  readDotEnv();
+  const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
+  const config = loadConfig({ ...process.env, ...given });
+  const log = createLog(config.logLevel);
+  let stopping = false;
+  const started = run(config, mode, log);
+
+  const stop = async (signal: NodeJS.Signals) => {
+    if (stopping) process.exit(130);
+    stopping = true;
+    log.info(
+      { signal },
+      `stopping; running tasks have ${config.worker.graceSeconds} s, a second ${signal} stops at once`,
+    );
+    setTimeout(() => process.exit(1), config.worker.graceSeconds * 1000 + EXTRA_SHUTDOWN_MS).unref();
+    await (await started.catch(() => undefined))?.close();
+    process.exit(0);
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'a promise was rejected and nobody heard it'));
+
+  const running = await started;
+  if (mode !== 'worker') console.log(banner(running.url as string, running.firstAdmin, config.monitoring.enabled));
+}
+
+function banner(url: string, admin: { username: string; password: string } | undefined, dashboard: boolean): string {
+  return [
+    `SutazAI is up at ${url}`,
+    ...(dashboard ? [`  queues     ${url}/admin/queues`] : []),
+    `  readiness  ${url}/readyz`,
+    ...(admin
+      ? [`  login      ${admin.username} / ${admin.password}   (shown once; it is kept in DATA_DIR/secrets.json)`]
+      : []),
+  ].join('\n');
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof UsageError) console.error(error.message);
+  else console.error(error instanceof Error ? error.stack : errorMessage(error));
+  process.exit(1);
+}

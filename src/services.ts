@@ -1,0 +1,171 @@
+import type { Config } from './config.ts';
+import type { ChildServer } from './embedded/child.ts';
+import { findRun, type Home, joinHome, type LocalSecrets, openHome, type RunInfo } from './embedded/home.ts';
+import { UsageError } from './errors.ts';
+import type { Stack } from './lifecycle.ts';
+import type { Logger } from './log.ts';
+
+/** Where everything is, configured or embedded, and what to call it towards users. */
+export interface Services {
+  databaseUrl: string;
+  databaseKind: string;
+  /** The variable that an operator would look at. */
+  databaseSource: string;
+  ollamaHost: string;
+  modelsKind: string;
+  modelsEmbedded: boolean;
+  qdrantUrl: string | undefined;
+  vectorsKind: string;
+  secrets: Pick<LocalSecrets, 'JWT_SECRET_KEY' | 'ENCRYPTION_KEY'>;
+  /** The password for a first administrator, where none is configured. */
+  adminPassword: string | undefined;
+  /** Tells other processes on this machine where we are. */
+  announce(info: Pick<RunInfo, 'url'>): void;
+}
+
+const EMBEDDED_POSTGRES = 'Postgres (embedded)';
+const EMBEDDED_MODELS = 'embedded model server (llama.cpp)';
+const EMBEDDED_VECTORS = 'embedded vector store (sqlite-vec)';
+
+/** Whether a host name is all that is missing, so that nothing has to be embedded. */
+function isComplete({ database, models, vectors, auth, encryptionKey }: Config): boolean {
+  return Boolean(database.url && models.hosts && (vectors.url || !vectors.enabled) && auth.secret && encryptionKey);
+}
+
+/** For `sutazai start`: takes what is configured and starts what is not. */
+export async function startServices(config: Config, stack: Stack, log: Logger): Promise<Services> {
+  if (isComplete(config)) return configured(config);
+  const home = openHome(config.dataDir);
+  stack.defer('the data directory', () => home.close());
+
+  const [database, models, vectors] = await settleAll([
+    config.database.url ? undefined : embeddedPostgres(config, home, stack, log),
+    config.models.hosts ? undefined : embeddedModels(config, stack, log),
+    config.vectors.enabled && !config.vectors.url ? embeddedVectors(config, stack, log) : undefined,
+  ]);
+  const databaseUrl = config.database.url ?? (database as string);
+  const ollamaHost = config.models.hosts?.[0] ?? (models as ChildServer).url;
+  const qdrantUrl = config.vectors.enabled ? (config.vectors.url ?? (vectors as ChildServer).url) : undefined;
+  return {
+    ...kinds(config),
+    databaseUrl,
+    ollamaHost,
+    qdrantUrl,
+    secrets: secretsOf(config, home.secrets),
+    adminPassword: home.secrets.ADMIN_PASSWORD,
+    announce: ({ url }) => home.writeRunInfo({ pid: process.pid, url, databaseUrl, ollamaHost, qdrantUrl }),
+  };
+}
+
+/** For `sutazai api` and `sutazai worker`: takes what is configured, and shares the rest with a `sutazai start` on this machine. */
+export function joinServices(config: Config): Services {
+  if (isComplete(config)) return configured(config);
+  if (config.database.url && config.auth.secret && config.encryptionKey) {
+    const missing = [
+      config.models.hosts ? [] : ['OLLAMA_HOST'],
+      config.vectors.enabled && !config.vectors.url ? ['QDRANT_URL (or ENABLE_VECTOR_SEARCH=false)'] : [],
+    ].flat();
+    throw new UsageError(
+      `${missing.join(' and ')} must be set where DATABASE_URL is: embedded parts belong to \`sutazai start\`.`,
+    );
+  }
+  const { run, secrets } = joinHome(config.dataDir);
+  return {
+    ...kinds(config),
+    databaseUrl: config.database.url ?? run.databaseUrl,
+    ollamaHost: config.models.hosts?.[0] ?? run.ollamaHost,
+    qdrantUrl: config.vectors.enabled ? (config.vectors.url ?? run.qdrantUrl) : undefined,
+    secrets: secretsOf(config, secrets),
+    adminPassword: undefined,
+    announce: () => {},
+  };
+}
+
+function configured(config: Config): Services {
+  return {
+    ...kinds(config),
+    databaseUrl: config.database.url as string,
+    ollamaHost: config.models.hosts?.[0] as string,
+    qdrantUrl: config.vectors.enabled ? config.vectors.url : undefined,
+    secrets: { JWT_SECRET_KEY: config.auth.secret as string, ENCRYPTION_KEY: config.encryptionKey as string },
+    adminPassword: undefined,
+    announce: () => {},
+  };
+}
+
+function secretsOf(config: Config, local: LocalSecrets): Services['secrets'] {
+  return {
+    JWT_SECRET_KEY: config.auth.secret ?? local.JWT_SECRET_KEY,
+    ENCRYPTION_KEY: config.encryptionKey ?? local.ENCRYPTION_KEY,
+  };
+}
+
+function kinds({ database, models, vectors }: Config) {
+  return {
+    databaseKind: database.url ? 'Postgres' : EMBEDDED_POSTGRES,
+    databaseSource: database.url ? 'DATABASE_URL (or POSTGRES_*)' : 'the embedded Postgres',
+    modelsKind: models.hosts ? 'Ollama' : EMBEDDED_MODELS,
+    modelsEmbedded: !models.hosts,
+    vectorsKind: vectors.url ? 'Qdrant' : EMBEDDED_VECTORS,
+  };
+}
+
+// Imported where they are used: production installs do not have what these parts are made of.
+
+async function embeddedPostgres({ dataDir }: Config, home: Home, stack: Stack, log: Logger): Promise<string> {
+  const { startPostgres } = await import('./embedded/postgres.ts');
+  const postgres = await startPostgres({
+    dataDir: `${dataDir}/postgres`,
+    password: home.secrets.POSTGRES_PASSWORD,
+    log,
+  });
+  stack.defer(EMBEDDED_POSTGRES, () => postgres.close());
+  return postgres.url;
+}
+
+async function embeddedModels(
+  { cacheDir, modelsDir, logLevel }: Config,
+  stack: Stack,
+  log: Logger,
+): Promise<ChildServer> {
+  const { startChild } = await import('./embedded/child.ts');
+  const options = { cacheDir: `${cacheDir}/models`, modelsDir, logLevel };
+  const server = await startChild('model server', new URL('./embedded/models/main.ts', import.meta.url), options, log);
+  stack.defer(EMBEDDED_MODELS, () => server.close());
+  return server;
+}
+
+async function embeddedVectors({ dataDir, logLevel }: Config, stack: Stack, log: Logger): Promise<ChildServer> {
+  const { startChild } = await import('./embedded/child.ts');
+  const options = { dataDir: `${dataDir}/vectors`, logLevel };
+  const server = await startChild('vector store', new URL('./embedded/vectors/main.ts', import.meta.url), options, log);
+  stack.defer(EMBEDDED_VECTORS, () => server.close());
+  return server;
+}
+
+/** Waits for all, so that what did start is on the stack when one of them fails. */
+async function settleAll<T extends readonly unknown[]>(
+  promises: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  const results = await Promise.allSettled(promises);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<unknown>).value) as {
+    -readonly [K in keyof T]: Awaited<T[K]>;
+  };
+}
+
+/** The database alone, for commands that need nothing else: configured, that of a running `sutazai start`, or embedded. */
+export async function migrationDatabase(
+  config: Config,
+  stack: Stack,
+  log: Logger,
+): Promise<{ url: string; source: string }> {
+  const { databaseSource: source } = kinds(config);
+  if (config.database.url) return { url: config.database.url, source };
+  const running = findRun(config.dataDir);
+  if (running) return { url: running.databaseUrl, source };
+  const home = openHome(config.dataDir);
+  stack.defer('the data directory', () => home.close());
+  return { url: await embeddedPostgres(config, home, stack, log), source };
+}
