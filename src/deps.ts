@@ -239,7 +239,11 @@ async function runApi(
 ): Promise<ApiServer> {
   const waiters = createWaiters(notifications);
   const outbound = createOutbound(config.egressAllow);
-  const acceptBatch = createBatch<NewTask[], TaskRow[]>({ run: (lists) => acceptMany(db, lists), max: 100, parallel: 2 });
+  const acceptBatch = createBatch<NewTask[], TaskRow[]>({
+    run: (lists) => acceptMany(db, lists),
+    max: 100,
+    parallel: 2,
+  });
   const probes: Probe[] = [
     {
       name: 'database',

@@ -4,9 +4,17 @@ import { httpError, unsupported } from './errors.ts';
 import { checkFormat } from './format.ts';
 import { type Generated, type GenerateInput, generate, nanoseconds } from './generate.ts';
 import { chatPrompt, type Message, rawPrompt } from './prompt.ts';
-import { chatRequest, generateRequest, givenOptions, keepAliveMs, parseBody } from './requests.ts';
-import { respondLines } from './respond.ts';
+import {
+  type AnsweringRequest,
+  chatRequest,
+  generateRequest,
+  givenOptions,
+  keepAliveMs,
+  parseBody,
+} from './requests.ts';
+import { type Cancellation, respondLines } from './respond.ts';
 import type { Services } from './routes.ts';
+import type { Runtime } from './runtime.ts';
 
 /** A piece of the answer in the form of its route: `response` of generate, `message` of chat. */
 type Shape = (text: string) => object;
@@ -24,23 +32,24 @@ export function answerRoutes(app: Hono, services: Services): void {
     const body = parseBody(generateRequest, await c.req.text());
     const name = body.model ?? '';
     const model = await services.catalog.getModel(name);
-    require(model, name, 'generate', body);
+    const prompt = body.prompt ?? '';
+    check(model, name, 'generate', prompt === '', body);
     if (body.suffix) throw unsupported(name, 'insert');
     if (body.images?.length) throw unsupported(name, 'images');
-    const prompt = body.prompt ?? '';
     const messages: Message[] = [{ role: 'user', content: prompt }];
     if (body.system) messages.unshift({ role: 'system', content: body.system });
     const input = common(model, body, body.raw ? (options) => rawPrompt(prompt, options) : plan(messages));
-    const { signal, stop } = services.cancellation(c);
-    const events = prompt === '' ? load(services, input, signal) : generate(services.runtime, input, signal);
-    return respond({ name, events, shape: (response) => ({ response }) }, body.stream ?? true, stop);
+    const cancellation = services.cancellation(c);
+    const run = prompt === '' ? load : generate;
+    const events: Answer['events'] = run(services.runtime, input, cancellation.signal);
+    return respond({ name, events, shape: (response) => ({ response }) }, body.stream ?? true, cancellation);
   });
 
   app.post('/api/chat', async (c) => {
     const body = parseBody(chatRequest, await c.req.text());
     const name = body.model ?? '';
     const model = await services.catalog.getModel(name);
-    require(model, name, 'chat', body);
+    check(model, name, 'chat', !body.messages?.length, body);
     if (body.tools?.length) throw unsupported(name, 'tools');
     const messages = (body.messages ?? []).map(({ role, content, images }) => {
       if (images?.length) throw unsupported(name, 'images');
@@ -50,17 +59,17 @@ export function answerRoutes(app: Hono, services: Services): void {
       return { role, content: content ?? '' };
     });
     const input = common(model, body, plan(messages));
-    const { signal, stop } = services.cancellation(c);
-    const events = messages.length === 0 ? load(services, input, signal) : generate(services.runtime, input, signal);
+    const cancellation = services.cancellation(c);
+    const run = messages.length === 0 ? load : generate;
+    const events: Answer['events'] = run(services.runtime, input, cancellation.signal);
     const shape: Shape = (content) => ({ message: { role: 'assistant', content } });
-    return respond({ name, events, shape }, body.stream ?? true, stop);
+    return respond({ name, events, shape }, body.stream ?? true, cancellation);
   });
 }
 
-type Common = Pick<ReturnType<typeof parseBody<typeof generateRequest>>, keyof typeof COMMON>;
-const COMMON = { options: 0, format: 0, keep_alive: 0, truncate: 0, shift: 0, think: 0 };
-
-function require(model: Model, name: string, route: string, body: Common): void {
+function check(model: Model, name: string, route: string, empty: boolean, body: AnsweringRequest): void {
+  // Any model may be unloaded here, also one that only embeds: that is how `ollama stop` does it.
+  if (empty && keepAliveMs(body.keep_alive) === 0) return;
   if (model.card.capability !== 'completion') throw unsupported(name, route);
   if (body.think) throw unsupported(name, 'thinking');
   checkFormat(body.format);
@@ -70,7 +79,7 @@ function plan(messages: Message[]): GenerateInput['prompt'] {
   return (options) => chatPrompt(messages, options);
 }
 
-function common(model: Model, body: Common, prompt: GenerateInput['prompt']): GenerateInput {
+function common(model: Model, body: AnsweringRequest, prompt: GenerateInput['prompt']): GenerateInput {
   return {
     model,
     options: givenOptions(body.options),
@@ -83,7 +92,7 @@ function common(model: Model, body: Common, prompt: GenerateInput['prompt']): Ge
 }
 
 /** A request without a prompt loads the model, or unloads it when nothing is to be kept alive. */
-async function* load({ runtime }: Services, input: GenerateInput, signal: AbortSignal): Answer['events'] {
+async function* load(runtime: Runtime, input: GenerateInput, signal: AbortSignal): Answer['events'] {
   const started = performance.now();
   const unload = input.keepAliveMs === 0;
   if (unload) await runtime.unload(input.model);
@@ -95,8 +104,8 @@ async function* load({ runtime }: Services, input: GenerateInput, signal: AbortS
   yield { done: true, reason: unload ? 'unload' : 'load', totalMs: performance.now() - started };
 }
 
-async function respond(answer: Answer, streaming: boolean, stop: () => void): Promise<Response> {
-  if (streaming) return respondLines(lines(answer), stop);
+async function respond(answer: Answer, streaming: boolean, cancellation: Cancellation): Promise<Response> {
+  if (streaming) return respondLines(lines(answer), cancellation);
   let text = '';
   for await (const event of answer.events) {
     if (event.done) return Response.json(last(answer, event, text));

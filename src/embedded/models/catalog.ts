@@ -109,9 +109,12 @@ export function createCatalog(options: {
       await rename(temporary, path);
       await keepDigest(path, digest);
     },
-    /** Deletes a user's model. @throws 404 when there is none, 400 when it is built in */
-    async remove(model: Model): Promise<void> {
+    /** @throws 400 when the model is built in */
+    checkRemovable(model: Model): void {
       if (model.builtIn) throw httpError(400, `model '${model.name}' is built in and cannot be deleted`);
+    },
+    /** Deletes the file of a user's model. */
+    async remove(model: Model): Promise<void> {
       await rm(model.path, { force: true });
       await rm(join(digestsDir, basename(model.path)), { force: true });
       known.delete(model.path);

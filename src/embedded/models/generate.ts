@@ -123,7 +123,7 @@ async function answerTokens(lease: Lease, sequence: LlamaContextSequence, prompt
   const { options } = input;
   const grammar = await grammarFor(lease.llama, input.format);
   const sampling: SequenceEvaluateOptions = {
-    temperature: options.temperature ?? 0.8,
+    temperature: Math.max(0, options.temperature ?? 0.8),
     topK: options.top_k ?? 40,
     topP: options.top_p ?? 0.9,
     minP: options.min_p ?? 0,
@@ -142,8 +142,11 @@ async function answerTokens(lease: Lease, sequence: LlamaContextSequence, prompt
     };
   }
   if (grammar) {
-    const { LlamaGrammarEvaluationState } = await import('node-llama-cpp');
+    const { LlamaGrammarEvaluationState, TokenBias } = await import('node-llama-cpp');
     sampling.grammarEvaluationState = new LlamaGrammarEvaluationState({ model: lease.model, grammar });
+    const { bos } = lease.model.tokens;
+    // A grammar sees BOS as the text "<s>", fit for any string; it would end the answer in the middle of its JSON.
+    if (bos !== null) sampling.tokenBias = new TokenBias(lease.model.tokenizer).set(bos, 'never');
   }
   const stopTexts = (grammar?.stopGenerationTriggers ?? []).map(String);
   return { tokens: sequence.evaluate(prompt.tokens.slice(-1), sampling), stopTexts };
@@ -157,5 +160,5 @@ function endsText(model: LlamaModel, token: Token): boolean {
 function tokenLimit(options: ModelOptions, contextSize: number, promptLength: number, shift: boolean): number {
   const room = shift ? ENDLESS * contextSize : contextSize - promptLength;
   const wanted = options.num_predict ?? -1;
-  return Math.max(1, wanted < 0 ? room : Math.min(wanted, room));
+  return Math.max(1, wanted <= 0 ? room : Math.min(wanted, room));
 }

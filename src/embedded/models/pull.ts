@@ -71,7 +71,8 @@ function layer(digest: string): PullStatus {
 }
 
 async function findFile(name: string, { hubUrl }: PullOptions, signal: AbortSignal) {
-  const [, organisation, repo, tag = 'latest'] = /^hf\.co\/([\w.-]+)\/([\w.-]+):([\w.-]+)$/i.exec(fullName(name)) ?? [];
+  const [, organisation, repo, tag = 'latest'] =
+    /^hf\.co\/(\w[\w.-]*)\/(\w[\w.-]*):(\w[\w.-]*)$/i.exec(fullName(name)) ?? [];
   if (!organisation || !repo) {
     throw new Error(
       `"${name}" is unknown here: the embedded model server pulls only GGUF files, as hf.co/ORG/REPOSITORY`,

@@ -34,6 +34,9 @@ const answering = {
   shift: v.nullish(v.boolean()),
 };
 
+/** What `/api/generate` and `/api/chat` have in common. */
+export type AnsweringRequest = v.InferOutput<v.ObjectSchema<typeof answering, undefined>>;
+
 const images = v.nullish(v.array(v.unknown()));
 
 export const generateRequest = v.looseObject({

@@ -2,6 +2,9 @@ import type { Context } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { messageOf, statusOf } from './errors.ts';
 
+/** A signal that aborts when the client of a request goes, when the server closes, or when `stop` is called. */
+export type Cancellation = { signal: AbortSignal; stop: () => void };
+
 /** Answers with Ollama's `{"error": text}`. */
 export function respondError(c: Context, error: unknown): Response {
   return c.json({ error: messageOf(error) }, statusOf(error) as ContentfulStatusCode);
@@ -10,11 +13,15 @@ export function respondError(c: Context, error: unknown): Response {
 /**
  * Streams one JSON object a line. The first is computed before anything is sent, so that an error until then has its
  * own status; a later error becomes a last line under 200.
- * @param stop called when the client goes away
+ * `lines` is ended when the client goes away, whether it had begun to read or not.
  */
-export async function respondLines(lines: AsyncGenerator<object>, stop: () => void): Promise<Response> {
+export async function respondLines(lines: AsyncGenerator<object>, { signal, stop }: Cancellation): Promise<Response> {
   const encoder = new TextEncoder();
   let next: Promise<IteratorResult<object>> | undefined = Promise.resolve(await lines.next());
+  // A client that goes before the body is first read never cancels it, and the model's slot would stay taken.
+  const end = () => void lines.return(undefined).catch(() => undefined);
+  if (signal.aborted) end();
+  else signal.addEventListener('abort', end, { once: true });
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       try {
@@ -27,10 +34,7 @@ export async function respondLines(lines: AsyncGenerator<object>, stop: () => vo
         controller.close();
       }
     },
-    async cancel() {
-      stop();
-      await lines.return(undefined);
-    },
+    cancel: stop,
   });
   return new Response(body, { headers: { 'content-type': 'application/x-ndjson' } });
 }

@@ -7,7 +7,7 @@ import { embed } from './embed.ts';
 import { httpError, messageOf, notFound, statusOf, unsupported } from './errors.ts';
 import { type PullStatus, pull } from './pull.ts';
 import { embeddingsRequest, embedRequest, givenOptions, keepAliveMs, modelRequest, parseBody } from './requests.ts';
-import { respondError, respondLines } from './respond.ts';
+import { type Cancellation, respondError, respondLines } from './respond.ts';
 import type { Runtime } from './runtime.ts';
 
 /** What `/api/version` tells: no version of Ollama, and recognisable as the embedded server. */
@@ -19,8 +19,7 @@ export type Services = {
   modelsDir: string;
   hubUrl: string;
   log: Logger;
-  /** A signal that aborts when the client of this request goes, when the server closes, or when `stop` is called. */
-  cancellation: (c: Context) => { signal: AbortSignal; stop: () => void };
+  cancellation: (c: Context) => Cancellation;
 };
 
 /** Ollama has no number for "never"; a date this far away is what its clients see. */
@@ -32,7 +31,7 @@ export function createRoutes(services: Services): Hono {
   const app = new Hono();
 
   app.onError((error, c) => {
-    if (statusOf(error) >= 500) log.error({ path: c.req.path, error: messageOf(error) }, 'a request failed');
+    if (statusOf(error) === 500) log.error({ path: c.req.path, error: messageOf(error) }, 'a request failed');
     return respondError(c, error);
   });
   app.notFound((c) => c.text('404 page not found', 404));
@@ -72,8 +71,9 @@ export function createRoutes(services: Services): Hono {
   app.delete('/api/delete', async (c) => {
     const body = parseBody(modelRequest, await c.req.text());
     const model = await catalog.getModel(body.model || body.name || '');
-    await catalog.remove(model);
+    catalog.checkRemovable(model);
     await runtime.unload(model);
+    await catalog.remove(model);
     return c.body(null, 200);
   });
 
@@ -81,9 +81,9 @@ export function createRoutes(services: Services): Hono {
     const body = parseBody(modelRequest, await c.req.text());
     const name = body.model || body.name || '';
     if (!name) throw httpError(400, 'model is required');
-    const { signal, stop } = services.cancellation(c);
-    const lines: AsyncGenerator<PullStatus> = pull(name, services, signal);
-    if (body.stream ?? true) return respondLines(lines, stop);
+    const cancellation = services.cancellation(c);
+    const lines: AsyncGenerator<PullStatus> = pull(name, services, cancellation.signal);
+    if (body.stream ?? true) return respondLines(lines, cancellation);
     for await (const _ of lines);
     return c.json({ status: 'success' });
   });

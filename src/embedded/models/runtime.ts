@@ -7,6 +7,7 @@ import { canceled, createGate, type Gate, type Waiting } from './gate.ts';
 
 /** Ollama's defaults. */
 const CONTEXT_SIZE = 4096;
+const MIN_CONTEXT_SIZE = 8;
 const KEEP_ALIVE_MS = 5 * 60 * 1000;
 const MAX_WAITING = 512;
 
@@ -71,7 +72,7 @@ export function createRuntime(options: { log: Logger; parallel: number; threads?
   function runnerOf(model: Model): Runner {
     const existing = runners.get(model.path);
     if (existing?.model.digest === model.digest) return existing;
-    if (existing) retire(existing);
+    if (existing) void retire(existing);
     const runner: Runner = {
       model,
       gate: createGate(parallel, waiting),
@@ -125,7 +126,7 @@ export function createRuntime(options: { log: Logger; parallel: number; threads?
       await model?.dispose();
       if (model) log.info({ model: runner.model.name }, 'the model is unloaded');
     })();
-    await track(work);
+    await track(work.catch((error) => log.error({ error: messageOf(error) }, 'a model could not be unloaded')));
   }
 
   function track(work: Promise<void>): Promise<void> {
@@ -168,7 +169,7 @@ export function createRuntime(options: { log: Logger; parallel: number; threads?
           runner.loaded = undefined;
           throw httpError(500, `unable to load model '${model.name}': ${messageOf(error)}`);
         });
-        const size = Math.max(8, Math.min(contextSize ?? CONTEXT_SIZE, model.card.contextLength));
+        const size = contextSizeFor(model, contextSize);
         const slot = await slotOf(runner, loaded, slotNumber, size);
         if (signal.aborted) throw canceled();
         const release = once(async () => {
@@ -199,6 +200,12 @@ export function createRuntime(options: { log: Logger; parallel: number; threads?
       if (engine) await (await engine).dispose();
     },
   };
+}
+
+/** Tokens of a context: what was asked for, never more than the model was trained on. */
+function contextSizeFor(model: Model, wanted: number | undefined): number {
+  const size = wanted && wanted > 0 ? Math.floor(wanted) : CONTEXT_SIZE;
+  return Math.max(MIN_CONTEXT_SIZE, Math.min(size, model.card.contextLength));
 }
 
 function once(work: () => Promise<void>): () => Promise<void> {

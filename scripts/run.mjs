@@ -1,0 +1,70 @@
+// Installs what is missing, then runs the product or a tool of the repository on the Node that it was made for.
+// Plain JavaScript without dependencies, because it has to run on Node 20 before anything is installed.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const modules = join(root, 'node_modules');
+const stamp = join(modules, '.sutazai-installed');
+const windows = process.platform === 'win32';
+
+function fail(text) {
+  console.error(text);
+  process.exit(1);
+}
+
+function lockHash() {
+  return createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
+}
+
+/** Runs `npm ci` where node_modules is not what the lock file says. */
+function install() {
+  const wanted = lockHash();
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  // A production image installs by itself and has neither the stamp nor what would be missing.
+  if (process.env.NODE_ENV === 'production' && existsSync(modules)) return;
+  console.error('Installing what package-lock.json names (about 750 MB, once) …');
+  const started = Date.now();
+  const npm = spawnSync(windows ? 'npm.cmd' : 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+    shell: windows,
+  });
+  if (npm.status !== 0) {
+    fail(
+      'npm ci failed; its message is above. Is the registry reachable, and is there room on the disk? Then run the same command again.',
+    );
+  }
+  mkdirSync(modules, { recursive: true });
+  writeFileSync(stamp, wanted);
+  console.error(`Installed in ${Math.round((Date.now() - started) / 1000)} s.`);
+}
+
+/** Node 24 comes with the development dependencies; a newer one on the machine does as well. */
+function node() {
+  const brought = join(modules, 'node', 'bin', windows ? 'node.exe' : 'node');
+  if (existsSync(brought)) return brought;
+  if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath;
+  fail(
+    `SutazAI runs on Node 24 or newer, and this is ${process.version}. Install Node 24, or run \`npm ci\` with the development dependencies, which bring it.`,
+  );
+}
+
+function start(args) {
+  const path = [join(modules, '.bin'), join(modules, 'node', 'bin'), process.env.PATH].join(delimiter);
+  const child = spawn(node(), args, { cwd: process.cwd(), stdio: 'inherit', env: { ...process.env, PATH: path } });
+  // The terminal sends Ctrl-C to both; a process manager only to us.
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  process.on('SIGINT', () => {});
+  child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
+}
+
+install();
+const [first, ...rest] = process.argv.slice(2);
+if (first === '--tool') start([join(root, 'scripts', `${rest[0]}.mjs`), ...rest.slice(1)]);
+else start(['--disable-warning=ExperimentalWarning', join(root, 'src', 'main.ts'), ...process.argv.slice(2)]);
