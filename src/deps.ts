@@ -1,40 +1,27 @@
-import { hostname } from 'node:os';
-import { createApp } from './api/app.ts';
-import { createIdentity, ensureAdministrator, type Identity } from './api/auth/identity.ts';
-import { createPasswords } from './api/auth/passwords.ts';
-import { createTokens } from './api/auth/tokens.ts';
-import { createBoard } from './api/board.ts';
-import { authRoutes } from './api/routes/auth.ts';
-import { catalogueRoutes } from './api/routes/catalogue.ts';
-import { healthRoutes, type Probe } from './api/routes/health.ts';
-import { taskRoutes } from './api/routes/tasks.ts';
-import { type ApiServer, listen } from './api/server.ts';
-import { createWaiters } from './api/waiters.ts';
+import type pg from 'pg';
+import { ensureAdministrator } from './api/auth/identity.ts';
+import { createPasswords, type Passwords } from './api/auth/passwords.ts';
+import { startApi } from './api/index.ts';
 import { createModelClient, type ModelClient } from './clients/ollama.ts';
 import { createOutbound } from './clients/outbound.ts';
 import { createVectorClient, type VectorClient } from './clients/qdrant.ts';
 import type { Config } from './config.ts';
-import { createBatch } from './db/batch.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
-import { type Notifications, openNotifications } from './db/notify.ts';
+import { openNotifications } from './db/notify.ts';
 import { SESSION_CHANNEL } from './db/sessions.ts';
-import { acceptMany, type NewTask } from './db/tasks/accept.ts';
-import type { TaskRow } from './db/tasks/read.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage, UsageError } from './errors.ts';
 import { createStack, type Stack } from './lifecycle.ts';
 import type { Logger } from './log.ts';
-import { migrateQueueBackend, openQueueBackend, type QueueBackend } from './queues/backend.ts';
-import { createDispatcher, type Dispatcher } from './queues/dispatcher.ts';
+import type { Parts } from './parts.ts';
+import { migrateQueueBackend, openQueueBackend } from './queues/backend.ts';
+import { createDispatcher } from './queues/dispatcher.ts';
 import { createReconciler, type Reconciler } from './queues/reconciler.ts';
-import { createSecretBox, type SecretBox } from './secretbox.ts';
+import { createSecretBox } from './secretbox.ts';
 import { joinServices, type Services, startServices } from './services.ts';
-import { createRegistry, type Registry } from './tasks/index.ts';
-import { createDeliverer } from './webhooks/deliver.ts';
-import { createProgress } from './workers/progress.ts';
-import { createToolFactory } from './workers/tools.ts';
-import { startWorkers } from './workers/worker.ts';
+import { createRegistry } from './tasks/index.ts';
+import { startLaneWorkers } from './workers/index.ts';
 
 /** What a process does: answer requests, run tasks, or both. `start` also starts embedded parts and migrates. */
 export type Mode = 'start' | 'api' | 'worker';
@@ -48,21 +35,6 @@ export interface Running {
   firstAdmin: { username: string; password: string } | undefined;
   reconciler: Reconciler;
   close(): Promise<void>;
-}
-
-interface Shared {
-  config: Config;
-  services: Services;
-  db: Db;
-  backend: QueueBackend;
-  dispatcher: Dispatcher;
-  notifications: Notifications;
-  registry: Registry;
-  models: ModelClient;
-  vectors: VectorClient | undefined;
-  box: SecretBox;
-  stack: Stack;
-  log: Logger;
 }
 
 const RESOLVE_TIMEOUT_MS = 5_000;
@@ -125,9 +97,10 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     : undefined;
   if (mode === 'start') await checkUpstreams(models, vectors);
 
-  const shared: Shared = {
+  const outbound = createOutbound(config.egressAllow);
+  stack.defer('the outbound client', () => outbound.close());
+  const parts: Parts = {
     config,
-    services,
     db,
     backend,
     dispatcher,
@@ -135,26 +108,29 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     registry: createRegistry({ vectors: config.vectors.enabled }),
     models,
     vectors,
+    outbound,
     box: createSecretBox(services.secrets.ENCRYPTION_KEY),
-    stack,
+    kinds: { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind },
     log,
   };
-  const auth = { ...config.auth, secret: services.secrets.JWT_SECRET_KEY };
-  const passwords = createPasswords(auth.bcryptCost);
-  const firstAdmin = mode === 'worker' ? undefined : await makeFirstAdmin(shared, passwords);
-  if (mode !== 'api') runWorkers(shared);
-  if (mode === 'worker') return { url: undefined, services, firstAdmin, reconciler, close: stack.close };
+  const graceMs = config.worker.graceSeconds * 1000;
+  if (mode !== 'api') {
+    const workers = startLaneWorkers(parts);
+    stack.defer('the workers', () => workers.close(graceMs));
+  }
+  if (mode === 'worker') return { url: undefined, services, firstAdmin: undefined, reconciler, close: stack.close };
 
-  const identity = await createIdentity({ db, auth, tokens: createTokens(auth), passwords, notifications, log });
-  stack.defer('the identity service', () => identity.close());
-  const server = await runApi(shared, identity);
+  const passwords = createPasswords(config.auth.bcryptCost);
+  const firstAdmin = await makeFirstAdmin(config, services, db, passwords);
+  const server = await startApi(parts, { ...config.auth, secret: services.secrets.JWT_SECRET_KEY }, passwords);
+  stack.defer('the API', () => server.close(graceMs));
   services.announce({ url: server.url });
   return { url: server.url, services, firstAdmin, reconciler, close: stack.close };
 }
 
 async function bringSchema(
   mode: Mode,
-  { kind, ...options }: { db: Db; pool: import('pg').Pool; log: Logger; kind: 'redis' | 'postgres' },
+  { kind, ...options }: { db: Db; pool: pg.Pool; log: Logger; kind: 'redis' | 'postgres' },
 ): Promise<void> {
   if (mode === 'start') {
     await migrateUp(options);
@@ -182,136 +158,15 @@ async function checkUpstreams(models: ModelClient, vectors: VectorClient | undef
   });
 }
 
+/** The first start makes an administrator; a password that was generated is answered, to be shown once. */
 async function makeFirstAdmin(
-  { config, services, db }: Shared,
-  passwords: ReturnType<typeof createPasswords>,
+  { auth }: Config,
+  services: Services,
+  db: Db,
+  passwords: Passwords,
 ): Promise<Running['firstAdmin']> {
-  const password = config.auth.adminPassword ?? services.adminPassword;
+  const password = auth.adminPassword ?? services.adminPassword;
   if (!password) return undefined;
-  const made = await ensureAdministrator(db, passwords, { email: config.auth.adminEmail, password });
-  return made && !config.auth.adminPassword ? { username: 'admin', password } : undefined;
-}
-
-function runWorkers({
-  config,
-  services,
-  db,
-  backend,
-  dispatcher,
-  notifications,
-  registry,
-  models,
-  vectors,
-  box,
-  stack,
-  log,
-}: Shared): void {
-  const outbound = createOutbound(config.egressAllow);
-  stack.defer('the outbound client', () => outbound.close());
-  const progress = createProgress(db, log);
-  stack.defer('the progress writer', () => progress.close());
-  const publicUrl = config.http.publicUrl ?? `http://${config.http.host}:${config.http.port}`;
-  const workers = startWorkers({
-    name: `${hostname()}:${process.pid}`.slice(-100),
-    lanes: config.worker.lanes,
-    concurrency: config.worker.concurrency,
-    leaseMs: config.worker.leaseSeconds * 1000,
-    maxOutputBytes: config.worker.maxOutputBytes,
-    db,
-    backend,
-    dispatcher,
-    notifications,
-    registry,
-    tools: createToolFactory({ db, models, vectors, onProgress: progress.report, log }),
-    deliver: createDeliverer({ db, outbound, box, publicUrl, log }),
-    log,
-  });
-  stack.defer('the workers', () => workers.close(config.worker.graceSeconds * 1000));
-  log.info(
-    { lanes: config.worker.lanes, models: services.modelsKind, vectors: services.vectorsKind, queue: backend.kind },
-    'working',
-  );
-}
-
-async function runApi(
-  { config, services, db, backend, dispatcher, notifications, registry, models, vectors, box, stack, log }: Shared,
-  identity: Identity,
-): Promise<ApiServer> {
-  const waiters = createWaiters(notifications);
-  const outbound = createOutbound(config.egressAllow);
-  const acceptBatch = createBatch<NewTask[], TaskRow[]>({
-    run: (lists) => acceptMany(db, lists),
-    max: 100,
-    parallel: 2,
-  });
-  const probes: Probe[] = [
-    {
-      name: 'database',
-      kind: services.databaseKind,
-      required: true,
-      check: async () => {
-        await db.selectFrom('users').select('id').limit(1).execute();
-        return {};
-      },
-    },
-    {
-      name: 'queues',
-      kind: `BullMQ on ${backend.kind === 'redis' ? 'Redis' : services.databaseKind}`,
-      required: false,
-      check: async () => totals(await dispatcher.counts()),
-    },
-    {
-      name: 'models',
-      kind: services.modelsKind,
-      required: false,
-      check: async (signal) => ({ version: await models.ping(signal) }),
-    },
-  ];
-  if (vectors)
-    probes.push({
-      name: 'vectors',
-      kind: services.vectorsKind,
-      required: false,
-      check: async () => ({ version: await vectors.ping() }),
-    });
-
-  const app = createApp({
-    routes: [
-      ...healthRoutes(probes),
-      ...authRoutes(identity),
-      ...catalogueRoutes({ registry, models, modelsKind: services.modelsKind }),
-      ...taskRoutes({ db, registry, dispatcher, waiters, box, checkUrl: outbound.check, accept: acceptBatch }),
-    ],
-    identity,
-    publicUrl: config.http.publicUrl,
-    maxBodyBytes: config.http.maxBodyBytes,
-    mounts: config.monitoring.enabled
-      ? [
-          {
-            path: '/admin',
-            app: createBoard({
-              backend,
-              identity,
-              secureCookie: config.production,
-              sessionSeconds: config.auth.accessSeconds,
-            }),
-          },
-        ]
-      : [],
-    log,
-  });
-  const server = await listen(app, config.http);
-  stack.defer('the API', async () => {
-    waiters.close();
-    await server.close(config.worker.graceSeconds * 1000);
-    await outbound.close();
-  });
-  log.info({ url: server.url }, 'listening');
-  return server;
-}
-
-function totals(counts: Awaited<ReturnType<Dispatcher['counts']>>) {
-  const all = Object.values(counts);
-  const sum = (key: 'waiting' | 'active' | 'delayed') => all.reduce((total, lane) => total + lane[key], 0);
-  return { waiting: sum('waiting'), active: sum('active'), delayed: sum('delayed') };
+  const made = await ensureAdministrator(db, passwords, { email: auth.adminEmail, password });
+  return made && !auth.adminPassword ? { username: 'admin', password } : undefined;
 }

@@ -1,97 +1,20 @@
 import * as v from 'valibot';
-import { LANES } from './tasks/lanes.ts';
-
-/** One environment variable: how it is checked, what it is for, and what `.env.example` shows. */
-interface Setting<S extends v.GenericSchema<string | undefined, unknown>> {
-  schema: S;
-  help: string;
-  group: string;
-  /** Never printed; may also be given as a file through `<NAME>_FILE`. */
-  secret?: true;
-  /** What `.env.example` shows where there is no default. */
-  example?: string;
-}
-
-const text = v.pipe(v.string(), v.trim(), v.nonEmpty('must not be empty'));
-const optionalText = v.optional(text);
-
-function oneOf<const T extends readonly [string, ...string[]]>(words: T) {
-  return v.picklist(words, `wants one of ${words.join(', ')}`);
-}
-
-function integer(min: number, max: number) {
-  const wants = `wants a whole number from ${min} to ${max}`;
-  return v.pipe(
-    v.string(),
-    v.regex(/^\d{1,12}$/, wants),
-    v.transform(Number),
-    v.minValue(min, wants),
-    v.maxValue(max, wants),
-  );
-}
-
-const flag = v.pipe(
-  v.string(),
-  v.toLowerCase(),
-  oneOf(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off']),
-  v.transform((word) => ['true', '1', 'yes', 'on'].includes(word)),
-);
-
-const list = v.pipe(
-  v.string(),
-  v.transform((all) =>
-    all
-      .split(',')
-      .map((one) => one.trim())
-      .filter(Boolean),
-  ),
-);
-
-function url(protocols: string[], example: string) {
-  return v.pipe(
-    v.string(),
-    v.check(
-      (given) => URL.canParse(given) && protocols.includes(new URL(given).protocol),
-      `wants a URL such as ${example}`,
-    ),
-  );
-}
-
-const secretKey = v.pipe(
-  v.string(),
-  v.check(
-    (given) => Buffer.byteLength(given) >= 32,
-    'wants at least 32 bytes; make one with `openssl rand -base64 32`',
-  ),
-);
-
-const encryptionKey = v.pipe(
-  v.string(),
-  v.check(
-    (given) => Buffer.from(given, 'base64').length === 32,
-    'wants 32 bytes in base64; make one with `openssl rand -base64 32`',
-  ),
-);
-
-const ollamaHosts = v.pipe(
+import {
+  encryptionKey,
+  flag,
+  integer,
+  lanes,
   list,
-  v.transform((hosts) => hosts.map((host) => (host.includes('://') ? host : `http://${host}`).replace(/\/$/, ''))),
-  v.check(
-    (hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)),
-    'wants host:port or URLs, separated by commas',
-  ),
-);
-
-const lanes = v.pipe(list, v.array(v.picklist(LANES, `wants some of ${LANES.join(', ')}, separated by commas`)));
-
-function setting<S extends v.GenericSchema<string | undefined, unknown>>(
-  group: string,
-  schema: S,
-  help: string,
-  more: { secret?: true; example?: string } = {},
-): Setting<S> {
-  return { group, schema, help, ...more };
-}
+  ollamaHosts,
+  oneOf,
+  optionalText,
+  type Setting,
+  secretKey,
+  setting,
+  text,
+  url,
+} from './setting.ts';
+import { LANES } from './tasks/lanes.ts';
 
 /** Every environment variable that the product reads. `.env.example` is made from this table and a test holds them equal. */
 export const SETTINGS = {

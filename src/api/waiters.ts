@@ -5,11 +5,14 @@ import { TASK_CHANNEL } from '../db/tasks/transition.ts';
 export interface Waiters {
   /** Resolves when the task is said to have ended, after `ms`, or when the client goes away; the row tells which. */
   wait(taskId: string, ms: number, signal: AbortSignal): Promise<void>;
+  /** Wakes everybody and lets nobody sleep any more. */
   close(): void;
+  closed(): boolean;
 }
 
 /** Makes it. One listener serves all who wait, and nobody asks the database while waiting. */
 export function createWaiters(notifications: Notifications): Waiters {
+  let closed = false;
   const sleepers = new Map<string, Set<() => void>>();
   const wake = (id: string) => {
     for (const resolve of sleepers.get(id) ?? []) resolve();
@@ -42,7 +45,9 @@ export function createWaiters(notifications: Notifications): Waiters {
         if (signal.aborted) done();
       });
     },
+    closed: () => closed,
     close() {
+      closed = true;
       wakeAll();
       offChannel();
       offConnect();

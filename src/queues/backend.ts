@@ -146,6 +146,8 @@ async function openRedis({ redisUrl = '', prefix, log }: Options): Promise<Queue
 
 async function openPostgres({ databaseUrl, workers, log }: Options): Promise<QueueBackend> {
   const pool = createPool({ url: databaseUrl, max: workers + 4, name: '', log, options: `-c search_path=${SCHEMA}` });
+  // Each queue and worker hears the errors of the pool that they share.
+  pool.setMaxListeners(0);
   const classes = withBackend(createPostgresBackend);
   const connection = pool as never;
   const queues = openQueues((lane) => new classes.Queue(lane, { connection }) as unknown as LaneQueue, log);

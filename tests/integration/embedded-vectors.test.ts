@@ -100,9 +100,11 @@ describe('points', () => {
   const payloads = async () => (await client.scroll('notes')).points.map(({ id, payload }) => ({ id, payload }));
 
   test('keep every form of id and come back as they were sent', async () => {
+    // A name that every object has, whatever is in it.
+    const named: Record<string, unknown> = { constructor: 1 };
     const big = 18_446_744_073_709_551_615n as unknown as number;
     const points: { id: number | string; vector: number[]; payload?: Record<string, unknown> }[] = [
-      { id: UUID.toUpperCase(), vector: [0.1, 0.2], payload: { a: 9_007_199_254_740_993n, constructor: 1 } },
+      { id: UUID.toUpperCase(), vector: [0.1, 0.2], payload: { a: 9_007_199_254_740_993n, ...named } },
       { id: big, vector: [1, 2] },
       { id: 0, vector: [3, 4] },
     ];
@@ -110,21 +112,18 @@ describe('points', () => {
     const shown: unknown[] = [
       { id: 0, payload: {} },
       { id: big, payload: {} },
-      { id: UUID, payload: { a: 9_007_199_254_740_993n, constructor: 1 } },
+      { id: UUID, payload: { a: 9_007_199_254_740_993n, ...named } },
     ];
     expect(await payloads()).toEqual(shown);
     const ids = [UUID.replaceAll('-', ''), 7, 0];
-    const retrieved: unknown[] = await client.retrieve('notes', {
-      ids,
-      with_payload: ['constructor'],
-      with_vector: true,
-    });
+    const chosen = { ids, with_payload: ['constructor'], with_vector: true };
+    const retrieved: unknown[] = await client.retrieve('notes', chosen);
     expect(retrieved).toEqual([
-      { id: UUID, payload: { constructor: 1 }, vector: [0.1, 0.2] },
+      { id: UUID, payload: named, vector: [0.1, 0.2] },
       { id: 0, payload: {}, vector: [3, 4] },
     ]);
-    const one = await client.api().getPoint({ collection_name: 'notes', id: 0 });
-    expect(one.data.result).toEqual(retrieved[1]);
+    const { data } = await client.api().getPoint({ collection_name: 'notes', id: 0 });
+    expect(data.result).toEqual(retrieved[1]);
   });
 
   test('are written in batch form, and again without a change but the version', async () => {

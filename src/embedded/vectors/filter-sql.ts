@@ -82,14 +82,14 @@ function fieldToSql(c: Compiler, condition: FieldCondition, root: string): strin
   const some = (test: (at: string) => string) => someValue(c, key, root, test);
   if (match) return some((at) => someElement(c, at, (type, value) => matchToSql(c, match, type, value)));
   if (range) return some((at) => someElement(c, at, (type, value) => rangeToSql(c, range, type, value)));
+  const absent = () => `NOT (${some(() => 'TRUE')})`;
   if (bounds) {
-    const counted = some((at) => within(c, bounds, `(${countAt(at)})`));
-    return `${counted} OR (NOT (${some(() => 'TRUE')}) AND ${within(c, bounds, '0')})`;
+    return `${some((at) => within(c, bounds, `(${countAt(at)})`))} OR (${absent()} AND ${within(c, bounds, '0')})`;
   }
-  if (condition.is_empty === true) return `NOT (${some(isFilled)})`;
+  if (condition.is_empty === true) return `${absent()} OR ${some((at) => `NOT (${isFilled(at)})`)}`;
   if (condition.is_empty === false) return some(isFilled);
   if (condition.is_null === true) return some((at) => holdsNull(c, at));
-  return `NOT (${some(() => 'TRUE')}) OR ${some((at) => `NOT (${holdsNull(c, at)})`)}`;
+  return `${absent()} OR ${some((at) => `NOT (${holdsNull(c, at)})`)}`;
 }
 
 /** True when at least one value hangs at `path` and passes the test, which gets the SQL of the value's place. */

@@ -1,0 +1,66 @@
+import type { Config } from '../config.ts';
+import { createBatch } from '../db/batch.ts';
+import { acceptMany, type NewTask } from '../db/tasks/accept.ts';
+import type { TaskRow } from '../db/tasks/read.ts';
+import type { Parts } from '../parts.ts';
+import { createApp } from './app.ts';
+import { createIdentity } from './auth/identity.ts';
+import type { Passwords } from './auth/passwords.ts';
+import { createTokens } from './auth/tokens.ts';
+import { createBoard } from './board.ts';
+import { createProbes } from './probes.ts';
+import type { Route } from './route.ts';
+import { authRoutes } from './routes/auth.ts';
+import { catalogueRoutes } from './routes/catalogue.ts';
+import { healthRoutes } from './routes/health.ts';
+import { readRoutes } from './routes/task-read.ts';
+import { steerRoutes } from './routes/task-steer.ts';
+import { submitRoutes } from './routes/task-submit.ts';
+import { type ApiServer, listen } from './server.ts';
+import { createWaiters } from './waiters.ts';
+
+const MAX_SUBMISSIONS_A_STATEMENT = 100;
+
+/** Builds the API and starts to listen. */
+export async function startApi(
+  parts: Parts,
+  auth: Config['auth'] & { secret: string },
+  passwords: Passwords,
+): Promise<ApiServer> {
+  const { config, db, backend, notifications, outbound, log } = parts;
+  const identity = await createIdentity({ db, auth, tokens: createTokens(auth), passwords, notifications, log });
+  const waiters = createWaiters(notifications);
+  const accept = createBatch<NewTask[], TaskRow[]>({
+    run: (lists) => acceptMany(db, lists),
+    max: MAX_SUBMISSIONS_A_STATEMENT,
+    parallel: 2,
+  });
+  const routes: Route[] = [
+    ...healthRoutes(createProbes(parts)),
+    ...authRoutes(identity),
+    ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
+    ...submitRoutes({ ...parts, waiters, accept, checkUrl: outbound.check }),
+    ...readRoutes({ ...parts, waiters }),
+    ...steerRoutes(parts),
+  ];
+  const board = createBoard({ backend, identity, secureCookie: config.production, sessionSeconds: auth.accessSeconds });
+  const app = createApp({
+    routes,
+    identity,
+    publicUrl: config.http.publicUrl,
+    maxBodyBytes: config.http.maxBodyBytes,
+    mounts: config.monitoring.enabled ? [{ path: '/admin', app: board }] : [],
+    log,
+  });
+  const server = await listen(app, config.http);
+  log.info({ url: server.url }, 'listening');
+  return {
+    url: server.url,
+    async close(graceMs) {
+      // Who waits for a task is answered with the task as it is, instead of holding the shutdown up.
+      waiters.close();
+      await server.close(graceMs);
+      identity.close();
+    },
+  };
+}

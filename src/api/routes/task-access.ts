@@ -1,0 +1,48 @@
+import type { Db } from '../../db/connect.ts';
+import { isId } from '../../db/ids.ts';
+import { hasEnded } from '../../db/schema.ts';
+import { findTask, type Owner, type TaskRow } from '../../db/tasks/read.ts';
+import { ProblemError } from '../../errors.ts';
+import type { Permission } from '../policy.ts';
+import type { Principal } from '../route.ts';
+import type { Waiters } from '../waiters.ts';
+
+/** The answer for a task that does not exist, and for one of somebody else: the two must look the same. */
+export const noSuchTask = () => new ProblemError('not_found', 'There is no such task.');
+
+/** Whose tasks this principal may touch. */
+export function ownerFor(principal: Principal, permission: Permission): Owner {
+  return principal.can(permission) ? 'any' : { userId: principal.userId };
+}
+
+/** The task that the path names, as far as the principal may read it. @throws ProblemError `not_found` */
+export async function readTask(db: Db, principal: Principal, id = ''): Promise<TaskRow> {
+  const task = isId(id) ? await findTask(db, ownerFor(principal, 'tasks:read:any'), id) : undefined;
+  if (!task) throw noSuchTask();
+  return task;
+}
+
+/** The task when it has ended, or as it is after `seconds`. */
+export async function awaitEnd(
+  db: Db,
+  waiters: Waiters,
+  owner: Owner,
+  task: TaskRow,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<TaskRow> {
+  const until = Date.now() + seconds * 1000;
+  let current = task;
+  while (!hasEnded(current.status) && Date.now() < until && !signal.aborted && !waiters.closed()) {
+    await waiters.wait(task.id, until - Date.now(), signal);
+    current = (await findTask(db, owner, task.id)) ?? current;
+  }
+  return current;
+}
+
+/** Tells clients that poll when to ask again; nothing once the task has ended. */
+export function retryAfter(task: TaskRow): Record<string, string> {
+  return hasEnded(task.status) ? {} : { 'Retry-After': RETRY_AFTER_SECONDS };
+}
+
+const RETRY_AFTER_SECONDS = '1';

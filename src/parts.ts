@@ -1,0 +1,28 @@
+import type { ModelClient } from './clients/ollama.ts';
+import type { Outbound } from './clients/outbound.ts';
+import type { VectorClient } from './clients/qdrant.ts';
+import type { Config } from './config.ts';
+import type { Db } from './db/connect.ts';
+import type { Notifications } from './db/notify.ts';
+import type { Logger } from './log.ts';
+import type { QueueBackend } from './queues/backend.ts';
+import type { Dispatcher } from './queues/dispatcher.ts';
+import type { SecretBox } from './secretbox.ts';
+import type { Registry } from './tasks/index.ts';
+
+/** What the API and the workers of a process are built from; made by `deps.ts`. */
+export interface Parts {
+  config: Config;
+  db: Db;
+  backend: QueueBackend;
+  dispatcher: Dispatcher;
+  notifications: Notifications;
+  registry: Registry;
+  models: ModelClient;
+  vectors: VectorClient | undefined;
+  outbound: Outbound;
+  box: SecretBox;
+  /** What to call the dependencies towards users: configured or embedded. */
+  kinds: { database: string; models: string; vectors: string };
+  log: Logger;
+}

@@ -1,0 +1,31 @@
+import { hostname } from 'node:os';
+import type { Parts } from '../parts.ts';
+import { createDeliverer } from '../webhooks/deliver.ts';
+import { createProgress } from './progress.ts';
+import { createToolFactory } from './tools.ts';
+import { type LaneWorkers, startWorkers } from './worker.ts';
+
+/** Starts the workers of this process on the lanes that the configuration names. */
+export function startLaneWorkers(parts: Parts): LaneWorkers {
+  const { config, db, log } = parts;
+  const { lanes, concurrency, leaseSeconds, maxOutputBytes } = config.worker;
+  const progress = createProgress(db, log);
+  const publicUrl = config.http.publicUrl ?? `http://${config.http.host}:${config.http.port}`;
+  const workers = startWorkers({
+    ...parts,
+    name: `${hostname()}:${process.pid}`.slice(-100),
+    lanes,
+    concurrency,
+    leaseMs: leaseSeconds * 1000,
+    maxOutputBytes,
+    tools: createToolFactory({ ...parts, onProgress: progress.report }),
+    deliver: createDeliverer({ ...parts, publicUrl }),
+  });
+  log.info({ lanes, queue: parts.backend.kind, ...parts.kinds }, 'working');
+  return {
+    async close(graceMs) {
+      await workers.close(graceMs);
+      await progress.close();
+    },
+  };
+}

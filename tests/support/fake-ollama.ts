@@ -1,0 +1,164 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+
+/** What the fake was asked. */
+export interface OllamaCall {
+  path: string;
+  body: Record<string, unknown>;
+  /** Whether the client closed the connection before the answer was whole. */
+  closedEarly: Promise<boolean>;
+}
+
+/** A way to answer one call; returns `false` to answer as a healthy host does, `true` when it has answered or will. */
+export type Script = (call: OllamaCall, response: ServerResponse) => Promise<boolean> | boolean;
+
+/** A scripted Ollama: speaks its protocol over a real socket and misbehaves when told to. */
+export interface FakeOllama {
+  url: string;
+  calls: OllamaCall[];
+  models: Array<{ name: string; capabilities: string[] }>;
+  /** Used for each call of chat, generate, embed or pull, until it is replaced. */
+  script: Script | undefined;
+  /** Resolves with the next call of this path. */
+  nextCall(path: string): Promise<OllamaCall>;
+  close(): Promise<void>;
+}
+
+const DIMENSIONS = 8;
+
+/** Starts it with a model for text and one for embeddings. */
+export async function startFakeOllama(): Promise<FakeOllama> {
+  const waiters: Array<{ path: string; resolve: (call: OllamaCall) => void }> = [];
+  const sockets = new Set<Socket>();
+  const fake: FakeOllama = {
+    url: '',
+    calls: [],
+    models: [
+      { name: 'tinyllama:latest', capabilities: ['completion'] },
+      { name: 'all-minilm:latest', capabilities: ['embedding'] },
+    ],
+    script: undefined,
+    nextCall: (path) => new Promise((resolve) => waiters.push({ path, resolve })),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      }),
+  };
+
+  const server = createServer(async (request, response) => {
+    const path = request.url ?? '';
+    const body = await readJson(request);
+    if (path === '/api/tags')
+      return sendJson(response, 200, {
+        models: fake.models.map(({ name }) => ({
+          name,
+          model: name,
+          digest: `sha256:${name}`,
+          size: 1000,
+          details: { family: 'llama' },
+        })),
+      });
+    if (path === '/api/version') return sendJson(response, 200, { version: '0.99.0' });
+    if (path === '/api/show') {
+      const model = find(fake, body.model);
+      return model
+        ? sendJson(response, 200, { capabilities: model.capabilities, details: {} })
+        : notFound(response, body.model);
+    }
+    const call: OllamaCall = {
+      path,
+      body,
+      closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
+    };
+    fake.calls.push(call);
+    for (const waiter of waiters.splice(0)) waiter.path === path ? waiter.resolve(call) : waiters.push(waiter);
+    if (await fake.script?.(call, response)) return;
+    if (!find(fake, body.model) && path !== '/api/pull') return notFound(response, body.model);
+    answer(fake, call, response);
+  });
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  fake.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return fake;
+}
+
+function answer(fake: FakeOllama, { path, body }: OllamaCall, response: ServerResponse): void {
+  const words = ['Hello', ' from', ' a', ' scripted', ' host'];
+  const done = {
+    done: true,
+    done_reason: 'stop',
+    total_duration: 30e6,
+    load_duration: 10e6,
+    prompt_eval_count: 7,
+    eval_count: words.length,
+  };
+  switch (path) {
+    case '/api/chat':
+      sendLines(response, [
+        ...words.map((content) => ({ message: { role: 'assistant', content }, done: false })),
+        { message: { role: 'assistant', content: '' }, ...done },
+      ]);
+      break;
+    case '/api/generate':
+      sendLines(response, [...words.map((text) => ({ response: text, done: false })), { response: '', ...done }]);
+      break;
+    case '/api/embed':
+      sendJson(response, 200, {
+        model: body.model,
+        embeddings: ([body.input].flat() as string[]).map(embedding),
+        total_duration: 5e6,
+        load_duration: 1e6,
+        prompt_eval_count: 3,
+      });
+      break;
+    case '/api/pull': {
+      const name = String(body.name ?? body.model);
+      fake.models.push({ name: name.includes(':') ? name : `${name}:latest`, capabilities: ['completion'] });
+      sendLines(response, [{ status: 'pulling manifest' }, { status: 'success' }]);
+      break;
+    }
+    default:
+      sendJson(response, 404, { error: 'no such path' });
+  }
+}
+
+/** Texts that share words are near to each other. */
+export function embedding(text: string): number[] {
+  const vector = new Array<number>(DIMENSIONS).fill(0.01);
+  for (const word of text.toLowerCase().match(/\w+/g) ?? []) {
+    let hash = 0;
+    for (const letter of word) hash = (hash * 31 + letter.charCodeAt(0)) % 9973;
+    vector[hash % DIMENSIONS] = (vector[hash % DIMENSIONS] ?? 0) + 1;
+  }
+  return vector;
+}
+
+function find(fake: FakeOllama, name: unknown) {
+  return fake.models.find((model) => model.name === name || model.name === `${name}:latest`);
+}
+
+/** Sends a whole JSON answer. */
+export function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(body));
+}
+
+/** Sends a whole answer of newline-delimited JSON. */
+export function sendLines(response: ServerResponse, lines: unknown[]): void {
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  for (const line of lines) response.write(`${JSON.stringify(line)}\n`);
+  response.end();
+}
+
+function notFound(response: ServerResponse, model: unknown): void {
+  sendJson(response, 404, { error: `model '${model}' not found` });
+}
+
+async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  return text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);
+}

@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['tests/**/*.test.ts'],
+    globalSetup: ['tests/support/global-setup.ts'],
+    setupFiles: ['tests/support/guard.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts'],
+      // Entry files of processes: what they call is covered, they themselves run in processes of their own.
+      exclude: ['src/main.ts', 'src/embedded/*/main.ts'],
+      reporter: ['text-summary', 'html', 'json-summary'],
+      thresholds: { lines: 85 },
+    },
+  },
+});
