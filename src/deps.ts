@@ -5,6 +5,7 @@ import { startApi } from './api/index.ts';
 import { createModelClient, type ModelClient } from './clients/ollama.ts';
 import { createOutbound } from './clients/outbound.ts';
 import { createVectorClient, type VectorClient } from './clients/qdrant.ts';
+import { errorCode } from './clients/upstream.ts';
 import type { Config } from './config.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
@@ -146,13 +147,13 @@ async function bringSchema(
 async function checkUpstreams(models: ModelClient, vectors: VectorClient | undefined): Promise<void> {
   await models.ping(AbortSignal.timeout(RESOLVE_TIMEOUT_MS)).catch((error) => {
     throw new UsageError(
-      `Ollama cannot be used (${errorMessage(error)}): look at OLLAMA_HOST. Is the server up? \`curl $OLLAMA_HOST/api/version\` shows it.`,
+      `Ollama cannot be used (${errorCode(error) ?? errorMessage(error)}): look at OLLAMA_HOST. Is the server up? \`curl $OLLAMA_HOST/api/version\` shows it.`,
       { cause: error },
     );
   });
   await vectors?.ping().catch((error) => {
     throw new UsageError(
-      `Qdrant cannot be used (${errorMessage(error)}): look at QDRANT_URL and QDRANT_API_KEY, or set ENABLE_VECTOR_SEARCH=false.`,
+      `Qdrant cannot be used (${errorCode(error) ?? errorMessage(error)}): look at QDRANT_URL and QDRANT_API_KEY, or set ENABLE_VECTOR_SEARCH=false.`,
       { cause: error },
     );
   });

@@ -18,6 +18,7 @@ export const PROBLEMS = {
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   already_exists: { status: 409, title: 'Already exists' },
+  already_refreshed: { status: 409, title: 'Already refreshed' },
   task_ended: { status: 409, title: 'The task has already ended' },
   task_running: { status: 409, title: 'The task is running' },
   body_too_large: { status: 413, title: 'Body too large' },
@@ -96,5 +97,7 @@ export class TaskError extends Error {
 /** The text of whatever was thrown, for logs. */
 export function errorMessage(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return errorMessage(error.errors[0]);
+  // What fetch throws says nothing; its cause does.
+  if (error instanceof TypeError && error.message === 'fetch failed' && error.cause) return errorMessage(error.cause);
   return error instanceof Error ? error.message || error.name : String(error);
 }

@@ -90,7 +90,8 @@ async function serve(mode: Mode, flags: Record<string, string | undefined>): Pro
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a promise was rejected and nobody heard it'));
 
   const running = await started;
-  if (mode !== 'worker') console.log(banner(running.url as string, running.firstAdmin, config.monitoring.enabled));
+  if (running.url) console.log(banner(running.url, running.firstAdmin, config.monitoring.enabled));
+  else console.log(`SutazAI worker is up, lanes: ${config.worker.lanes.join(', ')}`);
 }
 
 function banner(url: string, admin: { username: string; password: string } | undefined, dashboard: boolean): string {

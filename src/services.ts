@@ -1,6 +1,6 @@
 import type { Config } from './config.ts';
 import type { ChildServer } from './embedded/child.ts';
-import { findRun, type Home, joinHome, type LocalSecrets, openHome, type RunInfo } from './embedded/home.ts';
+import { findRun, type Home, type LocalSecrets, loadSecrets, openHome, type RunInfo } from './embedded/home.ts';
 import { UsageError } from './errors.ts';
 import type { Stack } from './lifecycle.ts';
 import type { Logger } from './log.ts';
@@ -60,25 +60,29 @@ export async function startServices(config: Config, stack: Stack, log: Logger): 
 /** For `sutazai api` and `sutazai worker`: takes what is configured, and shares the rest with a `sutazai start` on this machine. */
 export function joinServices(config: Config): Services {
   if (isComplete(config)) return configured(config);
-  if (config.database.url && config.auth.secret && config.encryptionKey) {
-    const missing = [
-      config.models.hosts ? [] : ['OLLAMA_HOST'],
-      config.vectors.enabled && !config.vectors.url ? ['QDRANT_URL (or ENABLE_VECTOR_SEARCH=false)'] : [],
-    ].flat();
-    throw new UsageError(
-      `${missing.join(' and ')} must be set where DATABASE_URL is: embedded parts belong to \`sutazai start\`.`,
-    );
-  }
-  const { run, secrets } = joinHome(config.dataDir);
+  const run = findRun(config.dataDir);
+  if (!run) throw new UsageError(missingSettings(config));
   return {
     ...kinds(config),
     databaseUrl: config.database.url ?? run.databaseUrl,
     ollamaHost: config.models.hosts?.[0] ?? run.ollamaHost,
     qdrantUrl: config.vectors.enabled ? (config.vectors.url ?? run.qdrantUrl) : undefined,
-    secrets: secretsOf(config, secrets),
+    secrets: secretsOf(config, loadSecrets(config.dataDir)),
     adminPassword: undefined,
     announce: () => {},
   };
+}
+
+function missingSettings({ database, models, vectors, auth, encryptionKey, dataDir }: Config): string {
+  const settings = {
+    DATABASE_URL: database.url,
+    JWT_SECRET_KEY: auth.secret,
+    ENCRYPTION_KEY: encryptionKey,
+    OLLAMA_HOST: models.hosts,
+    QDRANT_URL: vectors.enabled ? vectors.url : 'off',
+  };
+  const missing = Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [name] : []));
+  return `${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} not set, and no \`sutazai start\` runs on ${dataDir} whose embedded parts and secrets could be shared. Set them, or run \`npm start\` first.`;
 }
 
 function configured(config: Config): Services {

@@ -7,8 +7,9 @@ import { getConnInfo } from '@hono/node-server/conninfo';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { type Context, Hono } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
-import { ProblemError } from '../errors.ts';
+import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { QueueBackend } from '../queues/backend.ts';
+import { isStorable } from '../tasks/clean.ts';
 import { LANE_DEFAULTS, LANES } from '../tasks/lanes.ts';
 import type { Identity } from './auth/identity.ts';
 import { loginPage } from './login-page.ts';
@@ -36,7 +37,7 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   app.get('/login', (c) => c.html(loginPage(LOGIN_PATH)));
   app.post('/login', async (c) => {
     requireSameOrigin(c);
-    const { login = '', password = '' } = (await c.req.parseBody()) as Record<string, string>;
+    const { login, password } = await readLogin(c);
     const client = {
       address: c.env ? (getConnInfo(c).remote.address ?? null) : null,
       userAgent: c.req.header('user-agent') ?? null,
@@ -55,7 +56,7 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
       return c.redirect(BOARD_PATH, 303);
     } catch (error) {
       if (error instanceof ProblemError)
-        return c.html(loginPage(LOGIN_PATH, error.message), error.code === 'forbidden' ? 403 : 401);
+        return c.html(loginPage(LOGIN_PATH, error.message), PROBLEMS[error.code].status);
       throw error;
     }
   });
@@ -91,6 +92,16 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   return app;
 }
 
+/** The two fields of the login form; a file or a NUL in their place is as good as nothing. */
+async function readLogin(c: Context): Promise<{ login: string; password: string }> {
+  const form = await c.req.parseBody().catch(() => ({}) as Record<string, unknown>);
+  const read = (name: string) => {
+    const given = (form as Record<string, unknown>)[name];
+    return typeof given === 'string' && isStorable(given) ? given : '';
+  };
+  return { login: read('login'), password: read('password') };
+}
+
 /** A browser says where a request comes from; a page of somebody else cannot change that. */
 function requireSameOrigin(c: Context): void {
   const site = c.req.header('sec-fetch-site');
@@ -108,7 +119,7 @@ function board(backend: QueueBackend, readOnlyMode: boolean): Hono {
     (lane) =>
       new BullMQAdapter(backend.queue(lane), {
         readOnlyMode,
-        allowRetries: !readOnlyMode,
+        allowRetries: false,
         description: LANE_DEFAULTS[lane].about,
       }),
   );

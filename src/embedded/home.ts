@@ -45,17 +45,6 @@ export function openHome(dataDir: string): Home {
   };
 }
 
-/** What the owner of the data directory says of itself; for processes that join it. @throws UsageError when nobody runs there */
-export function joinHome(dataDir: string): { secrets: LocalSecrets; run: RunInfo } {
-  const run = findRun(dataDir);
-  if (!run) {
-    throw new UsageError(
-      `DATABASE_URL is not set, and no \`sutazai start\` runs on ${dataDir} whose embedded Postgres could be shared. Set DATABASE_URL, or run \`npm start\` first.`,
-    );
-  }
-  return { run, secrets: loadSecrets(dataDir) };
-}
-
 /** The `sutazai start` that runs on the data directory, if one does. */
 export function findRun(dataDir: string): RunInfo | undefined {
   const run = readJson<RunInfo>(runFile(dataDir));
@@ -90,7 +79,8 @@ function takeLock(dataDir: string): DatabaseSync {
   }
 }
 
-function loadSecrets(dataDir: string): LocalSecrets {
+/** The secrets of the data directory; made where they are missing. */
+export function loadSecrets(dataDir: string): LocalSecrets {
   const known = readJson<LocalSecrets>(secretsFile(dataDir));
   if (known) return known;
   const secrets = {

@@ -85,6 +85,8 @@ export async function startPostgres({
     async close() {
       // SIGINT is Postgres' fast shutdown: it ends sessions and writes everything out.
       server.kill('SIGINT');
+      // Nothing else may hold the process up by now, and it must not end before the database has.
+      server.ref();
       await exited;
     },
   };

@@ -99,13 +99,18 @@ async function openRedis({ redisUrl = '', prefix, log }: Options): Promise<Queue
     retryStrategy,
     keepAlive: 10_000,
   });
-  producer.on('error', (error) => log.debug({ err: error }, 'Redis connection'));
+  let lastError: unknown;
+  producer.on('error', (error) => {
+    lastError = error;
+    log.debug({ err: error }, 'Redis connection');
+  });
   try {
     await producer.connect();
   } catch (error) {
     producer.disconnect();
+    // The call itself only says that the connection is closed.
     throw new UsageError(
-      `Redis cannot be used (${errorMessage(error)}): look at REDIS_URL. Is the server up, and are host, port and password right?`,
+      `Redis cannot be used (${errorMessage(lastError ?? error)}): look at REDIS_URL. Is the server up, and are host, port and password right?`,
       { cause: error },
     );
   }

@@ -114,9 +114,9 @@ export async function createWorld(
   };
 }
 
-/** A client without a token. */
-export function anonymousClient(url: string): Client {
-  return clientOf(url, '', '', undefined);
+/** A client without a token, or with one that somebody else got. */
+export function anonymousClient(url: string, token?: string): Client {
+  return clientOf(url, '', '', token);
 }
 
 async function createClient(url: string, db: Db, role: Role): Promise<Client> {

@@ -1,0 +1,27 @@
+import { expect, it } from 'vitest';
+import { dataFolder, runCommand } from '../support/product.ts';
+
+const TYPES = ['echo', 'chat', 'generate', 'embed', 'vector.upsert', 'vector.search'];
+
+it('runs one task of each kind, shows the results, checks a webhook, and exits 0', async () => {
+  const folder = dataFolder();
+  const { code, stdout, stderr } = await runCommand(['demo'], folder.env);
+  await folder.remove();
+  expect(code, stderr).toBe(0);
+  for (const type of TYPES)
+    expect(stdout).toMatch(
+      new RegExp(`▸ ${type.replace('.', '\\.')} \\(.*\\) accepted as [0-9a-f-]{36}\\n  completed in`),
+    );
+  expect(stdout).toContain('"text":"The kettle is in the kitchen."');
+  expect(stdout).toContain('Webhook received and its signature verified: task.completed for vector.search');
+  expect(stdout).toMatch(/\/admin\/queues/);
+  expect(stdout).toContain('Stopped cleanly');
+}, 120_000);
+
+it('names the next command when something fails', async () => {
+  const folder = dataFolder();
+  const { code, stderr } = await runCommand(['demo'], { ...folder.env, OLLAMA_HOST: '127.0.0.1:1' });
+  await folder.remove();
+  expect(code).toBe(1);
+  expect(stderr).toContain('look at OLLAMA_HOST');
+}, 60_000);
