@@ -32,6 +32,8 @@ export async function unprivilegedLauncher(dataDir: string, binary: string): Pro
     `--reuid=${uid}`,
     `--regid=${gid}`,
     '--clear-groups',
+    // access(2), by which initdb looks for its programs, otherwise leaves the capabilities out.
+    '--securebits=+no_setuid_fixup',
     `--inh-caps=${capability}`,
     `--ambient-caps=${capability}`,
     '--',
