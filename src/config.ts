@@ -20,9 +20,13 @@ export function readDotEnv(path = '.env'): void {
 
 /**
  * Turns the environment into the configuration.
+ * @param databaseAlone whether the command needs the database only, so that production asks for nothing else
  * @throws UsageError that lists every wrong variable at once: its name, what was given and what is wanted
  */
-export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
+export function loadConfig(
+  env: Record<string, string | undefined> = process.env,
+  { databaseAlone = false } = {},
+): Config {
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(SETTINGS)) {
@@ -31,6 +35,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     if (parsed.success) values[name] = parsed.output;
     else problems.push(`${name}=${show(given, setting.secret)}: ${parsed.issues[0].message}. ${setting.help}`);
   }
+  if (values.NODE_ENV === 'production') checkProduction(values as Partial<Values>, databaseAlone, problems);
   const config = problems.length === 0 ? resolveConfig(values as Values, problems) : undefined;
   if (!config || problems.length > 0) {
     throw new UsageError(
@@ -65,7 +70,6 @@ function resolveConfig(s: Values, problems: string[]) {
   const backend = s.QUEUE_BACKEND ?? (redisUrl ? 'redis' : 'postgres');
   if (backend === 'redis' && !redisUrl)
     problems.push('QUEUE_BACKEND=redis needs REDIS_URL, such as redis://127.0.0.1:6379');
-  if (production) checkProduction(s, databaseUrl, problems);
 
   return deepFreeze({
     production,
@@ -116,30 +120,42 @@ function resolveConfig(s: Values, problems: string[]) {
   });
 }
 
-function checkProduction(s: Values, databaseUrl: string | undefined, problems: string[]): void {
+/** Each of these that is missing is named, also when other settings are wrong at the same time. */
+function checkProduction(s: Partial<Values>, databaseAlone: boolean, problems: string[]): void {
   const wanted: Array<[string, unknown, string]> = [
     ['JWT_SECRET_KEY', s.JWT_SECRET_KEY, 'make one with `openssl rand -base64 32`'],
     ['ENCRYPTION_KEY', s.ENCRYPTION_KEY, 'make one with `openssl rand -base64 32`'],
-    ['DATABASE_URL', databaseUrl, 'such as postgres://user:password@host:5432/sutazai, or the POSTGRES_* variables'],
+    [
+      'DATABASE_URL',
+      s.DATABASE_URL ?? s.POSTGRES_HOST,
+      'such as postgres://user:password@host:5432/sutazai, or the POSTGRES_* variables',
+    ],
     ['OLLAMA_HOST', s.OLLAMA_HOST, 'such as http://ollama:11434'],
     ['QDRANT_URL', s.QDRANT_URL ?? (s.ENABLE_VECTOR_SEARCH ? undefined : 'off'), 'or ENABLE_VECTOR_SEARCH=false'],
   ];
   for (const [name, value, hint] of wanted) {
-    if (value === undefined) problems.push(`${name} is not set: production has no default for it; ${hint}`);
+    if (databaseAlone && name !== 'DATABASE_URL') continue;
+    const wrong = problems.some((line) => line.startsWith(`${name}=`));
+    if (value === undefined && !wrong) problems.push(`${name} is not set: production has no default for it; ${hint}`);
   }
 }
 
 function postgresUrl(s: Values): string {
-  const url = new URL(`postgres://${s.POSTGRES_HOST}:${s.POSTGRES_PORT}/${encodeURIComponent(s.POSTGRES_DB)}`);
+  const url = new URL(`postgres://${inUrl(s.POSTGRES_HOST)}:${s.POSTGRES_PORT}/${encodeURIComponent(s.POSTGRES_DB)}`);
   url.username = encodeURIComponent(s.POSTGRES_USER);
   if (s.POSTGRES_PASSWORD) url.password = encodeURIComponent(s.POSTGRES_PASSWORD);
   return url.href;
 }
 
 function redisUrlFrom(s: Values): string {
-  const url = new URL(`redis://${s.REDIS_HOST}:${s.REDIS_PORT}`);
+  const url = new URL(`redis://${inUrl(s.REDIS_HOST)}:${s.REDIS_PORT}`);
   if (s.REDIS_PASSWORD) url.password = encodeURIComponent(s.REDIS_PASSWORD);
   return url.href;
+}
+
+/** A host as it stands in a URL: an IPv6 address in brackets. */
+function inUrl(host = ''): string {
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 function deepFreeze<T>(value: T): T {

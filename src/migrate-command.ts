@@ -9,7 +9,7 @@ import { migrationDatabase } from './services.ts';
 /** `sutazai migrate status|up|down`, on the configured database or the embedded one. */
 export async function migrate(verb: 'status' | 'up' | 'down'): Promise<void> {
   readDotEnv();
-  const config = loadConfig();
+  const config = loadConfig(undefined, { databaseAlone: true });
   const log = createLog(config.logLevel);
   const stack = createStack(log);
   try {

@@ -1,0 +1,45 @@
+// Fills the placeholders of kong.yml in from the environment: node scripts/render-kong.mjs <template> <result>
+// Plain JavaScript without dependencies and imports of ours, so that it can be mounted alone beside the gateway.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/** As in src/settings.ts; a test compares them. */
+export const DEFAULTS = { JWT_ISSUER: 'sutazai', JWT_ALGORITHM: 'HS256', MAX_BODY_BYTES: '1048576' };
+
+/**
+ * Replaces each `${NAME}` by the variable, or by what is in the file that `NAME_FILE` names.
+ * @throws Error that names everything missing, or a placeholder that is left
+ */
+export function renderKong(template, env) {
+  const missing = new Set();
+  const rendered = template.replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, name) => {
+    const value = read(env, name) || DEFAULTS[name];
+    if (value === undefined) missing.add(`${name} (or ${name}_FILE)`);
+    // The text of a YAML string in double quotes, which JSON's are.
+    return JSON.stringify(value ?? '').slice(1, -1);
+  });
+  if (missing.size > 0) throw new Error(`The gateway cannot be configured: set ${[...missing].join(', ')}.`);
+  const left = rendered.indexOf('${');
+  if (left >= 0) {
+    const line = rendered.slice(0, left).split('\n').length;
+    throw new Error(`Line ${line} still holds a placeholder that is not of the form \${NAME}.`);
+  }
+  return rendered;
+}
+
+function read(env, name) {
+  const file = env[`${name}_FILE`];
+  // Trimmed like src/config.ts does it: editors put a line break at the end.
+  return file ? readFileSync(file, 'utf8').trim() : env[name];
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [template, result] = process.argv.slice(2);
+  try {
+    if (!template || !result) throw new Error('Usage: node scripts/render-kong.mjs <template> <result>');
+    writeFileSync(result, renderKong(readFileSync(template, 'utf8'), process.env));
+  } catch (error) {
+    console.error(error.message);
+    process.exit(1);
+  }
+}

