@@ -5,29 +5,92 @@ export interface FieldError {
 }
 
 /**
- * The stable machine words of every problem that the API answers. The HTTP status and the title are derived here and
- * nowhere else, so a code means the same on every route.
+ * The stable machine words of every problem that the API answers. The HTTP status, the title and what to do are said here
+ * and nowhere else, so a code means the same on every route.
  */
 export const PROBLEMS = {
-  bad_request: { status: 400, title: 'Bad request' },
-  unauthorized: { status: 401, title: 'Authentication required' },
-  invalid_credentials: { status: 401, title: 'Wrong name or password' },
-  invalid_token: { status: 401, title: 'Invalid token' },
-  forbidden: { status: 403, title: 'Not allowed' },
-  registration_closed: { status: 403, title: 'Registration is closed' },
-  not_found: { status: 404, title: 'Not found' },
-  method_not_allowed: { status: 405, title: 'Method not allowed' },
-  already_exists: { status: 409, title: 'Already exists' },
-  already_refreshed: { status: 409, title: 'Already refreshed' },
-  task_ended: { status: 409, title: 'The task has already ended' },
-  task_running: { status: 409, title: 'The task is running' },
-  body_too_large: { status: 413, title: 'Body too large' },
-  unsupported_media_type: { status: 415, title: 'Unsupported media type' },
-  validation_failed: { status: 422, title: 'Validation failed' },
-  unknown_task_type: { status: 422, title: 'Unknown task type' },
-  internal_error: { status: 500, title: 'Internal error' },
-  'temporary-reduced-capacity': { status: 503, title: 'Temporarily unable to accept' },
-} as const satisfies Record<string, { status: number; title: string }>;
+  bad_request: {
+    status: 400,
+    title: 'Bad request',
+    help: 'The request cannot be read: look at the detail, mend the request, and send it again.',
+  },
+  unauthorized: {
+    status: 401,
+    title: 'Authentication required',
+    help: 'Log in with POST /api/v1/auth/login and send the access token as `Authorization: Bearer <token>`.',
+  },
+  invalid_credentials: {
+    status: 401,
+    title: 'Wrong name or password',
+    help: 'Check the user name or e-mail address and the password. Which of them is wrong is not said.',
+  },
+  invalid_token: {
+    status: 401,
+    title: 'Invalid token',
+    help: 'The token is expired, revoked or not of this API. Refresh it with POST /api/v1/auth/refresh, or log in again.',
+  },
+  forbidden: {
+    status: 403,
+    title: 'Not allowed',
+    help: 'Your account lacks the permission that the detail names. An administrator can give you another role.',
+  },
+  registration_closed: {
+    status: 403,
+    title: 'Registration is closed',
+    help: 'Ask an administrator for an account, or have REGISTRATION=open set.',
+  },
+  not_found: {
+    status: 404,
+    title: 'Not found',
+    help: 'There is no such thing, or it belongs to somebody else: the two look the same. Check the path and the id.',
+  },
+  method_not_allowed: {
+    status: 405,
+    title: 'Method not allowed',
+    help: 'The path exists, but not with this method; the header Allow lists those that do.',
+  },
+  already_exists: { status: 409, title: 'Already exists', help: 'Choose another name, or use what is there.' },
+  already_refreshed: {
+    status: 409,
+    title: 'Already refreshed',
+    help: 'Another request has just exchanged the same refresh token. Use the tokens that it got.',
+  },
+  task_ended: {
+    status: 409,
+    title: 'The task has already ended',
+    help: 'An ended task cannot be cancelled. Read it with GET, or run it again with POST …/retry.',
+  },
+  task_running: {
+    status: 409,
+    title: 'The task has not ended',
+    help: 'Only an ended task can be retried. Wait for its end, or cancel it first.',
+  },
+  body_too_large: {
+    status: 413,
+    title: 'Body too large',
+    help: 'Split the request into smaller ones, or ask an operator to raise MAX_BODY_BYTES.',
+  },
+  unsupported_media_type: {
+    status: 415,
+    title: 'Unsupported media type',
+    help: 'Send JSON with the header `Content-Type: application/json`.',
+  },
+  validation_failed: {
+    status: 422,
+    title: 'Validation failed',
+    help: 'Each entry of `errors` points at a field and says what is wrong with it. GET /api/v1/task-types shows what each task type takes.',
+  },
+  internal_error: {
+    status: 500,
+    title: 'Internal error',
+    help: 'This is a fault of ours. Tell the operator the request id; the log has the rest under it.',
+  },
+  'temporary-reduced-capacity': {
+    status: 503,
+    title: 'Temporarily unable to accept',
+    help: 'Something that is needed does not answer or is full. Wait as long as Retry-After says and send the same request again.',
+  },
+} as const satisfies Record<string, { status: number; title: string; help: string }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
 

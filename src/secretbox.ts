@@ -20,7 +20,9 @@ export function createSecretBox(key: string): SecretBox {
       return Buffer.concat([iv, cipher.getAuthTag(), body]);
     },
     open(sealed) {
-      const decipher = createDecipheriv('aes-256-gcm', bytes, sealed.subarray(0, IV_BYTES));
+      const iv = sealed.subarray(0, IV_BYTES);
+      // Without the length a cut tag of four bytes would pass for a whole one.
+      const decipher = createDecipheriv('aes-256-gcm', bytes, iv, { authTagLength: TAG_BYTES });
       decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
       return decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES), undefined, 'utf8') + decipher.final('utf8');
     },

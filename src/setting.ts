@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { LANES } from './tasks/lanes.ts';
 
@@ -55,6 +56,29 @@ export function url(protocols: string[], example: string) {
       `wants a URL such as ${example}`,
     ),
   );
+}
+
+/** A host name or an address, without a port: what stands between `//` and `:` of a URL. */
+export const host = v.pipe(
+  text,
+  v.check(
+    (given) => isIP(given) === 6 || /^[a-zA-Z0-9_]([a-zA-Z0-9_.-]*[a-zA-Z0-9_])?$/.test(given),
+    'wants a host name or an address',
+  ),
+);
+
+/** Addresses, CIDRs and host names, separated by commas. */
+export const networks = v.pipe(
+  list,
+  v.check((entries) => entries.every(isNetwork), 'wants addresses, CIDRs such as 10.1.2.0/24, or host names'),
+);
+
+function isNetwork(entry: string): boolean {
+  const [address = '', bits, ...rest] = entry.split('/');
+  const version = isIP(address);
+  if (version === 0) return v.is(host, entry) && !/^[\d.]+$/.test(entry);
+  if (bits === undefined) return true;
+  return rest.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128);
 }
 
 export const secretKey = v.pipe(

@@ -2,9 +2,11 @@ import * as v from 'valibot';
 import {
   encryptionKey,
   flag,
+  host,
   integer,
   lanes,
   list,
+  networks,
   ollamaHosts,
   oneOf,
   optionalText,
@@ -55,7 +57,7 @@ export const SETTINGS = {
     v.optional(integer(2, 100), '4'),
     'connections a process opens for its own statements',
   ),
-  POSTGRES_HOST: setting('Postgres', optionalText, 'used with the four below where DATABASE_URL is empty', {
+  POSTGRES_HOST: setting('Postgres', v.optional(host), 'used with the four below where DATABASE_URL is empty', {
     example: 'sutazai-postgres',
   }),
   POSTGRES_PORT: setting('Postgres', v.optional(integer(1, 65535), '5432'), 'the port of POSTGRES_HOST'),
@@ -89,7 +91,7 @@ export const SETTINGS = {
     'a Redis (6.2 or newer, noeviction) for BullMQ',
     { secret: true, example: 'redis://127.0.0.1:6379' },
   ),
-  REDIS_HOST: setting('Queues', optionalText, 'used with the two below where REDIS_URL is empty', {
+  REDIS_HOST: setting('Queues', v.optional(host), 'used with the two below where REDIS_URL is empty', {
     example: 'sutazai-redis',
   }),
   REDIS_PORT: setting('Queues', v.optional(integer(1, 65535), '6379'), 'the port of REDIS_HOST'),
@@ -187,7 +189,7 @@ export const SETTINGS = {
   ),
   EGRESS_ALLOW: setting(
     'Operation',
-    v.optional(list, ''),
+    v.optional(networks, ''),
     'private addresses (CIDRs, IPs or host names) that users may call as webhooks all the same, separated by commas',
     { example: '10.1.2.0/24,hooks.internal' },
   ),

@@ -8,8 +8,8 @@ import type { Logger } from '../log.ts';
 import type { Identity } from './auth/identity.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
-import { type Principal, type Route, type RouteInput, routeKey } from './route.ts';
-import { parseBody, parseQuery } from './validate.ts';
+import { type Principal, type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
+import { parseBody, parseJson, parseQuery } from './validate.ts';
 
 type Env = { Variables: { requestId: string } };
 export type App = Hono<Env>;
@@ -81,7 +81,7 @@ export function createApp({
     app.on(route.method, [route.path], async (c) => {
       const principal = await authorize(c, policy, identity);
       const input = await readInput(c, route, principal, publicUrl);
-      const { status, body, headers } = await route.handle(input);
+      const { status, body, headers } = await call(route, input);
       const all = { ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers };
       return new Response(body === undefined ? null : JSON.stringify(body), { status, headers: all });
     });
@@ -112,11 +112,20 @@ function checkPolicies(routes: Route[], policies: Record<string, Policy>): void 
       throw new Error(`the policy of ${key} has no route: take its line out of POLICIES in src/api/policy.ts`);
 }
 
+async function call(route: Route, input: RouteInput<unknown, unknown>): Promise<RouteAnswer> {
+  try {
+    return await route.handle(input);
+  } catch (error) {
+    // Hono hands nothing but Errors to onError.
+    throw error instanceof Error ? error : new Error('something that is no Error was thrown', { cause: error });
+  }
+}
+
 const NOBODY: Principal = { userId: '', username: '', role: '', sessionId: '', can: () => false };
 
 async function authorize(c: Context<Env>, policy: Policy, identity: Identity): Promise<Principal> {
   if (policy === 'public') return NOBODY;
-  const [scheme, token] = (c.req.header('authorization') ?? '').split(' ');
+  const [, scheme, token] = /^(\S+) +(\S+)$/.exec(c.req.header('authorization') ?? '') ?? [];
   if (!scheme || !token)
     throw unauthorized(
       'unauthorized',
@@ -166,12 +175,7 @@ async function readJson(c: Context<Env>): Promise<unknown> {
       `Send JSON with the header Content-Type: application/json${type ? `, not ${type.slice(0, 100)}` : ''}.`,
     );
   }
-  const text = await c.req.text();
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ProblemError('bad_request', `The body is not JSON: ${(error as Error).message.slice(0, 200)}`);
-  }
+  return parseJson(await c.req.text());
 }
 
 function remoteAddress(c: Context<Env>): string | null {

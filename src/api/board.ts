@@ -24,6 +24,9 @@ interface Options {
 export const BOARD_PATH = '/admin/queues';
 const LOGIN_PATH = '/admin/login';
 const COOKIE = 'sutazai_dashboard';
+/** Bull Board brings scripts and styles of its own and inline configuration. */
+const CONTENT_POLICY =
+  "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
 
 /**
  * Bull Board behind the same accounts: a login page and a session cookie that opens nothing else. Operators read, admins
@@ -82,12 +85,9 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
       if (!principal.can('queues:steer'))
         throw new ProblemError('forbidden', 'Your role may look at the queues but not change them.');
     }
-    // Bull Board brings scripts and styles of its own and inline configuration.
-    c.header(
-      'Content-Security-Policy',
-      "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
-    );
-    return (principal.can('queues:steer') ? full : readOnly).fetch(c.req.raw, c.env);
+    const answer = await (principal.can('queues:steer') ? full : readOnly).fetch(c.req.raw, c.env);
+    answer.headers.set('Content-Security-Policy', CONTENT_POLICY);
+    return answer;
   }
   return app;
 }

@@ -5,8 +5,9 @@ import type { NewTask } from '../db/tasks/accept.ts';
 import { type FieldError, ProblemError } from '../errors.ts';
 import type { SecretBox } from '../secretbox.ts';
 import type { Registry } from '../tasks/index.ts';
+import { jsonObject } from '../tasks/schemas.ts';
 import { isWebhookSecret, newWebhookSecret } from '../webhooks/sign.ts';
-import { fieldErrors } from './validate.ts';
+import { fieldErrors, time } from './validate.ts';
 
 export const WEBHOOK_EVENTS = ['task.completed', 'task.failed', 'task.cancelled', 'task.expired'] as const;
 
@@ -32,7 +33,7 @@ export const submission = v.strictObject({
     ),
     5,
   ),
-  metadata: v.optional(v.record(v.string(), v.unknown()), {}),
+  metadata: v.optional(jsonObject, {}),
   tags: v.optional(
     v.pipe(
       v.array(
@@ -42,7 +43,7 @@ export const submission = v.strictObject({
     ),
     [],
   ),
-  scheduled_for: v.optional(v.pipe(v.string(), v.isoTimestamp('must be a time such as 2030-01-31T12:00:00Z'))),
+  scheduled_for: v.optional(time),
   delay_seconds: v.optional(seconds(365 * DAY)),
   expires_in_seconds: v.optional(v.pipe(seconds(365 * DAY), v.minValue(1, 'must be at least 1'))),
   timeout_seconds: v.optional(v.pipe(seconds(DAY), v.minValue(1, 'must be at least 1'))),
@@ -128,7 +129,7 @@ export function prepareTask(
     webhook: given.webhook ? sealWebhook(given.webhook, secret, box) : null,
     request_id: requestId,
     scheduled_for:
-      given.scheduled_for ??
+      given.scheduled_for?.toISOString() ??
       (given.delay_seconds ? new Date(Date.now() + given.delay_seconds * 1000).toISOString() : null),
     expires_in_ms: given.expires_in_seconds === undefined ? null : Math.round(given.expires_in_seconds * 1000),
     watched,
@@ -158,7 +159,7 @@ const UNITS = { s: 1, m: 60, h: 3600 };
 /** Adds the deadline of a `Cancel-After: 90s` header to a submission that names none. */
 export function applyCancelAfter(given: Submission, header: string | undefined): Submission {
   if (header === undefined || given.expires_in_seconds !== undefined) return given;
-  const match = /^\s*(\d{1,7})\s*([smh]?)\s*$/.exec(header);
+  const match = /^\s*(\d{1,8})\s*([smh]?)\s*$/.exec(header);
   const after = match ? Number(match[1]) * UNITS[(match[2] || 's') as keyof typeof UNITS] : 0;
   if (after < 1 || after > 365 * DAY)
     throw new ProblemError('bad_request', 'The header Cancel-After wants a time such as 90s, 10m or 2h.');

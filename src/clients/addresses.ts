@@ -2,7 +2,8 @@ import { BlockList, isIP } from 'node:net';
 
 /**
  * Ranges that are not the public internet: this host, private and shared networks, link-local (cloud metadata),
- * documentation, benchmarks, multicast, reserved, and the IPv6 ranges that carry IPv4 addresses inside.
+ * documentation, benchmarks, multicast, reserved, and the IPv6 ranges that carry IPv4 addresses inside
+ * (`::/96` holds `::` and `::1` as well).
  * Sources: the IANA special-purpose address registries (RFC 6890 and what came after).
  */
 const SPECIAL = [
@@ -21,8 +22,7 @@ const SPECIAL = [
   '203.0.113.0/24',
   '224.0.0.0/4',
   '240.0.0.0/4',
-  '::/128',
-  '::1/128',
+  '::/96',
   '::ffff:0:0/96',
   '64:ff9b::/96',
   '64:ff9b:1::/48',
@@ -46,34 +46,33 @@ export interface AddressRules {
 
 /** Public addresses, and those that `allow` names: CIDRs, single addresses, or host names. @throws Error on a bad entry */
 export function createAddressRules(allow: readonly string[]): AddressRules {
-  const special = blockList(SPECIAL);
+  const special = addressSet(SPECIAL);
   const hosts = new Set<string>();
   const ranges: string[] = [];
   for (const entry of allow) {
     if (isIP(entry.split('/')[0] ?? '')) ranges.push(entry);
     else hosts.add(normalHost(entry));
   }
-  const allowed = blockList(ranges);
+  const allowed = addressSet(ranges);
 
   return {
-    allows(address, host) {
-      const version = isIP(address);
-      if (version === 0) return false;
-      const family = version === 4 ? 'ipv4' : 'ipv6';
-      return hosts.has(normalHost(host)) || allowed.check(address, family) || !special.check(address, family);
-    },
+    allows: (address, host) =>
+      isIP(address) !== 0 && (hosts.has(normalHost(host)) || allowed(address) || !special(address)),
   };
 }
 
-function blockList(ranges: readonly string[]): BlockList {
-  const list = new BlockList();
+/** Says whether an address is in one of the ranges. */
+function addressSet(ranges: readonly string[]): (address: string) => boolean {
+  // One list a family: a single one takes every IPv4 address for a part of ::ffff:0:0/96.
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
+  const familyOf = (address: string) => (isIP(address) === 4 ? 'ipv4' : 'ipv6');
   for (const range of ranges) {
     const [address = '', bits] = range.split('/');
-    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
-    if (bits === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(bits), family);
+    const family = familyOf(address);
+    if (bits === undefined) lists[family].addAddress(address, family);
+    else lists[family].addSubnet(address, Number(bits), family);
   }
-  return list;
+  return (address) => lists[familyOf(address)].check(address, familyOf(address));
 }
 
 /** The host of a URL as a bare name: lower case, no brackets, no trailing dot. */

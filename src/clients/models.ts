@@ -54,25 +54,29 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
     try {
       const { models } = await client(AbortSignal.timeout(10_000)).list();
       const usable = models.filter(({ name }) => allowedNames.size === 0 || allowedNames.has(canonicalName(name)));
-      return await Promise.all(
-        usable.map(async ({ name, digest, size, details }) => ({
-          name,
-          digest,
-          size,
-          family: details?.family ?? 'unknown',
-          capabilities: await capabilitiesOf(name, digest),
-        })),
+      const infos = await Promise.all(
+        usable.map(async ({ name, digest, size, details }) => {
+          const capabilities = await capabilitiesOf(name, digest);
+          return capabilities && { name, digest, size, family: details?.family ?? 'unknown', capabilities };
+        }),
       );
+      return infos.filter((info) => info !== undefined);
     } catch (error) {
       throw upstreamError('Ollama', error, (error as { status_code?: number }).status_code);
     }
   }
 
-  async function capabilitiesOf(name: string, digest: string): Promise<string[]> {
+  /** `undefined` where the model was deleted since it was listed. */
+  async function capabilitiesOf(name: string, digest: string): Promise<string[] | undefined> {
     const key = `${name}@${digest}`;
     let known = capabilities.get(key);
     if (!known) {
-      const shown = await client(AbortSignal.timeout(10_000)).show({ model: name });
+      const shown = await client(AbortSignal.timeout(10_000))
+        .show({ model: name })
+        .catch((error) => {
+          if ((error as { status_code?: number }).status_code !== 404) throw error;
+        });
+      if (!shown) return undefined;
       // Hosts older than 0.6 do not say; they ran completions.
       known = shown.capabilities ?? ['completion'];
       capabilities.set(key, known);

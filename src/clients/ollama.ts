@@ -35,6 +35,8 @@ interface Options {
   embeddingModel?: string;
   allowed: readonly string[];
   autoPull: boolean;
+  /** How long a model may say nothing between two pieces; {@link STALL_MS} by default. */
+  stallMs?: number;
 }
 
 /** A model that says nothing for this long between two pieces has stalled. The first piece may take as long as the task. */
@@ -42,7 +44,12 @@ const STALL_MS = 120_000;
 
 /** Makes the client. Nothing connects before first use. */
 export function createModelClient(options: Options): ModelClient {
-  const agent = new Agent({ headersTimeout: 0, bodyTimeout: STALL_MS, connect: { timeout: 5_000 }, connections: 64 });
+  const agent = new Agent({
+    headersTimeout: 0,
+    bodyTimeout: options.stallMs ?? STALL_MS,
+    connect: { timeout: 5_000 },
+    connections: 64,
+  });
 
   /** One Ollama object a call: its own abort switch would stop the calls of all others too. */
   function client(signal?: AbortSignal): Ollama {

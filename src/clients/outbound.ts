@@ -1,4 +1,4 @@
-import { lookup as dnsLookup } from 'node:dns';
+import { type LookupAddress, type LookupAllOptions, lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import { Agent, buildConnector, request } from 'undici';
 import { createAddressRules, normalHost } from './addresses.ts';
@@ -27,12 +27,23 @@ export interface Outbound {
   close(): Promise<void>;
 }
 
-/** Makes the client. @param allow CIDRs, addresses or host names that may be called although they are private */
-export function createOutbound(allow: readonly string[]): Outbound {
+/** Asks for all addresses of a name, as `lookup` of `node:dns` does. */
+export type Resolve = (
+  hostname: string,
+  options: LookupAllOptions,
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void;
+
+/**
+ * Makes the client.
+ * @param allow CIDRs, addresses or host names that may be called although they are private
+ * @param resolve how names become addresses
+ */
+export function createOutbound(allow: readonly string[], resolve: Resolve = systemLookup): Outbound {
   const rules = createAddressRules(allow);
 
   const lookup: LookupFunction = (hostname, options, callback) => {
-    dnsLookup(hostname, { ...options, all: true }, (error, addresses) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return callback(error, '', 0);
       // One private answer among public ones is how a name is rebound: all have to pass.
       const bad = addresses.find(({ address }) => !rules.allows(address, hostname));

@@ -2,9 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, type MigrationResultSet, Migrator } from 'kysely/migration';
-import type pg from 'pg';
+import pg from 'pg';
 import type { Logger } from '../log.ts';
-import type { Db } from './connect.ts';
+import { createDb, type Db } from './connect.ts';
 
 /** A migration file: `transactional = false` for what Postgres refuses inside a transaction. */
 type MigrationModule = Migration & { transactional?: boolean };
@@ -41,12 +41,12 @@ export async function migrationStatus(options: Options): Promise<MigrationStatus
 
 /** Applies what is pending, one by one, each with its own commit. Any number of processes may call it at once. */
 export async function migrateUp(options: Options): Promise<string[]> {
-  return locked(options.pool, async () => {
+  return locked(options, async (db) => {
     const applied: string[] = [];
     for (;;) {
-      const { migrator, modules } = await prepare(options);
-      const next = (await migrator.getMigrations()).find(({ executedAt }) => !executedAt);
+      const next = (await migrationStatus(options)).find(({ appliedAt }) => !appliedAt);
       if (!next) return applied;
+      const { migrator, modules } = await prepare({ ...options, db });
       await step(options, modules.get(next.name), (disableTransactions) => migrator.migrateUp({ disableTransactions }));
       options.log.info({ migration: next.name }, `migrated up: ${next.name}`);
       applied.push(next.name);
@@ -56,10 +56,10 @@ export async function migrateUp(options: Options): Promise<string[]> {
 
 /** Takes the newest migration back and returns its name, or `undefined` when there is none. */
 export async function migrateDown(options: Options): Promise<string | undefined> {
-  return locked(options.pool, async () => {
-    const { migrator, modules } = await prepare(options);
-    const last = (await migrator.getMigrations()).filter(({ executedAt }) => executedAt).at(-1);
+  return locked(options, async (db) => {
+    const last = (await migrationStatus(options)).filter(({ appliedAt }) => appliedAt).at(-1);
     if (!last) return undefined;
+    const { migrator, modules } = await prepare({ ...options, db });
     await step(options, modules.get(last.name), (disableTransactions) => migrator.migrateDown({ disableTransactions }));
     options.log.info({ migration: last.name }, `migrated down: ${last.name}`);
     return last.name;
@@ -79,14 +79,12 @@ async function prepare({ db, folder = FOLDER }: Options) {
 
 function limited(module: MigrationModule): Migration {
   const bounded = (run: (db: Kysely<never>) => Promise<void>) => async (db: Kysely<never>) => {
-    // Local to the transaction where there is one; without one it stays with the connection, which step() discards.
+    // Local to the transaction where there is one; without one it stays with the connection until it is taken back.
     await sql`select set_config('lock_timeout', ${LOCK_TIMEOUT}, ${module.transactional !== false})`.execute(db);
-    await sql`select set_config('statement_timeout', '0', ${module.transactional !== false})`.execute(db);
     try {
       await run(db);
     } finally {
       if (module.transactional === false) await sql`reset lock_timeout`.execute(db);
-      if (module.transactional === false) await sql`reset statement_timeout`.execute(db);
     }
   };
   return { up: bounded(module.up), ...(module.down ? { down: bounded(module.down) } : {}) };
@@ -110,16 +108,21 @@ async function step(
  * Runs `work` alone among all processes. The lock is polled: a session that waited inside `pg_advisory_lock` would hold
  * a snapshot, which `create index concurrently` of the other process waits for, and both would stand still.
  */
-async function locked<T>(pool: pg.Pool, work: () => Promise<T>): Promise<T> {
+async function locked<T>({ pool, log }: Options, work: (db: Db) => Promise<T>): Promise<T> {
   const client = await pool.connect();
+  // An index of a large table takes longer than any statement of ours elsewhere may.
+  const patient = new pg.Pool({ ...pool.options, max: 2, query_timeout: undefined, statement_timeout: undefined });
+  patient.on('error', (error) => log.warn({ err: error }, 'the connection of the migration broke'));
+  const db = createDb(patient);
   try {
     for (;;) {
       const { rows } = await client.query<{ got: boolean }>('select pg_try_advisory_lock($1) as got', [ADVISORY_LOCK]);
       if (rows[0]?.got) break;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    return await work();
+    return await work(db);
   } finally {
+    await db.destroy();
     // Destroying the connection frees the lock, also where it is broken already.
     client.release(true);
   }

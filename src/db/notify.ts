@@ -29,10 +29,11 @@ export async function openNotifications(url: string, channels: string[], log: Lo
       keepAlive: true,
       connectionTimeoutMillis: 5_000,
     });
-    let broken = false;
+    // While it opens, connect() itself fails; a second chain of reconnects must not start beside that.
+    let open = false;
     const onBreak = (error?: Error) => {
-      if (broken) return;
-      broken = true;
+      if (!open) return;
+      open = false;
       next.end().catch(() => {});
       if (closed) return;
       log.warn({ err: error }, 'the notification connection broke; opening another');
@@ -47,10 +48,14 @@ export async function openNotifications(url: string, channels: string[], log: Lo
       await next.connect();
       for (const channel of channels) await next.query(`listen ${pg.escapeIdentifier(channel)}`);
     } catch (error) {
-      broken = true;
-      await next.end().catch(() => {});
+      next.end().catch(() => {});
       throw error;
     }
+    if (closed) {
+      await next.end().catch(() => {});
+      return;
+    }
+    open = true;
     client = next;
     for (const listener of connectListeners) listener();
   }

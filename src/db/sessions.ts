@@ -42,12 +42,37 @@ export async function rotateSession(
   const row = rows[0];
   if (!row) return undefined;
   const { user, ...session } = row;
-  return { session, user };
+  // Inside JSON, times are text as Postgres writes it.
+  const { created_at, updated_at, last_login_at } = user;
+  const times = {
+    created_at: new Date(created_at),
+    updated_at: new Date(updated_at),
+    last_login_at: last_login_at && new Date(last_login_at),
+  };
+  return { session, user: { ...user, ...times } };
 }
 
-/** The session whose token was rotated away already: presenting it again means that somebody else has a copy. */
-export async function findRotatedSession(db: Db, presented: Buffer): Promise<SessionRow | undefined> {
-  return db.selectFrom('user_sessions').selectAll().where('previous_token_hash', '=', presented).executeTakeFirst();
+/** How a token that could not be rotated stands to its session. */
+export type TokenStanding = 'present' | 'just_rotated' | 'old';
+
+/**
+ * Compares a token that was once given out for a session with the session as it is: `just_rotated` is the one before the
+ * present one for the first `graceSeconds` after the change, by the clock of the database. `undefined` where the session is gone.
+ */
+export async function findTokenStanding(
+  db: Db,
+  sessionId: string,
+  presented: Buffer,
+  graceSeconds: number,
+): Promise<TokenStanding | undefined> {
+  const { rows } = await sql<{ standing: TokenStanding }>`
+    select case
+        when token_hash = ${presented} then 'present'
+        when previous_token_hash = ${presented} and rotated_at > now() - ${graceSeconds}::int * interval '1 second' then 'just_rotated'
+        else 'old'
+      end as standing
+    from user_sessions where id = ${sessionId}`.execute(db);
+  return rows[0]?.standing;
 }
 
 /** Ends sessions and tells every process within a second. */

@@ -53,6 +53,11 @@ export function jobId({ id, generation }: Pick<Wake, 'id' | 'generation'>): stri
   return `${id}_g${generation}`;
 }
 
+/** During a roll-out there are rows for lanes that only newer processes know; those are theirs to wake. */
+function hasLane({ lane }: Pick<Wake, 'lane'>): boolean {
+  return LANES.includes(lane);
+}
+
 /** Makes the dispatcher. @param keep how many finished jobs a lane keeps for the dashboard */
 export function createDispatcher(
   backend: QueueBackend,
@@ -91,12 +96,13 @@ export function createDispatcher(
   ) as Record<Lane, (wake: Wake) => Promise<undefined>>;
 
   return {
-    async enqueue(wakes) {
+    async enqueue(given) {
+      const wakes = given.filter(hasLane);
       const results = await Promise.allSettled(wakes.map((wake) => adders[wake.lane](wake)));
       const failed = results.find((result) => result.status === 'rejected');
       if (failed)
         log.warn({ err: failed.reason, jobs: wakes.length }, 'jobs could not be added; the reconciler adds them');
-      return !failed;
+      return !failed && wakes.length === given.length;
     },
 
     async remove(wake) {
@@ -107,7 +113,8 @@ export function createDispatcher(
       );
     },
 
-    async findMissing(wakes) {
+    async findMissing(given) {
+      const wakes = given.filter(hasLane);
       const states = await within(
         Promise.all(wakes.map((wake) => backend.queue(wake.lane).getJobState(jobId(wake)))),
         ADD_TIMEOUT_MS * 5,

@@ -14,7 +14,7 @@ export function wakesOf(moved: Transition): Wake[] {
 }
 
 /** The jobs of the deliveries alone, where the task's own job is still at work. */
-export function deliveryWakes({ deliveries, status, ready_at, request_id }: Transition): Wake[] {
+export function deliveryWakes({ deliveries, status, request_id }: Transition): Wake[] {
   return (deliveries ?? []).map((id) => ({
     kind: 'delivery',
     id,
@@ -22,7 +22,8 @@ export function deliveryWakes({ deliveries, status, ready_at, request_id }: Tran
     lane: 'webhook',
     priority: DELIVERY_PRIORITY,
     generation: 0,
-    ready_at,
+    // At once: a task that was cancelled before its time is not told of at that time.
+    ready_at: new Date(0),
     request_id,
   }));
 }

@@ -5,7 +5,7 @@ export const modelName = v.pipe(
   v.string(),
   v.minLength(1, 'must not be empty'),
   v.maxLength(200, 'must be at most 200 characters'),
-  v.regex(/^[\w.-]+(?:[/:][\w.-]+)*$/, 'must be the name of a model, such as tinyllama or tinyllama:latest'),
+  v.regex(/^\w[\w.-]*(?:[/:]\w[\w.-]*)*$/, 'must be the name of a model, such as tinyllama or tinyllama:latest'),
 );
 
 export const collectionName = v.pipe(
@@ -20,7 +20,12 @@ export const vector = v.pipe(
   v.maxLength(65_536, 'must have at most 65536 dimensions'),
 );
 
-export const jsonObject = v.record(v.string(), v.unknown());
+/** Any JSON object. A record alone would take a list as well and make an empty object of it. */
+export const jsonObject = v.pipe(
+  v.unknown(),
+  v.check((given) => typeof given === 'object' && given !== null && !Array.isArray(given), 'must be an object'),
+  v.record(v.string(), v.unknown()),
+);
 
 /** What chat and generate share, in Ollama's words. */
 export const textRequest = {

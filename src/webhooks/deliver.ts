@@ -35,21 +35,27 @@ export function createDeliverer({ db, outbound, box, publicUrl, log, timeoutMs =
     const task = await findTask(db, 'any', delivery.task_id);
     if (!task) throw new Error(`the task ${delivery.task_id} is gone`);
     const { input: _, ...data } = presentTask(task, publicUrl);
-    // A retried task has moved on: the delivery tells of the attempt that it was made for.
-    if (task.attempt !== delivery.task_attempt) {
+    const status = delivery.event.slice('task.'.length);
+    // A retried task has moved on, perhaps without an attempt so far: the delivery tells of the end it was made for.
+    if (task.attempt !== delivery.task_attempt || task.status !== status) {
       const then = (await listAttempts(db, task.id)).find(({ attempt }) => attempt === delivery.task_attempt);
       Object.assign(data, {
-        status: delivery.event.slice('task.'.length),
+        status,
         attempt: delivery.task_attempt,
         output: null,
         error: then?.error ?? null,
-        completed_at: then?.ended_at ?? null,
+        progress: null,
+        model: then?.model ?? null,
+        usage: then?.usage ?? null,
+        started_at: then?.started_at ?? null,
+        completed_at: delivery.created_at,
       });
     }
     if (Buffer.byteLength(JSON.stringify(data.output)) >= MAX_OUTPUT_BYTES) data.output = null;
     return JSON.stringify({
       type: delivery.event,
-      timestamp: (task.completed_at ?? delivery.created_at).toISOString(),
+      // The statement that ended the task made the delivery.
+      timestamp: delivery.created_at.toISOString(),
       data,
     });
   }

@@ -32,14 +32,14 @@ export interface RunningAttempts {
   end(attempt: Attempt): void;
   find(taskId: string): Attempt | undefined;
   list(): Attempt[];
-  /** Resolves when nothing runs any more. */
-  idle(): Promise<void>;
+  /** Stops all that run, and each that starts from now on. */
+  stopAll(reason: StopReason): void;
 }
 
 /** Makes the register. An attempt's time-out starts with it. */
 export function createRunningAttempts(): RunningAttempts {
   const running = new Map<string, { attempt: Attempt; timer: NodeJS.Timeout }>();
-  let waiters: Array<() => void> = [];
+  let stopped: StopReason | undefined;
 
   return {
     start(task) {
@@ -47,7 +47,12 @@ export function createRunningAttempts(): RunningAttempts {
       const stop = (reason: StopReason) => controller.abort(new AttemptStopped(reason));
       const attempt: Attempt = { task, signal: controller.signal, stop, model: null, usage: null };
       const timer = setTimeout(() => stop('timeout'), task.timeout_ms);
+      // The older attempt was taken away from this process, and its end would not be believed.
+      const older = running.get(task.id);
+      if (older) clearTimeout(older.timer);
+      older?.attempt.stop('lost');
       running.set(task.id, { attempt, timer });
+      if (stopped) stop(stopped);
       return attempt;
     },
     end(attempt) {
@@ -55,13 +60,12 @@ export function createRunningAttempts(): RunningAttempts {
       if (known?.attempt !== attempt) return;
       clearTimeout(known.timer);
       running.delete(attempt.task.id);
-      if (running.size === 0) {
-        for (const wake of waiters) wake();
-        waiters = [];
-      }
     },
     find: (taskId) => running.get(taskId)?.attempt,
     list: () => [...running.values()].map(({ attempt }) => attempt),
-    idle: () => (running.size === 0 ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve))),
+    stopAll(reason) {
+      stopped = reason;
+      for (const { attempt } of running.values()) attempt.stop(reason);
+    },
   };
 }

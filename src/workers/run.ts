@@ -34,6 +34,10 @@ export interface RunContext {
 /** How an attempt ended, before it is written. */
 type Ending = Pick<Settlement, 'status' | 'outcome' | 'output' | 'error' | 'delay_ms' | 'new_job'>;
 
+/** How long a task of an unknown type waits before the next worker looks at it; longer each time. */
+const UNKNOWN_TYPE_MS = 10_000;
+const MAX_UNKNOWN_TYPE_MS = 600_000;
+
 /** Runs the task of a job: claim, parse, run, parse again, settle. */
 export async function runTask(job: { id: string; generation: number }, context: RunContext): Promise<RunResult> {
   const task = await context.claim(job);
@@ -73,19 +77,27 @@ function resultOf(moved: Transition, ending: Ending): RunResult {
 async function endingOf(attempt: Attempt, context: RunContext): Promise<Ending | 'lost'> {
   const { task } = attempt;
   const type = context.registry.find(task.type);
+  if (!type) return givenBack(task);
   try {
-    // A newer worker may know it: give it back rather than fail what an older process cannot judge.
-    if (!type)
-      throw new TaskError('unknown_task_type', `No worker here knows the task type ${task.type}.`, {
-        retryable: true,
-        retryAfterMs: 30_000,
-      });
     const input = parse(type.input, task.input, 'invalid_input', 'The stored input does not fit the task type');
     const output = await raceSignal(type.run(input, context.tools(attempt)), attempt.signal);
     return completed(type, output, context.maxOutputBytes);
   } catch (error) {
     return failedOrStopped(error, attempt, type, context.log);
   }
+}
+
+/** A newer worker may know the type: what an older process cannot judge does not count as a failure. */
+function givenBack({ type, attempt }: ClaimedTask): Ending {
+  const message = `No worker here knows the task type ${type}.`;
+  return {
+    status: 'pending',
+    outcome: 'released',
+    output: null,
+    error: { code: 'unknown_task_type', message, retryable: true },
+    delay_ms: Math.min(UNKNOWN_TYPE_MS * attempt, MAX_UNKNOWN_TYPE_MS),
+    new_job: true,
+  };
 }
 
 function completed(type: TaskType, output: unknown, maxBytes: number): Ending {
@@ -101,12 +113,7 @@ function completed(type: TaskType, output: unknown, maxBytes: number): Ending {
   return { status: 'completed', outcome: 'completed', output: text, error: null, delay_ms: 0, new_job: false };
 }
 
-function failedOrStopped(
-  error: unknown,
-  { task, signal }: Attempt,
-  type: TaskType | undefined,
-  log: Logger,
-): Ending | 'lost' {
+function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskType, log: Logger): Ending | 'lost' {
   const nothing = { output: null, error: null, delay_ms: 0, new_job: false };
   const stopped = signal.aborted && signal.reason instanceof AttemptStopped ? signal.reason.reason : undefined;
   if (stopped === 'lost') return 'lost';
@@ -125,10 +132,7 @@ function failedOrStopped(
   const failures = task.failures + 1;
   if (!known.retryable || failures >= task.max_attempts)
     return { ...nothing, status: 'failed', outcome: 'failed', error: stored };
-  const delay = Math.max(
-    known.retryAfterMs ?? 0,
-    backoffMs(type?.defaults.backoff ?? { minMs: 1_000, maxMs: 60_000 }, failures),
-  );
+  const delay = Math.max(known.retryAfterMs ?? 0, backoffMs(type.defaults.backoff, failures));
   return { ...nothing, status: 'pending', outcome: 'retry', error: stored, delay_ms: delay };
 }
 

@@ -71,6 +71,12 @@ export function createToolFactory({ db, models, vectors, onProgress, log }: Opti
     const embedded =
       texts.length > 0 ? await embed({ input: texts, model: known?.embedding_model ?? undefined }) : undefined;
     const dimensions = embedded?.dimensions ?? request.points[0]?.vector?.length ?? 0;
+    const checkVectors = (wanted: number) => {
+      const wrong = request.points.find(({ vector }) => vector && vector.length !== wanted);
+      if (wrong?.vector) throw wrongDimensions(request.collection, wanted, wrong.vector.length);
+    };
+    // Before anything is stored: a first upsert that fails must not decide what the collection takes.
+    checkVectors(known?.dimensions ?? dimensions);
     const collection =
       known ??
       (await ensureCollection(db, {

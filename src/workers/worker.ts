@@ -76,6 +76,11 @@ export function startWorkers(options: Options): LaneWorkers {
     parallel: 2,
   });
   let closing = false;
+  /** Every job that is being worked on, those included that still wait for their claim. */
+  const underWay = new Set<Promise<void>>();
+  const idle = async () => {
+    while (underWay.size > 0) await Promise.allSettled(underWay);
+  };
 
   /** A finished result is not thrown away because the database is away for a while. */
   async function settle(settlement: Settlement): Promise<Transition | undefined> {
@@ -98,7 +103,15 @@ export function startWorkers(options: Options): LaneWorkers {
 
   const context = { registry, running, tools, claim, settle, onSettled, maxOutputBytes: options.maxOutputBytes, log };
 
-  const process: LaneProcessor = async (job, token) => {
+  const process: LaneProcessor = (job, token) => {
+    const work = processJob(job, token);
+    underWay.add(work);
+    const done = () => underWay.delete(work);
+    work.then(done, done);
+    return work;
+  };
+
+  const processJob: LaneProcessor = async (job, token) => {
     const { kind, id, generation } = job.data;
     // A job whose hash was lost arrives empty.
     if (!id || generation === undefined) return;
@@ -152,25 +165,26 @@ export function startWorkers(options: Options): LaneWorkers {
 
   return {
     async close(graceMs) {
-      await Promise.all([...workers.values()].map((worker) => worker.pause(true)));
-      await within(running.idle(), graceMs, 'the running tasks').catch(() => {
-        for (const attempt of running.list()) attempt.stop('shutdown');
-      });
-      await within(running.idle(), 5_000, 'the stopped tasks').catch((error) =>
+      // A paused worker would still take what its blocking call brings; a closing one gives that call up.
+      const closed = [...workers.values()].map((worker) => ({ worker, closed: worker.close() }));
+      await within(idle(), graceMs, 'the running tasks').catch(() => running.stopAll('shutdown'));
+      await within(idle(), 5_000, 'the stopped tasks').catch((error) =>
         log.warn({ err: error }, 'some tasks did not stop; their leases run out'),
       );
       closing = true;
-      // Closing waits for BullMQ to note what has ended; without its store it would wait for ever.
-      await Promise.all(
-        [...workers.values()].map((worker) =>
-          within(worker.close(), 3_000, 'closing a worker').catch(() => worker.close(true).catch(() => {})),
-        ),
-      );
+      await Promise.all(closed.map(finish));
       stopListening();
       stopChecking();
       await heartbeat.close();
     },
   };
+}
+
+/** Closing waits for BullMQ to note what has ended; without its store it would wait for ever, a forced close after it too. */
+async function finish({ worker, closed }: { worker: LaneWorker; closed: Promise<void> }): Promise<void> {
+  await within(closed, 3_000, 'closing a worker').catch(() =>
+    within(worker.disconnect(), 1_000, 'disconnecting a worker').catch(() => {}),
+  );
 }
 
 /** Errors of SQL and of values do not go away by waiting; those of connections do. */

@@ -4,7 +4,7 @@ import { newId } from '../../db/ids.ts';
 import type { Notifications } from '../../db/notify.ts';
 import type { Role } from '../../db/schema.ts';
 import {
-  findRotatedSession,
+  findTokenStanding,
   insertSession,
   listRevokedSessions,
   revokeSessions,
@@ -17,7 +17,8 @@ import type { Logger } from '../../log.ts';
 import { ROLE_PERMISSIONS } from '../policy.ts';
 import type { Principal } from '../route.ts';
 import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH, type Passwords } from './passwords.ts';
-import { hashRefreshToken, newRefreshToken, type TokenKind, type Tokens } from './tokens.ts';
+import { createRevokedSessions } from './revoked.ts';
+import { hashRefreshToken, newRefreshToken, sessionOfRefreshToken, type TokenKind, type Tokens } from './tokens.ts';
 
 interface Client {
   address: string | null;
@@ -58,13 +59,21 @@ interface Options {
   log: Logger;
 }
 
+/**
+ * Honest clients sometimes send one refresh token twice at once, from two tabs or again after a lost answer. The one that
+ * comes second within this time is answered with 409 and gets no tokens, but its session lives on. Whoever sends a dead
+ * token later than that, or one that is older, holds a copy: the whole session ends.
+ */
+const REUSE_GRACE_SECONDS = 10;
+
 /** Makes it, with the list of sessions that were revoked while tokens of theirs may still be about. */
 export async function createIdentity({ db, auth, tokens, passwords, notifications, log }: Options): Promise<Identity> {
-  let revoked = new Set<string>();
+  const rememberSeconds = auth.accessSeconds + 60;
+  const revoked = createRevokedSessions(rememberSeconds);
   const reload = async () => {
-    revoked = new Set([...revoked, ...(await listRevokedSessions(db, auth.accessSeconds + 60))]);
+    for (const id of await listRevokedSessions(db, rememberSeconds)) revoked.add(id);
   };
-  const offChannel = notifications.on(SESSION_CHANNEL, (id) => revoked.add(id));
+  const offChannel = notifications.on(SESSION_CHANNEL, revoked.add);
   // What was revoked while the connection was away was not heard.
   const offConnect = notifications.onConnect(
     () => void reload().catch((error) => log.warn({ err: error }, 'revoked sessions could not be read')),
@@ -82,8 +91,9 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
     };
   }
 
-  async function openSession(user: UserRow, client: Client, refreshToken: string, seconds: number): Promise<string> {
+  async function openSession(user: UserRow, client: Client, seconds: number) {
     const id = newId();
+    const refreshToken = newRefreshToken(auth.secret, id);
     await insertSession(db, {
       id,
       user_id: user.id,
@@ -92,7 +102,20 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
       address: client.address,
       expires_at: new Date(Date.now() + seconds * 1000),
     });
-    return id;
+    return { id, refreshToken };
+  }
+
+  /** Ends the session of a refresh token that was used before. @throws ProblemError in any case */
+  async function refuseRefresh(sessionId: string, refreshToken: string): Promise<never> {
+    const standing = await findTokenStanding(db, sessionId, hashRefreshToken(refreshToken), REUSE_GRACE_SECONDS);
+    if (standing === 'just_rotated')
+      throw new ProblemError('already_refreshed', 'Another request has just used this refresh token. Use its answer.');
+    if (standing === 'old') {
+      await revokeSessions(db, { id: sessionId }, 'refresh_token_reused');
+      revoked.add(sessionId);
+      log.warn({ session_id: sessionId }, 'a refresh token was used twice; its session is ended');
+    }
+    throw new ProblemError('invalid_token', 'The refresh token is not good any more. Log in again.');
   }
 
   return {
@@ -120,29 +143,21 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
     },
 
     async startSession(user, client) {
-      const refreshToken = newRefreshToken();
-      return issue(user, await openSession(user, client, refreshToken, auth.refreshSeconds), refreshToken);
+      const session = await openSession(user, client, auth.refreshSeconds);
+      return issue(user, session.id, session.refreshToken);
     },
 
     async startDashboard(user, client) {
-      const sessionId = await openSession(user, client, newRefreshToken(), auth.accessSeconds);
+      const { id: sessionId } = await openSession(user, client, auth.accessSeconds);
       return tokens.issue({ userId: user.id, username: user.username, role: user.role, sessionId }, 'dashboard');
     },
 
     async refresh(refreshToken) {
-      const presented = hashRefreshToken(refreshToken);
-      const next = newRefreshToken();
-      const rotated = await rotateSession(db, presented, hashRefreshToken(next));
-      if (rotated) return issue(rotated.user, rotated.session.id, next);
-      const stolen = await findRotatedSession(db, presented);
-      if (stolen) {
-        await revokeSessions(db, { id: stolen.id }, 'refresh_token_reused');
-        log.warn(
-          { session_id: stolen.id, user_id: stolen.user_id },
-          'a refresh token was used twice; its session is ended',
-        );
-      }
-      throw new ProblemError('invalid_token', 'The refresh token is not good any more. Log in again.');
+      const sessionId = sessionOfRefreshToken(auth.secret, refreshToken);
+      if (!sessionId) throw new ProblemError('invalid_token', 'This is not a refresh token of ours. Log in again.');
+      const next = newRefreshToken(auth.secret, sessionId);
+      const rotated = await rotateSession(db, hashRefreshToken(refreshToken), hashRefreshToken(next));
+      return rotated ? issue(rotated.user, sessionId, next) : refuseRefresh(sessionId, refreshToken);
     },
 
     async logout(sessionId) {

@@ -30,13 +30,16 @@ export function createPasswords(cost: number): Passwords {
         });
       }
       await new Promise<void>((resolve) => waiting.push(resolve));
+    } else {
+      // Who waited takes over the place of the one before instead, so that nobody slips in between.
+      running++;
     }
-    running++;
     try {
       return await work();
     } finally {
-      running--;
-      waiting.shift()?.();
+      const next = waiting.shift();
+      if (next) next();
+      else running--;
     }
   }
 

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { decode, sign, verify } from 'hono/jwt';
 import type { Config } from '../../config.ts';
 import { ROLES, type Role } from '../../db/schema.ts';
@@ -87,21 +87,34 @@ export function createTokens(auth: Config['auth'] & { secret: string }): Tokens 
 function readClaims(payload: Record<string, unknown>, kind: TokenKind): AccessClaims | undefined {
   const { sub, sid, name, role, typ, exp, iat } = payload;
   // The library takes a token without `exp` for one that never ends.
-  if (
-    typeof exp !== 'number' ||
-    !Number.isFinite(exp) ||
-    typeof iat !== 'number' ||
-    iat > Date.now() / 1000 + CLOCK_SKEW_SECONDS
-  )
+  if (!Number.isSafeInteger(exp) || typeof iat !== 'number' || iat > Date.now() / 1000 + CLOCK_SKEW_SECONDS)
     return undefined;
   if (typ !== kind || typeof sub !== 'string' || typeof sid !== 'string' || typeof name !== 'string') return undefined;
   if (!ROLES.includes(role as Role)) return undefined;
-  return { userId: sub, username: name, role: role as Role, sessionId: sid, expiresAt: exp };
+  return { userId: sub, username: name, role: role as Role, sessionId: sid, expiresAt: exp as number };
 }
 
-/** A refresh token: 32 random bytes; only its hash is stored. */
-export function newRefreshToken(): string {
-  return randomBytes(32).toString('base64url');
+/**
+ * A refresh token: `<session>.<32 random bytes>.<HMAC-SHA256 of both>`; only its hash is stored. The seal shows for any
+ * token, however old, that it was given out for this session: one that is not the present one is being used again.
+ */
+export function newRefreshToken(secret: string, sessionId: string): string {
+  const body = `${sessionId}.${randomBytes(32).toString('base64url')}`;
+  return `${body}.${sealOf(secret, body)}`;
+}
+
+/** The session that a refresh token was given out for; `undefined` for what we never gave out. */
+export function sessionOfRefreshToken(secret: string, token: string): string | undefined {
+  const end = token.lastIndexOf('.');
+  const given = Buffer.from(token.slice(end + 1));
+  const wanted = Buffer.from(sealOf(secret, token.slice(0, Math.max(end, 0))));
+  if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return undefined;
+  return token.slice(0, token.indexOf('.'));
+}
+
+function sealOf(secret: string, body: string): string {
+  // The prefix keeps these seals apart from whatever else the secret signs.
+  return createHmac('sha256', secret).update(`refresh:${body}`).digest('base64url');
 }
 
 export function hashRefreshToken(token: string): Buffer {

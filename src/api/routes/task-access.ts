@@ -5,7 +5,7 @@ import { findTask, type Owner, type TaskRow } from '../../db/tasks/read.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Permission } from '../policy.ts';
 import type { Principal } from '../route.ts';
-import type { Waiters } from '../waiters.ts';
+import type { Watch } from '../waiters.ts';
 
 /** The answer for a task that does not exist, and for one of somebody else: the two must look the same. */
 export const noSuchTask = () => new ProblemError('not_found', 'There is no such task.');
@@ -22,20 +22,23 @@ export async function readTask(db: Db, principal: Principal, id = ''): Promise<T
   return task;
 }
 
-/** The task when it has ended, or as it is after `seconds`. */
+/**
+ * The task when it has ended, or as it is after `seconds`.
+ * @param watch was opened before the task was read or stored
+ */
 export async function awaitEnd(
   db: Db,
-  waiters: Waiters,
-  owner: Owner,
+  watch: Watch,
   task: TaskRow,
   seconds: number,
   signal: AbortSignal,
 ): Promise<TaskRow> {
   const until = Date.now() + seconds * 1000;
   let current = task;
-  while (!hasEnded(current.status) && Date.now() < until && !signal.aborted && !waiters.closed()) {
-    await waiters.wait(task.id, until - Date.now(), signal);
-    current = (await findTask(db, owner, task.id)) ?? current;
+  let more = true;
+  while (more && !hasEnded(current.status) && Date.now() < until) {
+    more = await watch.wait(until - Date.now(), signal);
+    current = (await findTask(db, 'any', task.id)) ?? current;
   }
   return current;
 }

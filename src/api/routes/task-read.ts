@@ -7,6 +7,7 @@ import { listAttempts, listTasks, type TaskRow, watchTask } from '../../db/tasks
 import { presentTask } from '../../tasks/present.ts';
 import { defineRoute, type Route, type RouteAnswer } from '../route.ts';
 import { parsePreferWait } from '../submit.ts';
+import { time } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { awaitEnd, ownerFor, readTask, retryAfter } from './task-access.ts';
 
@@ -32,20 +33,8 @@ const listQuery = v.strictObject({
   type: v.optional(v.string()),
   tag: v.optional(v.string()),
   batch_id: v.optional(v.pipe(v.string(), v.uuid('must be a UUID'))),
-  created_after: v.optional(
-    v.pipe(
-      v.string(),
-      v.isoTimestamp('must be a time such as 2030-01-31T12:00:00Z'),
-      v.transform((text) => new Date(text)),
-    ),
-  ),
-  created_before: v.optional(
-    v.pipe(
-      v.string(),
-      v.isoTimestamp('must be a time such as 2030-01-31T12:00:00Z'),
-      v.transform((text) => new Date(text)),
-    ),
-  ),
+  created_after: v.optional(time),
+  created_before: v.optional(time),
 });
 
 /** Reading tasks. */
@@ -78,15 +67,13 @@ export function readRoutes({ db, waiters }: { db: Db; waiters: Waiters }): Route
         let task = await readTask(db, principal, params.id);
         const seconds = parsePreferWait(header('prefer'));
         if (seconds !== undefined && !hasEnded(task.status)) {
-          await watchTask(db, task.id);
-          task = await awaitEnd(
-            db,
-            waiters,
-            ownerFor(principal, 'tasks:read:any'),
-            await readTask(db, principal, task.id),
-            seconds,
-            signal,
-          );
+          const watch = waiters.watch(task.id);
+          try {
+            await watchTask(db, task.id);
+            task = await awaitEnd(db, watch, await readTask(db, principal, task.id), seconds, signal);
+          } finally {
+            watch.close();
+          }
         }
         return withETag(task, presentTask(task, base), header('if-none-match'), seconds);
       },

@@ -41,8 +41,9 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
         const moved = await retryTask(db, owner, before.id);
         if (!moved)
           throw new ProblemError('task_running', `The task is ${before.status}; only an ended task can be retried.`);
-        await dispatcher.enqueue(wakesOf(moved));
+        // Read before a worker can have it: the answer shows what this request did.
         const task = (await findTask(db, owner, before.id)) ?? before;
+        await dispatcher.enqueue(wakesOf(moved));
         return {
           status: 202,
           body: presentTask(task, base),

@@ -69,20 +69,22 @@ export function submitRoutes(options: Options): Route[] {
           batchId: null,
           watched: seconds !== undefined,
         });
-        const [row] = await store([made!.task]);
-        const task =
-          seconds === undefined
-            ? row!
-            : await awaitEnd(db, waiters, { userId: principal.userId }, row!, seconds, signal);
-        return {
-          status: hasEnded(task.status) ? 200 : 202,
-          body: { ...presentTask(task, base), ...webhookSecret(made!.secret) },
-          headers: {
-            Location: `${base}/api/v1/tasks/${task.id}`,
-            ...(seconds === undefined ? {} : { 'Preference-Applied': `wait=${seconds}` }),
-            ...retryAfter(task),
-          },
-        };
+        const watch = seconds === undefined ? undefined : waiters.watch(made!.task.id);
+        try {
+          const [row] = await store([made!.task]);
+          const task = watch ? await awaitEnd(db, watch, row!, seconds ?? 0, signal) : row!;
+          return {
+            status: hasEnded(task.status) ? 200 : 202,
+            body: { ...presentTask(task, base), ...webhookSecret(made!.secret) },
+            headers: {
+              Location: `${base}/api/v1/tasks/${task.id}`,
+              ...(seconds === undefined ? {} : { 'Preference-Applied': `wait=${seconds}` }),
+              ...retryAfter(task),
+            },
+          };
+        } finally {
+          watch?.close();
+        }
       },
     }),
     defineRoute({

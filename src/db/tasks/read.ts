@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { AttemptTable, Status, TaskTable } from '../schema.ts';
 
@@ -44,7 +44,7 @@ export async function listTasks(
   if (owner !== 'any') query = query.where('user_id', '=', owner.userId);
   if (filter.status) query = query.where('status', 'in', filter.status);
   if (filter.type) query = query.where('type', '=', filter.type);
-  if (filter.tag) query = query.where('tags', '@>', [filter.tag]);
+  if (filter.tag) query = query.where(sql<boolean>`tags @> ${[filter.tag]}::text[]`);
   if (filter.batchId) query = query.where('batch_id', '=', filter.batchId);
   if (filter.createdAfter) query = query.where('created_at', '>', filter.createdAfter);
   if (filter.createdBefore) query = query.where('created_at', '<', filter.createdBefore);

@@ -19,6 +19,7 @@ export type ClaimedTask = Pick<
   | 'timeout_ms'
   | 'request_id'
   | 'expires_at'
+  | 'generation'
 >;
 
 export interface Claim {
@@ -43,10 +44,11 @@ export async function claimTasks(
     where t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
       and (t.expires_at is null or t.expires_at > now())
     returning t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts, t.failures, t.timeout_ms,
-      t.request_id, t.expires_at`.execute(db);
+      t.request_id, t.expires_at, t.generation`.execute(db);
   const claimed = new Map(rows.map((row) => [row.id, row]));
-  return claims.map(({ id }) => {
+  return claims.map(({ id, generation }) => {
     const row = claimed.get(id);
+    if (row?.generation !== generation) return undefined;
     // A second job of the same task in this batch must not get the same attempt.
     claimed.delete(id);
     return row;
@@ -103,7 +105,11 @@ export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Ar
     ), ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(db);
   const moved = new Map(rows.map((row) => [row.id, row]));
-  return settlements.map(({ id }) => moved.get(id));
+  return settlements.map(({ id, attempt }) => {
+    const row = moved.get(id);
+    // An older attempt may stand in the same batch as the one that counts.
+    return row?.attempt === attempt ? row : undefined;
+  });
 }
 
 /** One running attempt, as its worker holds it. */
@@ -118,10 +124,16 @@ export async function renewLeases(
   leaseMs: number,
   held: Held[],
 ): Promise<Array<Held & { status: Status; cancel_reason: string | null }>> {
+  // Rows are locked in the order of their ids, as settling locks them, so that the two never wait for each other.
   const { rows } = await sql<Held & { status: Status; cancel_reason: string | null }>`
+    with h as (
+      select t.id from tasks t
+      join unnest(${held.map(({ id }) => id)}::uuid[], ${held.map(({ attempt }) => attempt)}::int[]) as g(id, attempt)
+        on t.id = g.id and t.attempt = g.attempt and t.status in ('running', 'cancelling')
+      order by t.id for update of t
+    )
     update tasks t set lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
-    from unnest(${held.map(({ id }) => id)}::uuid[], ${held.map(({ attempt }) => attempt)}::int[]) as h(id, attempt)
-    where t.id = h.id and t.attempt = h.attempt and t.status in ('running', 'cancelling')
+    from h where t.id = h.id
     returning t.id, t.attempt, t.status, t.cancel_reason`.execute(db);
   return rows;
 }
@@ -132,7 +144,12 @@ export async function writeProgress(
   updates: Array<Held & { percent: number | null; message: string | null }>,
 ): Promise<void> {
   await sql`
+    with p as (
+      select t.id, g.percent, g.message from tasks t
+      join json_to_recordset(${JSON.stringify(updates)}::json) as g(id uuid, attempt integer, percent real, message text)
+        on t.id = g.id and t.attempt = g.attempt and t.status = 'running'
+      order by t.id for update of t
+    )
     update tasks t set progress = jsonb_build_object('percent', p.percent, 'message', p.message)
-    from json_to_recordset(${JSON.stringify(updates)}::json) as p(id uuid, attempt integer, percent real, message text)
-    where t.id = p.id and t.attempt = p.attempt and t.status = 'running'`.execute(db);
+    from p where t.id = p.id`.execute(db);
 }

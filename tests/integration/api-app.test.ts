@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApp } from '../../src/api/app.ts';
+import { createIdentity, type Identity } from '../../src/api/auth/identity.ts';
+import { createPasswords } from '../../src/api/auth/passwords.ts';
+import { createTokens } from '../../src/api/auth/tokens.ts';
+import { POLICIES, type Policy, ROLE_PERMISSIONS } from '../../src/api/policy.ts';
+import { defineRoute, type Route } from '../../src/api/route.ts';
+import { type ApiServer, listen } from '../../src/api/server.ts';
+import { loadConfig } from '../../src/config.ts';
+import { type Notifications, openNotifications } from '../../src/db/notify.ts';
+import { SESSION_CHANNEL } from '../../src/db/sessions.ts';
+import { UsageError } from '../../src/errors.ts';
+import { createLog } from '../../src/log.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { expectProblem } from '../support/problem.ts';
+import { createWorld } from '../support/world.ts';
+
+const SECRET = 'select * from users where password_hash = $1';
+const route = (path: string, work: () => unknown): Route =>
+  defineRoute({ method: 'GET', path, summary: 'For tests', handle: () => ({ status: 200, body: work() }) });
+
+describe('the HTTP layer', () => {
+  let database: TestDatabase;
+  let notifications: Notifications;
+  let identity: Identity;
+  let server: ApiServer;
+  const log = createLog('silent');
+  const routes = [
+    route('/fails', () => {
+      throw Object.assign(new Error(`it broke at /srv/app.ts: ${SECRET}`), { code: '42601', query: SECRET });
+    }),
+    route('/fails-oddly', () => {
+      throw null;
+    }),
+    route('/fails-late', () => {
+      const loop: Record<string, unknown> = {};
+      loop.loop = loop;
+      return loop;
+    }),
+    route('/for-admins', () => ({ fine: true })),
+  ];
+  const policies: Record<string, Policy> = {
+    'GET /fails': 'public',
+    'GET /fails-oddly': 'public',
+    'GET /fails-late': 'public',
+    'GET /for-admins': 'queues:steer',
+  };
+  const build = (given: Route[], table: Record<string, Policy>) =>
+    createApp({ routes: given, policies: table, identity, publicUrl: undefined, maxBodyBytes: 1024, log });
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    notifications = await openNotifications(database.url, [SESSION_CHANNEL], log);
+    const auth = { ...loadConfig({}).auth, secret: 'k'.repeat(32) };
+    const [tokens, passwords] = [createTokens(auth), createPasswords(4)];
+    identity = await createIdentity({ db: database.db, auth, tokens, passwords, notifications, log });
+    server = await listen(build(routes, policies), { host: '127.0.0.1', port: 0 });
+  });
+  afterAll(async () => {
+    await server.close(1000);
+    identity.close();
+    await notifications.close();
+    await database.close();
+  });
+
+  it.each(['/fails', '/fails-oddly', '/fails-late'])(
+    'says of an unexpected error at %s that there was one, and the request id, and nothing else',
+    async (path) => {
+      const answer = await fetch(server.url + path, { headers: { 'x-request-id': 'id-of-this-request' } });
+      const text = await answer.text();
+      const body = JSON.parse(text) as Record<string, unknown>;
+      expectProblem({ status: answer.status, headers: answer.headers, body }, 'internal_error');
+      expect(body).toMatchObject({ detail: 'Internal error', request_id: 'id-of-this-request', instance: path });
+      for (const inside of ['select', 'users', 'app.ts', '42601', 'Error:', 'circular', 'stack'])
+        expect(text).not.toContain(inside);
+    },
+  );
+
+  it('asks for a token wherever the policy is not public', async () => {
+    expect((await fetch(`${server.url}/for-admins`)).status).toBe(401);
+  });
+
+  it('S23: does not start with a route that has no policy, and names the line to add', () => {
+    const { 'GET /fails': _, ...rest } = policies;
+    expect(() => build(routes, rest)).toThrow(/GET \/fails has no policy.*src\/api\/policy\.ts/);
+  });
+
+  it('does not start with a policy that has no route, and names the line to take out', () => {
+    expect(() => build(routes, { ...policies, 'GET /gone': 'public' })).toThrow(
+      /GET \/gone has no route.*src\/api\/policy\.ts/,
+    );
+  });
+
+  it('does not start with the same route twice, nor with a route that is named like something every object has', () => {
+    expect(() => build([...routes, route('/fails', () => 1)], policies)).toThrow('two routes');
+    expect(() => build([...routes, { ...route('x', () => 1), method: 'GET', path: '/toString' }], policies)).toThrow(
+      'no policy',
+    );
+  });
+
+  it('says which port is in use and what to set', async () => {
+    const { port } = new URL(server.url);
+    const second = listen(build(routes, policies), { host: '127.0.0.1', port: Number(port) });
+    await expect(second).rejects.toThrow(UsageError);
+    await expect(second).rejects.toThrow(`PORT=${Number(port) + 1}`);
+  });
+});
+
+describe('the policies of the product', () => {
+  it('let strangers do no more than get in, and ask how it is', () => {
+    const open = Object.entries(POLICIES).flatMap(([key, policy]) => (policy === 'public' ? [key] : []));
+    const known = [
+      'GET /healthz',
+      'GET /readyz',
+      'POST /api/v1/auth/register',
+      'POST /api/v1/auth/login',
+      'POST /api/v1/auth/refresh',
+    ];
+    expect(open.filter((key) => !known.includes(key) && !/ \/(docs|openapi\.json|problems)/.test(key))).toEqual([]);
+  });
+
+  it('give each role everything that the one below it has', () => {
+    const { viewer, user, operator, admin } = ROLE_PERMISSIONS;
+    for (const [less, more] of [
+      [viewer, user],
+      [user, operator],
+      [operator, admin],
+    ] as const)
+      expect([...less].filter((permission) => !more.has(permission))).toEqual([]);
+  });
+
+  it('S22: are kept on every route that wants a permission: 401 for strangers, 403 for roles that lack it', async () => {
+    const world = await createWorld({ mode: 'api' });
+    const clients = {
+      viewer: await world.client('viewer'),
+      user: await world.client('user'),
+      operator: await world.client('operator'),
+    };
+    for (const [key, policy] of Object.entries(POLICIES)) {
+      if (policy === 'public') continue;
+      const [method = '', pattern = ''] = key.split(' ');
+      const path = pattern.replace(/:\w+/g, '01980000-0000-7000-8000-000000000000');
+      expectProblem(await world.anonymous.request(method, path, method === 'GET' ? undefined : {}), 'unauthorized');
+      for (const [role, client] of Object.entries(clients)) {
+        if (path.endsWith('/logout')) continue;
+        const { status } = await client.request(method, path, method === 'GET' ? undefined : {});
+        const may = ROLE_PERMISSIONS[role as keyof typeof clients].has(policy);
+        expect(status === 403, `${role} ${key} ${status}`).toBe(!may);
+      }
+    }
+    await world.close();
+  });
+});

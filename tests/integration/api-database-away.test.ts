@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectProblem, type Problem } from '../support/problem.ts';
+import { type Relay, startRelay } from '../support/relay.ts';
+import { type Client, createWorld, type World } from '../support/world.ts';
+
+describe('while the database is away', () => {
+  let world: World;
+  let client: Client;
+  let relay: Relay;
+  let url: string;
+  beforeAll(async () => {
+    world = await createWorld({ backend: 'redis', mode: 'api' });
+    relay = await startRelay(world.databaseUrl);
+    url = (await world.join('api', { DATABASE_URL: relay.url })).url as string;
+    client = await world.client();
+  });
+  afterAll(async () => {
+    relay.mend();
+    await world.close();
+    await relay.close();
+  });
+
+  async function ask(method: string, path: string, body?: unknown) {
+    const answer = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${client.token}`, 'content-type': 'application/json' },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Problem };
+  }
+
+  it('answers 503 and when to ask again, says that it is not ready but alive, and is itself again afterwards', async () => {
+    const submission = { type: 'echo', input: { message: 'x' } };
+    const accepted = await ask('POST', '/api/v1/tasks', submission);
+    expect(accepted.status).toBe(202);
+    expect((await ask('GET', '/readyz')).body).toMatchObject({ status: 'ready' });
+
+    relay.cut();
+    const calls: Array<[string, string, unknown?]> = [
+      ['POST', '/api/v1/tasks', submission],
+      ['POST', '/api/v1/tasks/batch', { tasks: [submission] }],
+      ['GET', '/api/v1/tasks'],
+      ['GET', `/api/v1/tasks/${randomBytes(4).toString('hex')}-0000-7000-8000-000000000000`],
+      ['GET', '/api/v1/auth/me'],
+      ['POST', '/api/v1/auth/logout'],
+      ['POST', '/api/v1/auth/login', { username: client.username, password: 'whatever it is' }],
+      ['POST', '/api/v1/auth/register', { username: 'new', email: 'new@example.com', password: 'a long password' }],
+    ];
+    for (const [method, path, body] of calls) {
+      const answer = await ask(method, path, body);
+      const problem = expectProblem(answer, 'temporary-reduced-capacity');
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect(JSON.stringify(problem)).not.toMatch(/ECONN|postgres|127\.0\.0\.1|select|insert/i);
+    }
+    await expect.poll(async () => (await ask('GET', '/readyz')).status).toBe(503);
+    const { body } = await ask('GET', '/readyz');
+    expect(JSON.stringify(body)).not.toMatch(/127\.0\.0\.1|ECONN/);
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+    // What needs no database goes on.
+    expect((await ask('GET', '/api/v1/task-types')).status).toBe(200);
+
+    relay.mend();
+    await expect.poll(async () => (await ask('POST', '/api/v1/tasks', submission)).status).toBe(202);
+    await expect.poll(async () => (await ask('GET', '/readyz')).status).toBe(200);
+    expect(await world.db.selectFrom('tasks').select('id').execute()).toHaveLength(2);
+  });
+});

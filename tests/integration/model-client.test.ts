@@ -1,0 +1,192 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createModelClient, type ModelClient } from '../../src/clients/ollama.ts';
+import { type FakeOllama, type Script, sendJson, sendLines, startFakeOllama } from '../support/fake-ollama.ts';
+import { freePort } from '../support/redis.ts';
+
+let ollama: FakeOllama;
+let client: ModelClient;
+type Options = Partial<Parameters<typeof createModelClient>[0]>;
+
+function use(options: Options = {}): void {
+  client = createModelClient({ host: ollama.url, allowed: [], autoPull: false, ...options });
+}
+beforeEach(async () => {
+  ollama = await startFakeOllama();
+  use();
+});
+afterEach(async () => {
+  await client.close();
+  await ollama.close();
+});
+
+const call = { signal: new AbortController().signal };
+const generate = (model?: string) => client.generate({ prompt: 'x', model }, call);
+const piece = { response: 'Once', done: false };
+
+describe('a call of the model host', () => {
+  const lines =
+    (...given: unknown[]): Script =>
+    (_, response) => {
+      sendLines(response, given);
+      return true;
+    };
+  const json =
+    (status: number, error: string): Script =>
+    (_, response) => {
+      sendJson(response, status, { error });
+      return true;
+    };
+  const cut: Script = (_, response) => {
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    response.write(`${JSON.stringify(piece)}\n`, () => response.destroy());
+    return true;
+  };
+  const html: Script = (_, response) => {
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Welcome to nginx!</h1>');
+    return true;
+  };
+
+  it.each<[string, Script, string, boolean]>([
+    ['that is busy', json(503, 'server busy'), 'upstream_unavailable', true],
+    ['that wants fewer calls', json(429, 'slow down'), 'upstream_unavailable', true],
+    ['that breaks', json(500, 'cuda error'), 'upstream_unavailable', true],
+    ['that refuses', json(400, 'invalid options'), 'upstream_rejected', false],
+    ['that lost the model', json(404, "model 'x' not found"), 'model_unavailable', true],
+    ['that fails in the middle of its answer', lines(piece, { error: 'out of memory' }), 'upstream_protocol', true],
+    ['that stops before it is done', lines(piece), 'upstream_protocol', true],
+    ['that hangs up', cut, 'upstream_unavailable', true],
+    ['that is no model host', html, 'upstream_protocol', true],
+  ])('%s has its class of error', async (_, script, code, retryable) => {
+    ollama.script = script;
+    await expect(generate()).rejects.toMatchObject({ name: 'TaskError', code, retryable });
+  });
+
+  it('that nobody answers, is tried again, and the error does not tell where it was', async () => {
+    const port = await freePort();
+    use({ host: `http://127.0.0.1:${port}` });
+    const error = await generate().catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'upstream_unavailable', retryable: true });
+    expect(error.message).not.toContain(String(port));
+  });
+
+  it('that stalls between two pieces is given up', async () => {
+    await client.close();
+    use({ stallMs: 300 });
+    ollama.script = (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+      response.write(`${JSON.stringify(piece)}\n`);
+      return true;
+    };
+    const called = ollama.nextCall('/api/generate');
+    await expect(generate()).rejects.toMatchObject({ code: 'upstream_unavailable', retryable: true });
+    expect(await (await called).closedEarly).toBe(true);
+  });
+
+  it('that was cut for length is a success that says so', async () => {
+    ollama.script = lines(piece, { response: ' upon', done: true, done_reason: 'length' });
+    expect((await generate()).answer).toMatchObject({ text: 'Once upon', done_reason: 'length' });
+  });
+
+  it('is given up with its signal, and rejects with the reason of that', async () => {
+    ollama.script = () => true;
+    const controller = new AbortController();
+    const called = ollama.nextCall('/api/generate');
+    const answer = client.generate({ prompt: 'x' }, { signal: controller.signal });
+    const { closedEarly } = await called;
+    controller.abort(new Error('enough'));
+    await expect(answer).rejects.toThrow('enough');
+    expect(await closedEarly).toBe(true);
+  });
+
+  it('streams the text while it is made, and counts what it used', async () => {
+    const texts: string[] = [];
+    const { usage } = await client.generate({ prompt: 'x' }, { ...call, onText: (text) => texts.push(text) });
+    expect(texts.join('')).toBe('Hello from a scripted host');
+    expect(usage).toEqual({ input_tokens: 7, output_tokens: 5, load_ms: 10, run_ms: 20 });
+  });
+
+  it('answers as many embeddings as there were texts, or fails', async () => {
+    const { answer } = await client.embed({ input: ['a', 'b'] }, call);
+    expect([answer.embeddings.length, answer.dimensions, answer.model]).toEqual([2, 8, 'all-minilm:latest']);
+    ollama.script = (_, response) => {
+      sendJson(response, 200, { embeddings: [[1, 2]] });
+      return true;
+    };
+    const wrong = client.embed({ input: ['a', 'b'] }, call);
+    await expect(wrong).rejects.toMatchObject({ code: 'upstream_protocol', retryable: true });
+  });
+});
+
+describe('the choice of the model', () => {
+  const chosen = async (model?: string) => {
+    const { answer } = await generate(model);
+    return [answer.model, answer.model_reason];
+  };
+  beforeEach(() => {
+    ollama.models.push({ name: 'big:7b', capabilities: ['completion'] });
+  });
+
+  it('is the one that was asked for, else the default, else the first that can do it', async () => {
+    expect(await chosen('big:7b')).toEqual(['big:7b', 'requested']);
+    expect(await chosen('tinyllama')).toEqual(['tinyllama:latest', 'requested']);
+    expect(await chosen('gone')).toEqual(['tinyllama:latest', 'first_available']);
+    expect(await chosen()).toEqual(['tinyllama:latest', 'first_available']);
+    use({ defaultModel: 'big:7b' });
+    expect(await chosen()).toEqual(['big:7b', 'default']);
+    expect(await chosen('gone')).toEqual(['big:7b', 'default']);
+  });
+
+  it('is never one that is not allowed', async () => {
+    use({ allowed: ['big:7b'], autoPull: true });
+    expect(await chosen('tinyllama')).toEqual(['big:7b', 'first_available']);
+    expect(ollama.calls.some(({ path }) => path === '/api/pull')).toBe(false);
+  });
+
+  it('refuses a model that cannot do the work', async () => {
+    await expect(generate('all-minilm')).rejects.toMatchObject({ code: 'model_error', retryable: false });
+  });
+
+  it('pulls what is missing, when that is allowed', async () => {
+    use({ autoPull: true });
+    expect(await chosen('phi')).toEqual(['phi:latest', 'pulled']);
+    ollama.script = ({ path }, response) => {
+      if (path === '/api/pull') sendLines(response, [{ status: 'pulling manifest' }, { error: 'no such model' }]);
+      return path === '/api/pull';
+    };
+    await expect(generate('nothing')).rejects.toMatchObject({ code: 'model_unavailable', retryable: true });
+  });
+
+  it('waits for a model where there is none', async () => {
+    ollama.models.splice(0, 10, { name: 'all-minilm:latest', capabilities: ['embedding'] });
+    await expect(generate()).rejects.toMatchObject({
+      code: 'model_unavailable',
+      retryable: true,
+      message: expect.stringContaining('ollama pull'),
+    });
+  });
+
+  it('asks for the list once for many calls, and again when a model is gone', async () => {
+    const first = client.models.list();
+    expect(client.models.list()).toBe(first);
+    expect((await first).map(({ name }) => name)).toEqual(['tinyllama:latest', 'all-minilm:latest', 'big:7b']);
+    ollama.models.splice(0, 1);
+    await expect(generate('tinyllama')).rejects.toMatchObject({ code: 'model_unavailable' });
+    expect(await chosen('tinyllama')).toEqual(['big:7b', 'first_available']);
+  });
+
+  it('does without a model that is deleted while it is asked about', async () => {
+    const { name } = ollama.models[0]!;
+    Object.defineProperty(ollama.models[0], 'name', { get: once(name, 'renamed') });
+    expect(await chosen()).toEqual(['big:7b', 'first_available']);
+  });
+});
+
+/** Answers the first value once, and the second from then on. */
+function once<T>(first: T, then: T): () => T {
+  let asked = false;
+  return () => {
+    const value = asked ? then : first;
+    asked = true;
+    return value;
+  };
+}

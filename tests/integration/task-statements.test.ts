@@ -1,0 +1,162 @@
+import { describe, expect, it } from 'vitest';
+import { newId } from '../../src/db/ids.ts';
+import { acceptMany, acceptTasks } from '../../src/db/tasks/accept.ts';
+import { listAttempts } from '../../src/db/tasks/read.ts';
+import { rescueTasks } from '../../src/db/tasks/repair.ts';
+import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
+import { cancelTask } from '../../src/db/tasks/steer.ts';
+import { LEASE_MS, newTask, settlement, useTasks } from '../support/tasks.ts';
+
+const { database, accept, running, read, loseLease, deliveriesOf } = useTasks();
+const webhook = { url: 'http://127.0.0.1/', events: ['task.completed'], secret: 'AAAA' };
+
+describe('accepting', () => {
+  it('answers the rows in the order given, whatever order the ids have', async () => {
+    const tasks = Array.from({ length: 50 }, (_, n) =>
+      newTask(database.userId, { title: `${n}`, id: newId() }),
+    ).reverse();
+    const rows = await acceptTasks(database.db, tasks);
+    expect(rows.map(({ id }) => id)).toEqual(tasks.map(({ id }) => id));
+    const [first, second] = await acceptMany(database.db, [
+      [newTask(database.userId, { title: 'a' })],
+      [newTask(database.userId, { title: 'b' })],
+    ]);
+    expect([first?.[0]?.title, second?.[0]?.title]).toEqual(['a', 'b']);
+  });
+
+  it('answers what is stored, column by column', async () => {
+    const [row] = await acceptTasks(database.db, [
+      newTask(database.userId, { tags: ['x'], metadata: { a: [1] }, expires_in_ms: 5_000 }),
+    ]);
+    expect(row).toEqual(await read(row!.id));
+  });
+
+  it('stores all or none', async () => {
+    const tasks = [newTask(database.userId), newTask(database.userId, { priority: 11 }), newTask(database.userId)];
+    await expect(acceptTasks(database.db, tasks)).rejects.toMatchObject({ code: '23514' });
+    expect(await database.db.selectFrom('tasks').select('id').execute()).toEqual([]);
+  });
+
+  it('keeps a task for later when its time lies ahead, and takes one whose time has passed at once', async () => {
+    const ahead = await accept({ scheduled_for: new Date(Date.now() + 3_600_000).toISOString() });
+    const passed = await accept({ scheduled_for: new Date(Date.now() - 3_600_000).toISOString() });
+    expect((await read(ahead)).status).toBe('scheduled');
+    const row = await read(passed);
+    expect(row.status).toBe('pending');
+    expect(row.ready_at.getTime()).toBeGreaterThan(Date.now() - 60_000);
+  });
+});
+
+describe('claiming', () => {
+  it('takes a task in its generation only, and only once', async () => {
+    const id = await accept();
+    expect(await claimTasks(database.db, 'w', LEASE_MS, [{ id, generation: 1 }])).toEqual([undefined]);
+    const [task] = await claimTasks(database.db, 'w', LEASE_MS, [{ id, generation: 0 }]);
+    expect(task).toMatchObject({ id, attempt: 1, input: { message: 'hi' } });
+    expect(await claimTasks(database.db, 'w', LEASE_MS, [{ id, generation: 0 }])).toEqual([undefined]);
+    expect(await read(id)).toMatchObject({ status: 'running', attempt: 1, worker: 'w' });
+  });
+
+  it('gives one attempt to two jobs of a task in one batch, and never to the one of an older generation', async () => {
+    const twice = await accept();
+    const answers = await claimTasks(database.db, 'w', LEASE_MS, [
+      { id: twice, generation: 0 },
+      { id: twice, generation: 0 },
+    ]);
+    expect(answers.map((task) => task?.attempt)).toEqual([1, undefined]);
+
+    const renewed = await accept();
+    await database.db.updateTable('tasks').set({ generation: 1 }).where('id', '=', renewed).execute();
+    const [old, present] = await claimTasks(database.db, 'w', LEASE_MS, [
+      { id: renewed, generation: 0 },
+      { id: renewed, generation: 1 },
+    ]);
+    expect([old, present?.attempt]).toEqual([undefined, 1]);
+  });
+
+  it('leaves what is past its deadline', async () => {
+    const id = await accept({ expires_in_ms: 0 });
+    expect(await claimTasks(database.db, 'w', LEASE_MS, [{ id, generation: 0 }])).toEqual([undefined]);
+    expect((await read(id)).status).toBe('pending');
+  });
+});
+
+describe('settling', () => {
+  it('writes the outcome and the ledger once; an older attempt changes nothing', async () => {
+    const id = await running();
+    await loseLease(id);
+    await rescueTasks(database.db, 10);
+    await claimTasks(database.db, 'w2', LEASE_MS, [{ id, generation: 1 }]);
+    expect(await settleTasks(database.db, [settlement(id, 1, { output: '"zombie"' })])).toEqual([undefined]);
+    expect(await read(id)).toMatchObject({ status: 'running', attempt: 2, output: null });
+    const [moved] = await settleTasks(database.db, [settlement(id, 2)]);
+    expect(moved).toMatchObject({ status: 'completed', attempt: 2 });
+    expect(await settleTasks(database.db, [settlement(id, 2, { output: '"again"' })])).toEqual([undefined]);
+    expect((await read(id)).output).toEqual({ message: 'hi' });
+    expect((await listAttempts(database.db, id)).map(({ outcome }) => outcome)).toEqual(['lost', 'completed']);
+  });
+
+  it('tells an older attempt in the same batch that it is not the one', async () => {
+    const id = await running();
+    await loseLease(id);
+    await rescueTasks(database.db, 10);
+    await claimTasks(database.db, 'w2', LEASE_MS, [{ id, generation: 1 }]);
+    const answers = await settleTasks(database.db, [settlement(id, 1, { output: '"zombie"' }), settlement(id, 2)]);
+    expect(answers.map((moved) => moved?.attempt)).toEqual([undefined, 2]);
+    expect((await read(id)).output).toEqual({ message: 'hi' });
+  });
+
+  it('ends a task that is being cancelled as cancelled, whatever its attempt says', async () => {
+    const id = await running();
+    await cancelTask(database.db, 'any', id, 'user');
+    const [moved] = await settleTasks(database.db, [settlement(id, 1)]);
+    expect(moved?.status).toBe('cancelled');
+    expect(await read(id)).toMatchObject({
+      status: 'cancelled',
+      output: null,
+      cancel_reason: 'user',
+      lease_until: null,
+    });
+    expect((await listAttempts(database.db, id)).map(({ outcome }) => outcome)).toEqual(['cancelled']);
+  });
+
+  it('keeps the ledger over retries, and counts failures but not releases', async () => {
+    const id = await running();
+    const error = { code: 'upstream_unavailable', message: 'away', retryable: true };
+    const again = { status: 'pending', outcome: 'retry', output: null, error, delay_ms: 60_000 } as const;
+    await settleTasks(database.db, [settlement(id, 1, again)]);
+    const waiting = await read(id);
+    expect(waiting).toMatchObject({ status: 'pending', failures: 1, generation: 0, error, completed_at: null });
+    expect(waiting.ready_at.getTime()).toBeGreaterThan(Date.now() + 30_000);
+
+    await claimTasks(database.db, 'w', LEASE_MS, [{ id, generation: 0 }]);
+    const release = { status: 'pending', outcome: 'released', output: null, new_job: true } as const;
+    await settleTasks(database.db, [settlement(id, 2, release)]);
+    expect(await read(id)).toMatchObject({ status: 'pending', failures: 1, generation: 1, attempt: 2 });
+
+    await claimTasks(database.db, 'w', LEASE_MS, [{ id, generation: 1 }]);
+    await settleTasks(database.db, [settlement(id, 3)]);
+    const ledger = await listAttempts(database.db, id);
+    expect(ledger.map(({ attempt, outcome }) => [attempt, outcome])).toEqual([
+      [1, 'retry'],
+      [2, 'released'],
+      [3, 'completed'],
+    ]);
+    expect(ledger[0]?.error).toEqual(error);
+  });
+
+  it('stores one delivery for a subscribed event and none for others', async () => {
+    const told = await running({ webhook });
+    const [moved] = await settleTasks(database.db, [settlement(told, 1)]);
+    await settleTasks(database.db, [settlement(told, 1)]);
+    const stored = await deliveriesOf(told);
+    expect(stored).toMatchObject([{ event: 'task.completed', task_attempt: 1, url: webhook.url, status: 'pending' }]);
+    expect(moved?.deliveries).toEqual(stored.map(({ id }) => id));
+
+    const silent = await running({ webhook });
+    await settleTasks(database.db, [settlement(silent, 1, { status: 'failed', outcome: 'failed', output: null })]);
+    const between = await running({ webhook });
+    await settleTasks(database.db, [settlement(between, 1, { status: 'pending', outcome: 'retry', output: null })]);
+    expect([...(await deliveriesOf(silent)), ...(await deliveriesOf(between))]).toEqual([]);
+  });
+});

@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import type { ClaimedTask } from '../../src/db/tasks/run.ts';
+import { AttemptStopped, createRunningAttempts } from '../../src/workers/attempt.ts';
+
+const task = (attempt: number, timeout_ms = 60_000) => ({ id: 'a', attempt, timeout_ms }) as ClaimedTask;
+
+describe('the register of running attempts', () => {
+  it('stops an attempt whose task came back to this process as another', () => {
+    const running = createRunningAttempts();
+    const [zombie, present] = [running.start(task(1)), running.start(task(2))];
+    expect(zombie.signal.reason).toEqual(new AttemptStopped('lost'));
+    expect(present.signal.aborted).toBe(false);
+    running.end(zombie);
+    expect(running.list()).toEqual([present]);
+    running.end(present);
+    expect(running.list()).toEqual([]);
+  });
+
+  it('stops what starts after everything was stopped', () => {
+    const running = createRunningAttempts();
+    running.stopAll('shutdown');
+    const late = running.start(task(1));
+    expect(late.signal.reason).toEqual(new AttemptStopped('shutdown'));
+    running.end(late);
+  });
+
+  it('keeps the first reason', async () => {
+    const running = createRunningAttempts();
+    const attempt = running.start(task(1, 5));
+    await new Promise((resolve) => attempt.signal.addEventListener('abort', resolve, { once: true }));
+    attempt.stop('cancelled');
+    expect(attempt.signal.reason).toEqual(new AttemptStopped('timeout'));
+    running.end(attempt);
+  });
+});

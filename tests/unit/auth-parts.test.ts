@@ -1,0 +1,166 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createPasswords } from '../../src/api/auth/passwords.ts';
+import { createRevokedSessions } from '../../src/api/auth/revoked.ts';
+import { createTokens, newRefreshToken, sessionOfRefreshToken } from '../../src/api/auth/tokens.ts';
+import { loadConfig } from '../../src/config.ts';
+import { ProblemError } from '../../src/errors.ts';
+import { createSecretBox } from '../../src/secretbox.ts';
+
+const auth = { ...loadConfig({ ACCESS_TOKEN_EXPIRE_MINUTES: '1' }).auth, secret: 'k'.repeat(32) };
+const ada = { userId: 'u1', username: 'ada', role: 'user', sessionId: 's1' } as const;
+
+describe('access tokens', () => {
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
+  afterEach(() => void vi.useRealTimers());
+
+  it('say who it is until they expire, also where they are remembered', async () => {
+    const tokens = createTokens(auth);
+    const token = await tokens.issue(ada);
+    const known = await tokens.verify(token);
+    expect(known).toMatchObject(ada);
+    vi.advanceTimersByTime(58_000);
+    expect(await tokens.verify(token)).toBe(known);
+    vi.advanceTimersByTime(3_000);
+    expect(await tokens.verify(token)).toBeUndefined();
+    expect(await tokens.verify(token)).toBeUndefined();
+    expect(await createTokens(auth).verify(token)).toBeUndefined();
+  });
+
+  it('are not remembered across kinds', async () => {
+    const tokens = createTokens(auth);
+    const access = await tokens.issue(ada);
+    const dashboard = await tokens.issue(ada, 'dashboard');
+    expect(await tokens.verify(access)).toBeDefined();
+    expect(await tokens.verify(access, 'dashboard')).toBeUndefined();
+    expect(await tokens.verify(dashboard, 'dashboard')).toBeDefined();
+    expect(await tokens.verify(dashboard)).toBeUndefined();
+  });
+
+  it.each([
+    ['secret', { secret: 'K'.repeat(32) }],
+    ['algorithm', { algorithm: 'HS512' as const }],
+    ['issuer', { issuer: 'other' }],
+    ['audience', { audience: 'other' }],
+  ])('of another %s are refused', async (_, other) => {
+    const token = await createTokens({ ...auth, ...other }).issue(ada);
+    expect(await createTokens(auth).verify(token)).toBeUndefined();
+    expect(await createTokens({ ...auth, ...other }).verify(token)).toBeDefined();
+  });
+
+  it('stay good when more are remembered than there is room for', async () => {
+    const tokens = createTokens(auth);
+    const first = await tokens.issue(ada);
+    await tokens.verify(first);
+    for (let count = 0; count < 10_050; count++) await tokens.verify(await tokens.issue(ada));
+    expect(await tokens.verify(first)).toMatchObject(ada);
+  });
+});
+
+describe('refresh tokens', () => {
+  it('name their session to whoever has the secret, and each is another one', () => {
+    const token = newRefreshToken('secret', 'session-1');
+    expect(sessionOfRefreshToken('secret', token)).toBe('session-1');
+    expect(sessionOfRefreshToken('other', token)).toBeUndefined();
+    expect(newRefreshToken('secret', 'session-1')).not.toBe(token);
+  });
+
+  it('say nothing when they were changed anywhere', () => {
+    const token = newRefreshToken('secret', 'session-1');
+    for (let at = 0; at < token.length; at++) {
+      const changed = `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`;
+      expect(sessionOfRefreshToken('secret', changed), String(at)).toBeUndefined();
+      expect(sessionOfRefreshToken('secret', token.slice(0, at))).toBeUndefined();
+    }
+    expect(sessionOfRefreshToken('secret', '')).toBeUndefined();
+  });
+});
+
+describe('revoked sessions', () => {
+  it('are remembered as long as tokens of theirs may live, and forgotten then', () => {
+    let now = 0;
+    const revoked = createRevokedSessions(60, () => now);
+    revoked.add('a');
+    now = 59_000;
+    revoked.add('b');
+    expect([revoked.has('a'), revoked.has('b'), revoked.has('c')]).toEqual([true, true, false]);
+    now = 60_000;
+    revoked.add('c');
+    expect([revoked.has('a'), revoked.has('b'), revoked.has('c')]).toEqual([false, true, true]);
+  });
+
+  it('start anew when they are heard of again', () => {
+    let now = 0;
+    const revoked = createRevokedSessions(60, () => now);
+    revoked.add('a');
+    now = 50_000;
+    revoked.add('a');
+    now = 70_000;
+    revoked.add('b');
+    expect(revoked.has('a')).toBe(true);
+  });
+});
+
+describe('passwords', () => {
+  it('match their own hash and nothing else', async () => {
+    const passwords = createPasswords(4);
+    const stored = await passwords.hash('correct horse');
+    expect(await passwords.matches('correct horse', stored)).toBe(true);
+    for (const wrong of ['correct horsf', 'Correct horse', '', 'correct horse '])
+      expect(await passwords.matches(wrong, stored)).toBe(false);
+    expect(await passwords.matches('correct horse', undefined)).toBe(false);
+    expect(await passwords.matches('', undefined)).toBe(false);
+  });
+
+  it('beyond 72 bytes match nothing, though bcrypt would look at the beginning alone', async () => {
+    const passwords = createPasswords(4);
+    const stored = await passwords.hash('x'.repeat(72));
+    expect(await passwords.matches('x'.repeat(72), stored)).toBe(true);
+    expect(await passwords.matches('x'.repeat(73), stored)).toBe(false);
+    const empty = await passwords.hash('');
+    expect(await passwords.matches('x'.repeat(73), empty)).toBe(false);
+  });
+
+  it('are taken by two at once and 64 who wait; who comes then is told to come again', async () => {
+    const passwords = createPasswords(8);
+    const results = await Promise.allSettled(Array.from({ length: 80 }, () => passwords.hash('x')));
+    const refused = results
+      .filter((result) => result.status === 'rejected')
+      .map(({ reason }) => reason as ProblemError);
+    expect(refused).toHaveLength(80 - 66);
+    for (const error of refused) {
+      expect(error).toBeInstanceOf(ProblemError);
+      expect([error.code, error.headers]).toEqual(['temporary-reduced-capacity', { 'Retry-After': '2' }]);
+    }
+    expect(
+      (await Promise.allSettled(Array.from({ length: 66 }, () => passwords.hash('x')))).every(
+        ({ status }) => status === 'fulfilled',
+      ),
+    ).toBe(true);
+  });
+});
+
+describe('the secret box', () => {
+  const box = createSecretBox(Buffer.alloc(32, 1).toString('base64'));
+
+  it('opens what it sealed, and seals the same text in another way each time', () => {
+    for (const text of ['', 'whsec_x', '☃\u{1f600}', 'x'.repeat(10_000)]) expect(box.open(box.seal(text))).toBe(text);
+    expect(box.seal('x').equals(box.seal('x'))).toBe(false);
+    expect(box.seal('tops3cret').includes('tops3cret')).toBe(false);
+  });
+
+  it('refuses what was changed at any byte, cut, or sealed with another key', () => {
+    const sealed = box.seal('tops3cret');
+    for (let at = 0; at < sealed.length; at++) {
+      const changed = Buffer.from(sealed);
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      expect(() => box.open(changed), `byte ${at}`).toThrow();
+      expect(() => box.open(sealed.subarray(0, at)), `length ${at}`).toThrow();
+    }
+    expect(() => box.open(createSecretBox(Buffer.alloc(32, 2).toString('base64')).seal('x'))).toThrow();
+  });
+
+  it('refuses a tag that was cut to four bytes', () => {
+    const sealed = box.seal('');
+    expect(() => box.open(sealed.subarray(0, 12 + 4))).toThrow();
+  });
+});

@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { createBatch } from '../../src/db/batch.ts';
+
+/** Work whose calls wait until they are let go. */
+function gatedWork() {
+  const calls: Array<{ items: number[]; go: (error?: unknown) => void }> = [];
+  const waiters: Array<() => void> = [];
+  const run = (items: number[]) =>
+    new Promise<string[]>((resolve, reject) => {
+      calls.push({ items, go: (error) => (error ? reject(error) : resolve(items.map((item) => `r${item}`))) });
+      for (const wake of waiters.splice(0)) wake();
+    });
+  return {
+    calls,
+    run,
+    async called(times: number) {
+      while (calls.length < times) await new Promise<void>((resolve) => waiters.push(resolve));
+    },
+  };
+}
+
+const sqlError = (code: string) => Object.assign(new Error(code), { code });
+
+describe('a batch', () => {
+  it('takes those who come while one is under way together in the next, in order', async () => {
+    const work = gatedWork();
+    const call = createBatch({ run: work.run, max: 10 });
+    const first = [call(1), call(2)];
+    await work.called(1);
+    const later = [call(3), call(4), call(5)];
+    work.calls[0]?.go();
+    await work.called(2);
+    work.calls[1]?.go();
+    expect(await Promise.all([...first, ...later])).toEqual(['r1', 'r2', 'r3', 'r4', 'r5']);
+    expect(work.calls.map(({ items }) => items)).toEqual([
+      [1, 2],
+      [3, 4, 5],
+    ]);
+  });
+
+  it('takes no more than max at a time', async () => {
+    const sizes: number[] = [];
+    const call = createBatch({
+      run: async (items: number[]) => {
+        sizes.push(items.length);
+        return items;
+      },
+      max: 4,
+    });
+    expect(await Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9].map(call))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(sizes).toEqual([4, 4, 1]);
+  });
+
+  it('has at most as many under way as it was told', async () => {
+    const work = gatedWork();
+    const call = createBatch({ run: work.run, max: 1, parallel: 2 });
+    const all = Promise.all([1, 2, 3].map(call));
+    await work.called(2);
+    await new Promise(setImmediate);
+    expect(work.calls).toHaveLength(2);
+    work.calls[0]?.go();
+    await work.called(3);
+    work.calls[1]?.go();
+    work.calls[2]?.go();
+    expect(await all).toEqual(['r1', 'r2', 'r3']);
+  });
+
+  it('gives a data error to the one item that caused it, and the others their results', async () => {
+    const call = createBatch({
+      run: async (items: number[]) => {
+        if (items.includes(2)) throw sqlError('22P05');
+        return items.map((item) => item * 10);
+      },
+      max: 10,
+    });
+    const results = await Promise.allSettled([1, 2, 3].map(call));
+    expect(results).toEqual([
+      { status: 'fulfilled', value: 10 },
+      { status: 'rejected', reason: sqlError('22P05') },
+      { status: 'fulfilled', value: 30 },
+    ]);
+  });
+
+  it('gives a broken connection to all, without trying each alone', async () => {
+    let calls = 0;
+    const call = createBatch({
+      run: async (): Promise<number[]> => {
+        calls++;
+        throw sqlError('08006');
+      },
+      max: 10,
+    });
+    const results = await Promise.allSettled([1, 2, 3].map(call));
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+    expect(calls).toBe(1);
+  });
+
+  it('goes on after an error', async () => {
+    let broken = true;
+    const call = createBatch({
+      run: async (items: number[]) => {
+        if (broken) throw sqlError('08006');
+        return items;
+      },
+      max: 10,
+    });
+    await expect(call(1)).rejects.toThrow('08006');
+    broken = false;
+    expect(await call(2)).toBe(2);
+  });
+});
