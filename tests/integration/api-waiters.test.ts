@@ -89,6 +89,19 @@ describe('waiting for the end of tasks', () => {
     second.close();
   });
 
+  it('lets everybody look again after the connection broke, because what was said meanwhile is lost', async () => {
+    const watch = waiters.watch('a');
+    const waiting = watch.wait(LONG_MS, never);
+    const started = performance.now();
+    await database.pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and application_name = 'sutazai:notify'`,
+    );
+    expect(await waiting).toBe(true);
+    expect(performance.now() - started).toBeLessThan(LONG_MS / 2);
+    watch.close();
+  });
+
   it('wakes everybody when it is closed, and lets nobody sleep any more', async () => {
     const own = createWaiters(notifications);
     const watch = own.watch('a');
