@@ -77,7 +77,13 @@ function resolveConfig(s: Values, problems: string[]) {
     dataDir: resolve(s.DATA_DIR),
     cacheDir: resolve(s.CACHE_DIR),
     modelsDir: resolve(s.MODELS_DIR),
-    http: { host: s.HOST, port: s.PORT, publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''), maxBodyBytes: s.MAX_BODY_BYTES },
+    http: {
+      host: s.HOST,
+      port: s.PORT,
+      publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
+      maxBodyBytes: s.MAX_BODY_BYTES,
+      docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',
+    },
     database: { url: databaseUrl, poolMax: s.DATABASE_POOL_MAX },
     queue: {
       backend,

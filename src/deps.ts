@@ -82,7 +82,14 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   // The leader keeps its connection, so it has a pool of its own.
   const leaderPool = createPool({ url: services.databaseUrl, max: 1, name: 'sutazai:reconciler', log });
   stack.defer('the reconciler pool', () => leaderPool.end());
-  const reconciler = createReconciler({ db, pool: leaderPool, backend, dispatcher, log });
+  const reconciler = createReconciler({
+    db,
+    pool: leaderPool,
+    backend,
+    dispatcher,
+    leaseMs: config.worker.leaseSeconds * 1000,
+    log,
+  });
   stack.defer('the reconciler', () => reconciler.close());
 
   const models = createModelClient({

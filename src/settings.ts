@@ -46,6 +46,12 @@ export const SETTINGS = {
     { example: 'https://tasks.example.com' },
   ),
   MAX_BODY_BYTES: setting('HTTP', v.optional(integer(1024, 104_857_600), '1048576'), 'the largest request body'),
+  DOCS: setting(
+    'HTTP',
+    v.optional(oneOf(['open', 'closed'])),
+    'who may open the pages below /docs: open is anybody, closed is any account; open, but closed in production',
+    { example: 'open' },
+  ),
   DATABASE_URL: setting(
     'Postgres',
     v.optional(url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/sutazai')),
@@ -73,7 +79,7 @@ export const SETTINGS = {
   QUEUE_PREFIX: setting(
     'Queues',
     v.optional(v.pipe(text, v.regex(/^[a-z][a-z0-9_]{0,30}$/, 'wants a-z, 0-9 and _, a letter first')), 'sutazai'),
-    'prefix of the keys in Redis, name of the schema in Postgres',
+    'prefix of the keys in Redis',
   ),
   QUEUE_KEEP_COMPLETED: setting(
     'Queues',

@@ -9,7 +9,7 @@ import type { Identity } from './auth/identity.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
 import { type Principal, type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
-import { parseBody, parseJson, parseQuery } from './validate.ts';
+import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
 
 type Env = { Variables: { requestId: string } };
 export type App = Hono<Env>;
@@ -23,6 +23,8 @@ interface Options {
   mounts?: Array<{ path: string; app: Hono }>;
   log: Logger;
   policies?: Record<string, Policy>;
+  /** Whether the pages of the documentation open without a token. */
+  docsOpen?: boolean;
 }
 
 const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/;
@@ -39,6 +41,7 @@ export function createApp({
   mounts = [],
   log,
   policies = POLICIES,
+  docsOpen = false,
 }: Options): App {
   checkPolicies(routes, policies);
   const app: App = new Hono<Env>();
@@ -74,16 +77,19 @@ export function createApp({
       },
     }),
   );
-  app.onError((error, c) => problemOf(error, c.req.path, c.get('requestId'), log));
+  const occurrence = (c: Context<Env>) => ({
+    instance: c.req.path,
+    requestId: c.get('requestId'),
+    base: baseOf(c, publicUrl),
+  });
+  app.onError((error, c) => problemOf(error, occurrence(c), log));
 
   for (const route of routes) {
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], async (c) => {
-      const principal = await authorize(c, policy, identity);
+      const principal = await authorize(c, policy === 'docs' && docsOpen ? 'public' : policy, identity);
       const input = await readInput(c, route, principal, publicUrl);
-      const { status, body, headers } = await call(route, input);
-      const all = { ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers };
-      return new Response(body === undefined ? null : JSON.stringify(body), { status, headers: all });
+      return respond(await call(route, input));
     });
   }
   for (const { path, app: mounted } of mounts) app.route(path, mounted);
@@ -96,7 +102,7 @@ export function createApp({
             headers: { Allow: methods.join(', ') },
           })
         : new ProblemError('not_found', 'There is no such path.');
-    return problemOf(error, c.req.path, c.get('requestId'), log);
+    return problemOf(error, occurrence(c), log);
   });
   return app;
 }
@@ -110,6 +116,13 @@ function checkPolicies(routes: Route[], policies: Record<string, Policy>): void 
   for (const key of Object.keys(policies))
     if (!keys.has(key))
       throw new Error(`the policy of ${key} has no route: take its line out of POLICIES in src/api/policy.ts`);
+}
+
+function respond({ status, body, html, headers }: RouteAnswer): Response {
+  if (html !== undefined)
+    return new Response(html, { status, headers: { 'Content-Type': 'text/html; charset=utf-8', ...headers } });
+  if (body === undefined) return new Response(null, { status, headers });
+  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', ...headers } });
 }
 
 async function call(route: Route, input: RouteInput<unknown, unknown>): Promise<RouteAnswer> {
@@ -133,10 +146,11 @@ async function authorize(c: Context<Env>, policy: Policy, identity: Identity): P
     );
   const principal = scheme.toLowerCase() === 'bearer' ? await identity.principal(token) : undefined;
   if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
-  if (!principal.can(policy))
+  const permission = policy === 'docs' ? 'self:read' : policy;
+  if (!principal.can(permission))
     throw new ProblemError(
       'forbidden',
-      `Your role ${principal.role} may not do this; it wants the permission ${policy}.`,
+      `Your role ${principal.role} may not do this; it wants the permission ${permission}.`,
     );
   return principal;
 }
@@ -155,16 +169,24 @@ async function readInput(
   publicUrl: string | undefined,
 ): Promise<RouteInput<unknown, unknown>> {
   return {
-    body: route.body ? parseBody(route.body, await readJson(c)) : undefined,
+    body: route.body ? parseBody(route.body, await readJson(c)) : await refuseBody(c),
     query: route.query ? parseQuery(route.query, c.req.query()) : undefined,
     params: c.req.param() as Record<string, string>,
     principal,
     requestId: c.get('requestId'),
-    base: publicUrl ?? new URL(c.req.url).origin,
+    base: baseOf(c, publicUrl),
     address: remoteAddress(c),
     header: (name) => c.req.header(name),
     signal: c.req.raw.signal,
   };
+}
+
+/** A route that takes nothing says so, instead of letting what was sent fall away without a word. */
+async function refuseBody(c: Context<Env>): Promise<undefined> {
+  if (c.req.method === 'GET') return;
+  const text = (await c.req.text()).trim();
+  if (text !== '' && text !== '{}')
+    throw invalid([{ detail: 'must be empty: this route takes no body', pointer: '#' }]);
 }
 
 async function readJson(c: Context<Env>): Promise<unknown> {
@@ -176,6 +198,11 @@ async function readJson(c: Context<Env>): Promise<unknown> {
     );
   }
   return parseJson(await c.req.text());
+}
+
+/** The address of the API as this client knows it, without a slash at the end. */
+function baseOf(c: Context<Env>, publicUrl: string | undefined): string {
+  return publicUrl ?? new URL(c.req.url).origin;
 }
 
 function remoteAddress(c: Context<Env>): string | null {

@@ -12,6 +12,7 @@ import { createProbes } from './probes.ts';
 import type { Route } from './route.ts';
 import { authRoutes } from './routes/auth.ts';
 import { catalogueRoutes } from './routes/catalogue.ts';
+import { docsRoutes } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
 import { readRoutes } from './routes/task-read.ts';
 import { steerRoutes } from './routes/task-steer.ts';
@@ -42,6 +43,7 @@ export async function startApi(
     ...submitRoutes({ ...parts, waiters, accept, checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
     ...steerRoutes(parts),
+    ...docsRoutes(),
   ];
   const board = createBoard({ backend, identity, secureCookie: config.production, sessionSeconds: auth.accessSeconds });
   const app = createApp({
@@ -49,6 +51,7 @@ export async function startApi(
     identity,
     publicUrl: config.http.publicUrl,
     maxBodyBytes: config.http.maxBodyBytes,
+    docsOpen: config.http.docsOpen,
     mounts: config.monitoring.enabled ? [{ path: '/admin', app: board }] : [],
     log,
   });

@@ -27,13 +27,14 @@ export const ROLE_PERMISSIONS: Record<Role, ReadonlySet<Permission>> = {
   admin: new Set(PERMISSIONS),
 };
 
-/** Who may call a route: anybody, or whoever has the permission. */
-export type Policy = 'public' | Permission;
+/** Who may call a route: anybody, whoever has the permission, or (`docs`) anybody where DOCS is open and else any account. */
+export type Policy = 'public' | 'docs' | Permission;
 
 /** One entry a route. The API does not start with a route that is missing here, nor with an entry that has no route. */
 export const POLICIES: Record<string, Policy> = {
   'GET /healthz': 'public',
   'GET /readyz': 'public',
+  'GET /docs/problems/:code': 'docs',
   'POST /api/v1/auth/register': 'public',
   'POST /api/v1/auth/login': 'public',
   'POST /api/v1/auth/refresh': 'public',

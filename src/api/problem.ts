@@ -2,15 +2,22 @@ import { HTTPException } from 'hono/http-exception';
 import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
-const TYPE_BASE = 'https://sutazai.dev/problems/';
+/** What a problem says of the request that met it. */
+interface Occurrence {
+  /** The path that was asked for. */
+  instance: string;
+  requestId: string;
+  /** The address of the API, without a slash at the end; the pages of the problems are below it. */
+  base: string;
+}
 
 /** Turns whatever was thrown into a problem (RFC 9457). What is not ours says "Internal error" and the request id, nothing else. */
-export function problemOf(error: unknown, instance: string, requestId: string, log: Logger): Response {
+export function problemOf(error: unknown, { instance, requestId, base }: Occurrence, log: Logger): Response {
   const problem = known(error);
   if (problem.code === 'internal_error') log.error({ err: error, request_id: requestId }, 'unexpected error');
   const { status, title } = PROBLEMS[problem.code];
   const body = {
-    type: `${TYPE_BASE}${problem.code}`,
+    type: `${base}/docs/problems/${problem.code}`,
     title,
     status,
     detail: problem.message,

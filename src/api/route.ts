@@ -29,6 +29,8 @@ export interface RouteAnswer {
   status: number;
   /** Sent as JSON; nothing is sent where it is not given. */
   body?: unknown;
+  /** Sent as a page, in place of JSON. */
+  html?: string;
   headers?: Record<string, string>;
 }
 

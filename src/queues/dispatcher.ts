@@ -1,23 +1,14 @@
 import type { BulkJobOptions } from 'bullmq';
 import { createBatch } from '../db/batch.ts';
+import type { Waiting } from '../db/tasks/repair.ts';
 import { within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { LANES, type Lane } from '../tasks/lanes.ts';
 import { type JobData, jobOptions, type QueueBackend } from './backend.ts';
 
-/** A row that wants a job: a task, or a webhook delivery. */
-export interface Wake {
+/** A row that wants a job: a task, or a webhook delivery. The job gets the row's type as its name, and waits until `ready_at`. */
+export interface Wake extends Omit<Waiting, 'place'> {
   kind: JobData['kind'];
-  id: string;
-  /** The name of the job: the task type, or the event that is delivered. */
-  type: string;
-  lane: Lane;
-  /** 1 is first, 10 last. */
-  priority: number;
-  generation: number;
-  /** Not before this time. */
-  ready_at: Date;
-  request_id: string | null;
 }
 
 export interface LaneCounts {
@@ -46,6 +37,7 @@ export interface Dispatcher {
 }
 
 const ADD_TIMEOUT_MS = 2_000;
+const AWAY_MS = 1_000;
 const MAX_BULK = 1_000;
 
 /** The id of the job that wakes a row: another generation is another job, whatever became of the earlier ones. */
@@ -66,8 +58,11 @@ export function createDispatcher(
 ): Dispatcher {
   const shared = jobOptions(keep) as BulkJobOptions;
 
+  /** A store that has just not answered is not asked again at once: what waits for it would pile up here. */
+  let awayUntil = 0;
+
   async function add(lane: Lane, wakes: Wake[]): Promise<undefined[]> {
-    if (!backend.isUp()) throw new Error(`${backend.kind} is away`);
+    if (!backend.isUp() || Date.now() < awayUntil) throw new Error(`${backend.kind} is away`);
     const now = Date.now();
     const jobs = wakes.map((wake) => ({
       name: wake.type,
@@ -84,7 +79,12 @@ export function createDispatcher(
         ...(wake.ready_at.getTime() > now ? { delay: wake.ready_at.getTime() - now } : {}),
       },
     }));
-    await within(backend.queue(lane).addBulk(jobs), ADD_TIMEOUT_MS, `the ${backend.kind} queue`);
+    try {
+      await within(backend.queue(lane).addBulk(jobs), ADD_TIMEOUT_MS, `the ${backend.kind} queue`);
+    } catch (error) {
+      awayUntil = Date.now() + AWAY_MS;
+      throw error;
+    }
     return [];
   }
 

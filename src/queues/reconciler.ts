@@ -40,6 +40,8 @@ interface Options {
   dispatcher: Dispatcher;
   log: Logger;
   everyMs?: number;
+  /** How long a lease is; after an outage of the database, workers get that long to renew theirs before tasks are taken from them. */
+  leaseMs: number;
   /** A row is looked at only when it has waited this long, because its job may be just on the way. */
   quietMs?: number;
 }
@@ -69,6 +71,7 @@ export function createReconciler({
   backend,
   dispatcher,
   log,
+  leaseMs,
   everyMs = 2_000,
   quietMs = 3_000,
 }: Options): Reconciler {
@@ -79,6 +82,8 @@ export function createReconciler({
   ];
   let knownEpoch: string | undefined;
   let sweptAt = 0;
+  let interrupted = false;
+  let rescueFrom = 0;
   let leader: pg.PoolClient | undefined;
 
   async function drain(step: () => Promise<Transition[]>): Promise<number> {
@@ -91,7 +96,7 @@ export function createReconciler({
     return count;
   }
 
-  async function restartSweeps(): Promise<void> {
+  function restartSweeps(): void {
     for (const sweep of sweeps) sweep.place = BEGINNING;
     sweptAt = Date.now();
   }
@@ -108,7 +113,7 @@ export function createReconciler({
     }
     await backend.writeEpoch();
     knownEpoch = await backend.readEpoch();
-    await restartSweeps();
+    restartSweeps();
   }
 
   /** Looks at the next pages of waiting rows and adds the jobs that are missing. */
@@ -152,16 +157,26 @@ export function createReconciler({
     });
   }
 
-  async function runOnce(): Promise<Repairs> {
-    repairs.rescued += await drain(() => rescueTasks(db, BATCH));
+  /** What the rows need among themselves; only Postgres takes part. */
+  async function repairRows(): Promise<void> {
+    if (Date.now() >= rescueFrom) repairs.rescued += await drain(() => rescueTasks(db, BATCH));
     repairs.expired += await drain(() => expireTasks(db, BATCH));
     await promoteTasks(db, BATCH * PAGES_A_ROUND);
     const lost = await rescueDeliveries(db, BATCH);
     await dispatcher.enqueue(lost.map((wake) => ({ ...wake, kind: 'delivery' as const })));
-    if (!backend.isUp()) return { ...repairs };
+  }
+
+  /** What the lanes lack. */
+  async function repairLanes(): Promise<void> {
+    if (!backend.isUp()) return;
     await checkEpoch();
-    if (Date.now() - sweptAt > FULL_SWEEP_MS) await restartSweeps();
+    if (Date.now() - sweptAt > FULL_SWEEP_MS) restartSweeps();
     for (const sweep of sweeps) await advance(sweep);
+  }
+
+  async function runOnce(): Promise<Repairs> {
+    await repairRows();
+    await repairLanes();
     return { ...repairs };
   }
 
@@ -180,7 +195,7 @@ export function createReconciler({
     }
     client.once('error', () => stepDown(client));
     leader = client;
-    await restartSweeps();
+    restartSweeps();
     log.debug('leading the reconciler');
     return true;
   }
@@ -192,13 +207,20 @@ export function createReconciler({
   }
 
   async function round(): Promise<void> {
-    if (!(await lead())) return;
-    // The lock went with the connection: ask it before acting on the word of it.
-    await leader?.query('select 1').catch((error) => {
+    try {
+      if (!(await lead())) return;
+      // The lock went with the connection: ask it before acting on the word of it.
+      await leader?.query('select 1');
+      if (interrupted) rescueFrom = Date.now() + leaseMs;
+      interrupted = false;
+      await repairRows();
+    } catch (error) {
+      // Nobody could renew a lease meanwhile, so one that ran out says nothing about its worker.
+      interrupted = true;
       if (leader) stepDown(leader);
       throw error;
-    });
-    await runOnce();
+    }
+    await repairLanes();
   }
 
   const stop = repeat(everyMs, round, (error) =>

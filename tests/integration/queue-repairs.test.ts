@@ -32,7 +32,16 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
   /** A second reconciler of which only the rounds are used that the test asks for. */
   async function withReconciler(use: (reconciler: Reconciler) => Promise<void>, quietMs = 0): Promise<void> {
     const pool = createPool({ url: world.databaseUrl, max: 1, name: 'test:reconciler', log });
-    const reconciler = createReconciler({ db: world.db, pool, backend, dispatcher, log, everyMs: 3_600_000, quietMs });
+    const reconciler = createReconciler({
+      db: world.db,
+      pool,
+      backend,
+      dispatcher,
+      log,
+      leaseMs: 20_000,
+      everyMs: 3_600_000,
+      quietMs,
+    });
     await use(reconciler).finally(async () => {
       await reconciler.close();
       await pool.end();

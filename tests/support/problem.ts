@@ -23,7 +23,7 @@ export function expectProblem(
   expect(problem, JSON.stringify(problem)).toMatchObject({ code, status, title });
   expect(answer.status).toBe(status);
   expect(answer.headers.get('content-type')).toBe('application/problem+json');
-  expect(problem.type).toMatch(/^https:\/\/.+\/[a-z_-]+$/);
+  expect(problem.type).toMatch(new RegExp(`^https?://[^/]+/docs/problems/${code}$`));
   expect(problem.detail).not.toBe('');
   expect(problem.instance).toMatch(/^\//);
   expect(problem.request_id).toBe(answer.headers.get('x-request-id'));
@@ -35,4 +35,9 @@ export function expectProblem(
 /** The pointers of a problem, in order. */
 export function pointersOf(problem: Problem): string[] {
   return (problem.errors ?? []).map(({ pointer }) => pointer);
+}
+
+/** Everything that a problem says, without the address of its page. */
+export function textOf({ type: _, ...said }: Problem): string {
+  return JSON.stringify(said);
 }

@@ -5,6 +5,7 @@ import { hasEnded } from '../../db/schema.ts';
 import type { NewTask } from '../../db/tasks/accept.ts';
 import type { TaskRow } from '../../db/tasks/read.ts';
 import type { FieldError } from '../../errors.ts';
+import { within } from '../../lifecycle.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
@@ -27,6 +28,7 @@ interface Options {
 }
 
 const MAX_BATCH = 1_000;
+const ADD_PATIENCE_MS = 300;
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
@@ -49,8 +51,9 @@ export function submitRoutes(options: Options): Route[] {
 
   async function store(tasks: NewTask[]): Promise<TaskRow[]> {
     const rows = await accept(tasks);
-    // The rows are durable: whether a job could be added now changes nothing in the answer.
-    await dispatcher.enqueue(rows.map((row) => ({ ...row, kind: 'task' as const })));
+    // The rows are durable: whether a job could be added changes nothing in the answer, and must not hold it up for long.
+    const added = dispatcher.enqueue(rows.map((row) => ({ ...row, kind: 'task' as const })));
+    await within(added, ADD_PATIENCE_MS, 'the queue').catch(() => {});
     return rows;
   }
 
