@@ -30,7 +30,6 @@ const UP = [
     revoked_reason varchar(40)
   )`,
   `create index user_sessions_user_id_idx on user_sessions (user_id)`,
-  `create index user_sessions_previous_token_hash_idx on user_sessions (previous_token_hash) where previous_token_hash is not null`,
   `create index user_sessions_revoked_at_idx on user_sessions (revoked_at) where revoked_at is not null`,
 
   `create table agents (
