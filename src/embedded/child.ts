@@ -38,7 +38,8 @@ export async function startChild(
     });
     const started = child;
     started.once('exit', (code, signal) => {
-      if (closing || started !== child) return;
+      // Before it was up once, the start itself fails.
+      if (closing || started !== child || url === '') return;
       log.error({ code, signal }, `the embedded ${name} ended by itself; starting it again`);
       setTimeout(() => void restart(), RESTART_MS);
     });
@@ -46,7 +47,7 @@ export async function startChild(
       started.once('message', (message: Message) =>
         'url' in message
           ? resolve(message.url)
-          : reject(new UsageError(`The embedded ${name} did not start: ${message.error}`)),
+          : reject(new UsageError(`The embedded ${name} did not start: ${explain(message.error)}`)),
       );
       started.once('exit', (code) => reject(new UsageError(`The embedded ${name} did not start (exit code ${code}).`)));
     });
@@ -70,4 +71,11 @@ export async function startChild(
       await within(exited, STOP_TIMEOUT_MS, name).catch(() => child.kill('SIGKILL'));
     },
   };
+}
+
+function explain(error: string): string {
+  const full = /ENOSPC/.test(error)
+    ? '. There is no space left on the disk: make room, or set CACHE_DIR and DATA_DIR to another one'
+    : '';
+  return `${error}${full}.`;
 }

@@ -71,7 +71,8 @@ export async function createWorld(
     LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'silent',
     PORT: '0',
     DATABASE_URL: database.url,
-    QUEUE_BACKEND: options.backend ?? 'postgres',
+    // The second run of the suite puts the worlds that do not care on the other backend.
+    QUEUE_BACKEND: options.backend ?? process.env.TEST_QUEUE_BACKEND ?? 'postgres',
     REDIS_URL: inject('redisUrl'),
     QUEUE_PREFIX: `t${randomBytes(6).toString('hex')}`,
     OLLAMA_HOST: ollama.url,
