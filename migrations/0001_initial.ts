@@ -45,7 +45,6 @@ const UP = [
     updated_at timestamptz not null default now()
   )`,
 
-  // fillfactor leaves room on each page, so that the claims and settles of a task are heap-only updates.
   `create table tasks (
     id uuid primary key,
     user_id uuid not null references users (id) on delete cascade,
@@ -87,9 +86,10 @@ const UP = [
     expires_at timestamptz,
     check ((status = 'running') <= (lease_until is not null)),
     check ((status in ('completed', 'failed', 'cancelled', 'expired')) = (completed_at is not null))
-  ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05)`,
+  ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05)`,
   `create index tasks_user_id_idx on tasks (user_id, id desc)`,
   `create index tasks_waiting_idx on tasks (ready_at, id) where status in ('scheduled', 'pending')`,
+  `create index tasks_scheduled_idx on tasks (ready_at) where status = 'scheduled'`,
   `create index tasks_lease_until_idx on tasks (lease_until) where status in ('running', 'cancelling')`,
   `create index tasks_expires_at_idx on tasks (expires_at) where expires_at is not null and status in ('scheduled', 'pending', 'running')`,
   `create index tasks_parent_id_idx on tasks (parent_id) where parent_id is not null`,
@@ -111,7 +111,7 @@ const UP = [
   `create table attempts (
     task_id uuid not null references tasks (id) on delete cascade,
     attempt integer not null,
-    outcome varchar(12) not null check (outcome in ('completed', 'failed', 'retry', 'released', 'cancelled', 'lost', 'expired')),
+    outcome varchar(12) not null check (outcome in ('completed', 'failed', 'retry', 'released', 'cancelled', 'lost')),
     worker varchar(100),
     model varchar(200),
     usage jsonb,

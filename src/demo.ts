@@ -38,9 +38,13 @@ export async function demo(): Promise<void> {
   });
   say('Starting what is not configured: Postgres, a model server and a vector store …');
   const started = Date.now();
-  const running = await run(config, 'start', createLog(config.logLevel));
-  const interrupted = () => void running.close().finally(() => process.exit(130));
-  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  const start = run(config, 'start', createLog(config.logLevel));
+  const interrupted = async () => {
+    await (await start.catch(() => undefined))?.close();
+    process.exit(130);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, interrupted);
+  const running = await start;
   try {
     const url = running.url as string;
     say(

@@ -104,6 +104,10 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     ? createVectorClient({ url: services.qdrantUrl, apiKey: config.vectors.apiKey })
     : undefined;
   if (mode === 'start') await checkUpstreams(models, vectors);
+  else if (mode === 'worker')
+    await checkUpstreams(models, vectors).catch((error) =>
+      log.error(`${errorMessage(error)} Tasks that need it wait.`),
+    );
 
   const outbound = createOutbound(config.egressAllow);
   stack.defer('the outbound client', () => outbound.close());
@@ -122,16 +126,19 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     log,
   };
   const graceMs = config.worker.graceSeconds * 1000;
-  if (mode !== 'api') {
-    const workers = startLaneWorkers(parts);
-    stack.defer('the workers', () => workers.close(graceMs));
-  }
+  // A pool of its own: no list that somebody reads may keep a lease from being renewed.
+  const workPool = createPool({ url: services.databaseUrl, max: config.database.poolMax, name: 'sutazai:worker', log });
+  stack.defer('the pool of the workers', () => workPool.end());
+  // Requests and tasks share one grace: both stop taking at once, and the process ends when the slower one has.
+  const serving: Array<(graceMs: number) => Promise<void>> = [];
+  stack.defer('requests and tasks', async () => void (await Promise.all(serving.map((close) => close(graceMs)))));
+  if (mode !== 'api') serving.push(startLaneWorkers({ ...parts, db: createDb(workPool) }).close);
   if (mode === 'worker') return { url: undefined, services, firstAdmin: undefined, reconciler, close: stack.close };
 
   const passwords = createPasswords(config.auth.bcryptCost);
   const firstAdmin = await makeFirstAdmin(config, services, db, passwords);
   const server = await startApi(parts, { ...config.auth, secret: services.secrets.JWT_SECRET_KEY }, passwords);
-  stack.defer('the API', () => server.close(graceMs));
+  serving.push(server.close);
   services.announce({ url: server.url });
   return { url: server.url, services, firstAdmin, reconciler, close: stack.close };
 }

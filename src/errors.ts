@@ -138,22 +138,25 @@ export type TaskErrorCode =
 /**
  * What a task type or a client throws when it knows what happened.
  * `retryable` decides between another attempt and the end; `retryAfterMs` moves the next attempt at least that far away.
+ * `later` is for a dependency that is away or full: the task is as good as before, so the attempt does not count.
  */
 export class TaskError extends Error {
   override readonly name = 'TaskError';
   readonly code: TaskErrorCode;
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
+  readonly later: boolean;
 
   constructor(
     code: TaskErrorCode,
     message: string,
-    more: { retryable?: boolean; retryAfterMs?: number; cause?: unknown } = {},
+    more: { retryable?: boolean; retryAfterMs?: number; later?: boolean; cause?: unknown } = {},
   ) {
     super(message, { cause: more.cause });
     this.code = code;
-    this.retryable = more.retryable ?? false;
+    this.retryable = (more.retryable || more.later) ?? false;
     this.retryAfterMs = more.retryAfterMs;
+    this.later = more.later ?? false;
   }
 }
 

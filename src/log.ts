@@ -31,8 +31,17 @@ export function createLog(level: string, name = 'sutazai'): Logger {
       level,
       redact: { paths: REDACTED, censor: '[redacted]' },
       timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: serializeError },
       formatters: { level: (label) => ({ level: label }) },
     },
     pino.destination({ dest: 2, sync: true }),
   );
+}
+
+/** What may be said of an error: the other fields of a database error hold the row, and with it what users wrote. */
+function serializeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { name, message, stack, cause } = error;
+  const { code } = error as NodeJS.ErrnoException;
+  return { type: name, message, code, stack, ...(cause === undefined ? {} : { cause: serializeError(cause) }) };
 }

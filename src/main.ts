@@ -5,7 +5,8 @@ import { errorMessage, UsageError } from './errors.ts';
 import { createLog } from './log.ts';
 import { LANES } from './tasks/lanes.ts';
 
-const EXTRA_SHUTDOWN_MS = 10_000;
+/** What stopping may take beyond the grace before the process ends all the same. */
+const EXTRA_SHUTDOWN_MS = 15_000;
 
 const program = new Command('sutazai')
   .description('A durable, fair job queue in front of your own models.')
@@ -87,6 +88,8 @@ async function serve(mode: Mode, flags: Record<string, string | undefined>): Pro
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  // The terminal was closed.
+  process.on('SIGHUP', stop);
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a promise was rejected and nobody heard it'));
 
   const running = await started;

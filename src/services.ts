@@ -13,7 +13,6 @@ export interface Services {
   databaseSource: string;
   ollamaHost: string;
   modelsKind: string;
-  modelsEmbedded: boolean;
   qdrantUrl: string | undefined;
   vectorsKind: string;
   secrets: Pick<LocalSecrets, 'JWT_SECRET_KEY' | 'ENCRYPTION_KEY'>;
@@ -27,7 +26,7 @@ const EMBEDDED_POSTGRES = 'Postgres (embedded)';
 const EMBEDDED_MODELS = 'embedded model server (llama.cpp)';
 const EMBEDDED_VECTORS = 'embedded vector store (sqlite-vec)';
 
-/** Whether a host name is all that is missing, so that nothing has to be embedded. */
+/** Whether everything is configured, so that nothing has to be embedded. */
 function isComplete({ database, models, vectors, auth, encryptionKey }: Config): boolean {
   return Boolean(database.url && models.hosts && (vectors.url || !vectors.enabled) && auth.secret && encryptionKey);
 }
@@ -109,7 +108,6 @@ function kinds({ database, models, vectors }: Config) {
     databaseKind: database.url ? 'Postgres' : EMBEDDED_POSTGRES,
     databaseSource: database.url ? 'DATABASE_URL (or POSTGRES_*)' : 'the embedded Postgres',
     modelsKind: models.hosts ? 'Ollama' : EMBEDDED_MODELS,
-    modelsEmbedded: !models.hosts,
     vectorsKind: vectors.url ? 'Qdrant' : EMBEDDED_VECTORS,
   };
 }

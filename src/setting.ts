@@ -100,6 +100,7 @@ export const encryptionKey = v.pipe(
 export const ollamaHosts = v.pipe(
   list,
   v.transform((hosts) => hosts.map((host) => (host.includes('://') ? host : `http://${host}`).replace(/\/$/, ''))),
+  v.check((hosts) => hosts.length < 2, 'wants one host; several are not supported yet'),
   v.check(
     (hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)),
     'wants host:port or URLs, separated by commas',

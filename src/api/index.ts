@@ -35,6 +35,7 @@ export async function startApi(
     run: (lists) => acceptMany(db, lists),
     max: MAX_SUBMISSIONS_A_STATEMENT,
     parallel: 2,
+    limit: { items: 2_000, ms: 5_000 },
   });
   const routes: Route[] = [
     ...healthRoutes(createProbes(parts)),

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { Parts } from '../parts.ts';
 import type { LaneCounts } from '../queues/dispatcher.ts';
 import type { Probe } from './routes/health.ts';
@@ -10,7 +11,9 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
       kind: kinds.database,
       required: true,
       check: async () => {
-        await db.selectFrom('users').select('id').limit(1).execute();
+        const { rows } = await sql<{ readonly: boolean }>`
+          select current_setting('transaction_read_only')::boolean or pg_is_in_recovery() as readonly`.execute(db);
+        if (rows[0]?.readonly !== false) throw new Error('the database takes no writes');
         return {};
       },
     },

@@ -1,4 +1,5 @@
 import { HTTPException } from 'hono/http-exception';
+import { Overloaded } from '../db/batch.ts';
 import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
@@ -41,7 +42,7 @@ function known(error: unknown): ProblemError {
   if (error instanceof ProblemError) return error;
   if (error instanceof HTTPException && error.status < 500)
     return new ProblemError('bad_request', error.message || 'The request is not valid.');
-  if (isDatabaseAway(error)) {
+  if (isDatabaseAway(error) || error instanceof Overloaded) {
     return new ProblemError(
       'temporary-reduced-capacity',
       'The database does not answer, so nothing can be stored. Try again shortly.',

@@ -128,9 +128,8 @@ export function prepareTask(
     batch_id: batchId,
     webhook: given.webhook ? sealWebhook(given.webhook, secret, box) : null,
     request_id: requestId,
-    scheduled_for:
-      given.scheduled_for?.toISOString() ??
-      (given.delay_seconds ? new Date(Date.now() + given.delay_seconds * 1000).toISOString() : null),
+    scheduled_for: given.scheduled_for?.toISOString() ?? null,
+    delay_ms: given.delay_seconds ? Math.round(given.delay_seconds * 1000) : null,
     expires_in_ms: given.expires_in_seconds === undefined ? null : Math.round(given.expires_in_seconds * 1000),
     watched,
   };

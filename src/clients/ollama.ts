@@ -67,10 +67,13 @@ export function createModelClient(options: Options): ModelClient {
     autoPull: options.autoPull,
   });
 
-  async function guarded<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  async function guarded<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const call = new AbortController();
     try {
-      return await work();
+      return await work(AbortSignal.any([signal, call.signal]));
     } catch (error) {
+      // Whoever stops reading in the middle must not leave the model writing.
+      call.abort();
       signal.throwIfAborted();
       const status = (error as { status_code?: number }).status_code;
       if (status === 404) {
@@ -86,8 +89,8 @@ export function createModelClient(options: Options): ModelClient {
 
   return {
     models,
-    chat: ({ model: requested, ...request }, { signal, onText }) =>
-      guarded(signal, async () => {
+    chat: ({ model: requested, ...request }, { signal: outer, onText }) =>
+      guarded(outer, async (signal) => {
         const choice = await models.select(requested, 'completion', { signal });
         const stream = await client(signal).chat({ ...request, model: choice.model, stream: true } as never);
         let content = '';
@@ -109,8 +112,8 @@ export function createModelClient(options: Options): ModelClient {
         return { answer: { message, done_reason: last?.done_reason ?? 'stop', ...choice }, usage: usageOf(last) };
       }),
 
-    generate: ({ model: requested, ...request }, { signal, onText }) =>
-      guarded(signal, async () => {
+    generate: ({ model: requested, ...request }, { signal: outer, onText }) =>
+      guarded(outer, async (signal) => {
         const choice = await models.select(requested, 'completion', { signal });
         const stream = await client(signal).generate({ ...request, model: choice.model, stream: true } as never);
         let text = '';
@@ -125,8 +128,8 @@ export function createModelClient(options: Options): ModelClient {
         return { answer: { text, done_reason: last?.done_reason ?? 'stop', ...choice }, usage: usageOf(last) };
       }),
 
-    embed: ({ model: requested, input }, { signal }) =>
-      guarded(signal, async () => {
+    embed: ({ model: requested, input }, { signal: outer }) =>
+      guarded(outer, async (signal) => {
         const choice = await models.select(requested, 'embedding', { signal });
         const answer = await client(signal).embed({ model: choice.model, input });
         const dimensions = answer.embeddings[0]?.length ?? 0;

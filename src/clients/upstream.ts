@@ -1,20 +1,18 @@
 import { errorMessage, TaskError } from '../errors.ts';
 
-const UNREACHABLE = new Set([
-  'ECONNREFUSED',
+/** Nobody took the call: it has done nothing, and the caller is not to blame. */
+const NOT_THERE = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'];
+
+/** The call was taken and then broke; perhaps it is what broke the other side. */
+const BROKEN_OFF = [
   'ECONNRESET',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
   'EPIPE',
   'ETIMEDOUT',
   'UND_ERR_SOCKET',
-  'UND_ERR_CONNECT_TIMEOUT',
   'UND_ERR_HEADERS_TIMEOUT',
   'UND_ERR_BODY_TIMEOUT',
   'UND_ERR_CLOSED',
-]);
+];
 
 /** The system's or undici's code of an error, wherever `fetch` wrapped it. */
 export function errorCode(error: unknown): string | undefined {
@@ -28,7 +26,7 @@ export function errorCode(error: unknown): string | undefined {
 
 /** Whether the error says that nobody answered, rather than that somebody refused. */
 export function isUnreachable(error: unknown): boolean {
-  return UNREACHABLE.has(errorCode(error) ?? '');
+  return [...NOT_THERE, ...BROKEN_OFF].includes(errorCode(error) ?? '');
 }
 
 /**
@@ -41,13 +39,14 @@ export function upstreamError(name: string, error: unknown, status?: number): Ta
     const stalled = errorCode(error) === 'UND_ERR_BODY_TIMEOUT' || errorCode(error) === 'UND_ERR_HEADERS_TIMEOUT';
     return new TaskError('upstream_unavailable', `${name} ${stalled ? 'stopped answering' : 'cannot be reached'}.`, {
       retryable: true,
+      later: NOT_THERE.includes(errorCode(error) ?? ''),
       cause: error,
     });
   }
   const said = errorMessage(error);
   if (status === 429 || status === 503) {
     return new TaskError('upstream_unavailable', `${name} is busy: ${said}`, {
-      retryable: true,
+      later: true,
       retryAfterMs: 1_000,
       cause: error,
     });

@@ -9,8 +9,15 @@ export interface BatchOptions<I, O> {
   max: number;
   /** How many batches may be under way at once (default 1). */
   parallel?: number;
+  /** The most items that may wait for their turn, and for how long; what is beyond is rejected with {@link Overloaded}. */
+  limit?: { items: number; ms: number };
   /** Whether an error may be the fault of one item; the others are then tried again, each alone. */
   isolate?: (error: unknown) => boolean;
+}
+
+/** The work does not keep up with its callers, or what does it is away. */
+export class Overloaded extends Error {
+  override readonly name = 'Overloaded';
 }
 
 /** Makes a function that does the work of one item, together with others. When the batch fails, each of its callers gets the error. */
@@ -18,13 +25,23 @@ export function createBatch<I, O>({
   run,
   max,
   parallel = 1,
+  limit,
   isolate = isDataError,
 }: BatchOptions<I, O>): (item: I) => Promise<O> {
-  let waiting: Array<{ item: I; resolve: (result: O) => void; reject: (error: unknown) => void }> = [];
+  let waiting: Array<{ item: I; since: number; resolve: (result: O) => void; reject: (error: unknown) => void }> = [];
   let underWay = 0;
+  let armed: NodeJS.Timeout | undefined;
 
   async function alone({ item, resolve, reject }: (typeof waiting)[number]): Promise<void> {
     await run([item]).then(([result]) => resolve(result as O), reject);
+  }
+
+  /** Work that was asked for so long ago that its caller has given up must not be done behind its back. */
+  function dropStale(): void {
+    if (!limit) return;
+    const stale = waiting.findIndex(({ since }) => since > Date.now() - limit.ms);
+    for (const { reject } of waiting.splice(0, stale === -1 ? waiting.length : stale))
+      reject(new Overloaded('it waited too long'));
   }
 
   async function flush(): Promise<void> {
@@ -34,6 +51,7 @@ export function createBatch<I, O>({
     while (waiting.length > 0) {
       const batch = waiting.slice(0, max);
       waiting = waiting.slice(max);
+      armed ??= limit && setInterval(dropStale, limit.ms / 4);
       try {
         const results = await run(batch.map(({ item }) => item));
         batch.forEach(({ resolve }, index) => {
@@ -45,11 +63,16 @@ export function createBatch<I, O>({
       }
     }
     underWay--;
+    if (underWay === 0) {
+      clearInterval(armed);
+      armed = undefined;
+    }
   }
 
   return (item) =>
     new Promise<O>((resolve, reject) => {
-      waiting.push({ item, resolve, reject });
+      if (limit && waiting.length >= limit.items) return reject(new Overloaded('too many wait already'));
+      waiting.push({ item, since: Date.now(), resolve, reject });
       if (underWay < parallel) void flush();
     });
 }

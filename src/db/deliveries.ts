@@ -5,7 +5,8 @@ import type { Place, Waiting } from './tasks/repair.ts';
 
 export type DeliveryRow = Selectable<DeliveryTable>;
 
-const WEBHOOK_PRIORITY = 5;
+/** Deliveries have no priority of their own; the middle. */
+export const DELIVERY_PRIORITY = 5;
 
 /** Takes one delivery: pending → running, attempt + 1, a lease; `undefined` means that its job is to be dropped. */
 export async function claimDelivery(
@@ -73,5 +74,5 @@ export async function listWaitingDeliveries(db: Db, place: Place, quietMs: numbe
 }
 
 const waitingColumns = sql.raw(
-  `id, ready_at::text as place, event as type, 'webhook' as lane, ${WEBHOOK_PRIORITY} as priority, generation, ready_at, null as request_id`,
+  `id, ready_at::text as place, event as type, 'webhook' as lane, ${DELIVERY_PRIORITY} as priority, generation, ready_at, null as request_id`,
 );

@@ -5,6 +5,12 @@ export function newId(): string {
   return randomUUIDv7();
 }
 
+/** The smallest UUIDv7 that could have been made at this time; ids sort by their time. */
+export function firstIdAt(time: Date): string {
+  const hex = Math.max(0, time.getTime()).toString(16).padStart(12, '0').slice(-12);
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`;
+}
+
 /** Whether the text is a UUID, so that a lookup by it cannot make Postgres complain. */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);

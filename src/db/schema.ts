@@ -28,7 +28,7 @@ export const ROLES = ['admin', 'operator', 'user', 'viewer'] as const;
 export type Role = (typeof ROLES)[number];
 
 /** How one attempt of a task ended. */
-export type Outcome = 'completed' | 'failed' | 'retry' | 'released' | 'cancelled' | 'lost' | 'expired';
+export type Outcome = 'completed' | 'failed' | 'retry' | 'released' | 'cancelled' | 'lost';
 
 type Json<T> = ColumnType<T, string, string>;
 type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | null>;

@@ -55,12 +55,15 @@ export async function startChild(
 
   async function restart(): Promise<void> {
     if (closing) return;
-    await start(Number(new URL(url).port)).catch((error) =>
+    await within(start(Number(new URL(url).port)), START_TIMEOUT_MS, name).catch((error) =>
       log.error({ err: error }, `the embedded ${name} does not start again`),
     );
   }
 
-  url = await within(start(0), START_TIMEOUT_MS, `the embedded ${name}`);
+  url = await within(start(0), START_TIMEOUT_MS, `the embedded ${name}`).catch((error) => {
+    child.kill('SIGKILL');
+    throw error;
+  });
   return {
     url,
     async close() {

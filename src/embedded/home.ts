@@ -62,14 +62,24 @@ function makeFolder(dataDir: string): void {
   }
 }
 
+const SQLITE_BUSY = 5;
+
 /** SQLite's exclusive lock is one of the kernel: it goes with the process, also when that is killed. */
 function takeLock(dataDir: string): DatabaseSync {
-  const database = new DatabaseSync(join(dataDir, 'lock.sqlite'));
+  let database: DatabaseSync | undefined;
   try {
+    database = new DatabaseSync(join(dataDir, 'lock.sqlite'));
     database.exec('pragma locking_mode = exclusive; begin exclusive');
     return database;
   } catch (error) {
-    database.close();
+    database?.close();
+    const { errcode, message } = error as { errcode?: number; message: string };
+    if (errcode !== SQLITE_BUSY) {
+      throw new UsageError(
+        `DATA_DIR=${dataDir} cannot be written to (${message}). Is the disk full, or the folder another user's?`,
+        { cause: error },
+      );
+    }
     const run = readJson<RunInfo>(runFile(dataDir));
     const who = run ? `process ${run.pid}${run.url ? ` at ${run.url}` : ''}` : 'another process';
     throw new UsageError(

@@ -98,10 +98,9 @@ export async function stopLeftOver(
   const pidFile = join(cluster, 'postmaster.pid');
   const pid = Number((await readFile(pidFile, 'utf8').catch(() => '')).split('\n')[0]);
   if (!pid) return;
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() =>
-    platform() === 'linux' ? '' : 'postgres',
-  );
-  if (!command.includes('postgres')) return void (await rm(pidFile, { force: true }));
+  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => (platform() === 'linux' ? '' : cluster));
+  // The number may be another program's by now, also another Postgres'.
+  if (!command.includes(cluster)) return void (await rm(pidFile, { force: true }));
   log.warn({ pid }, 'stopping a Postgres that an earlier run left behind');
   const { code, output } = await run(
     launcher,

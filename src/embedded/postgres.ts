@@ -79,10 +79,19 @@ export async function startPostgres({
     server.kill('SIGQUIT');
     throw error;
   }
+  let closing = false;
+  void exited.then((code) => {
+    if (!closing)
+      log.fatal(
+        { code },
+        `the embedded Postgres ended by itself; its log is ${logFile}. Stop and start again: what was accepted is kept.`,
+      );
+  });
   log.debug({ port }, 'embedded Postgres is up');
   return {
     url: url(database),
     async close() {
+      closing = true;
       // SIGINT is Postgres' fast shutdown: it ends sessions and writes everything out.
       server.kill('SIGINT');
       // Nothing else may hold the process up by now, and it must not end before the database has.

@@ -15,6 +15,7 @@ import { errorMessage, UsageError } from '../errors.ts';
 import { within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { LANES, type Lane } from '../tasks/lanes.ts';
+import { checkRedis } from './redis-settings.ts';
 
 /** What a job carries: ids, never the payload. The rest is in the row that it wakes. */
 export interface JobData {
@@ -104,10 +105,13 @@ async function openRedis({ redisUrl = '', prefix, log }: Options): Promise<Queue
     lastError = error;
     log.debug({ err: error }, 'Redis connection');
   });
+  reportOutages(producer, log);
   try {
     await producer.connect();
+    await checkRedis(producer, log);
   } catch (error) {
     producer.disconnect();
+    if (error instanceof UsageError) throw error;
     // The call itself only says that the connection is closed.
     throw new UsageError(
       `Redis cannot be used (${errorMessage(lastError ?? error)}): look at REDIS_URL. Is the server up, and are host, port and password right?`,
@@ -147,6 +151,19 @@ async function openRedis({ redisUrl = '', prefix, log }: Options): Promise<Queue
       consumer.disconnect();
     },
   };
+}
+
+/** One line when Redis goes and one when it is back, however often it is tried in between. */
+function reportOutages(redis: Redis, log: Logger): void {
+  let away = false;
+  redis.on('reconnecting', () => {
+    if (!away) log.warn('Redis is away; tasks are accepted and wait');
+    away = true;
+  });
+  redis.on('ready', () => {
+    if (away) log.info('Redis is back');
+    away = false;
+  });
 }
 
 async function openPostgres({ databaseUrl, workers, log }: Options): Promise<QueueBackend> {

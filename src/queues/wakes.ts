@@ -1,7 +1,6 @@
+import { DELIVERY_PRIORITY } from '../db/deliveries.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import type { Wake } from './dispatcher.ts';
-
-const DELIVERY_PRIORITY = 5;
 
 /** The jobs that a moved task wants: one for itself where it waits again, and one for each of its deliveries. */
 export function wakesOf(moved: Transition): Wake[] {

@@ -5,7 +5,7 @@ import { message, modelChoice, textRequest } from './schemas.ts';
 export const chat = defineTask({
   name: 'chat',
   title: 'Chat',
-  summary: 'Continues a conversation with a language model; the text streams while it is made.',
+  summary: 'Continues a conversation with a language model.',
   lane: 'llm',
   input: v.strictObject({
     messages: v.pipe(v.array(message), v.minLength(1, 'must hold at least one message')),

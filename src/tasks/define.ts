@@ -34,8 +34,17 @@ export function defineTask<I extends Schema, O extends Schema>(type: TaskType<I,
   return type;
 }
 
+/** How long to leave a dependency alone that is away: doubles with each attempt, never less than half of its bound. */
+export function laterMs(backoff: Backoff, attempt: number, random: () => number = Math.random): number {
+  const bound = boundMs(backoff, attempt);
+  return Math.round(bound / 2 + (bound / 2) * random());
+}
+
 /** Full jitter: anywhere from nothing to the exponential bound, so that tasks which failed together do not return together. */
 export function backoffMs(backoff: Backoff, failures: number, random: () => number = Math.random): number {
-  const bound = Math.min(backoff.maxMs, backoff.minMs * 2 ** Math.min(failures - 1, 30));
-  return Math.round(bound * random());
+  return Math.round(boundMs(backoff, failures) * random());
+}
+
+function boundMs({ minMs, maxMs }: Backoff, times: number): number {
+  return Math.min(maxMs, minMs * 2 ** Math.min(times - 1, 30));
 }

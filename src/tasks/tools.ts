@@ -72,7 +72,7 @@ export interface Hit {
 
 /** What a running task is handed. Everything in it belongs to one attempt and stops with its signal. */
 export interface Tools {
-  /** The models of the Ollama hosts; text streams through `emit` while it is made. */
+  /** The models of the Ollama host. */
   models: {
     chat(request: ChatRequest): Promise<ChatAnswer>;
     generate(request: GenerateRequest): Promise<GenerateAnswer>;

@@ -1,6 +1,6 @@
 import type { Db } from '../db/connect.ts';
 import { renewLeases } from '../db/tasks/run.ts';
-import { repeat } from '../lifecycle.ts';
+import { repeat, within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { LaneWorker } from '../queues/backend.ts';
 import type { Lane } from '../tasks/lanes.ts';
@@ -20,12 +20,12 @@ export interface Heartbeat {
   /** From now on the lock of this job is renewed. */
   hold(lane: Lane, jobId: string, token: string): void;
   release(lane: Lane, jobId: string, token: string): void;
-  /** One beat at once; attempts that are lost or being cancelled are stopped. */
+  /** Renews the leases at once; attempts that are lost or being cancelled are stopped. */
   beat(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Starts beating: three times a lease. */
+/** Starts beating: three times a lease, and three times a lock. */
 export function createHeartbeat({ db, leaseMs, lockMs, running, workers, log }: Options): Heartbeat {
   const held = new Map<Lane, Map<string, string>>();
 
@@ -46,22 +46,21 @@ export function createHeartbeat({ db, leaseMs, lockMs, running, workers, log }: 
     }
   }
 
+  /** While its store is away a call hangs, and must hold up neither the other lanes nor the next beat. */
   async function extendLocks(): Promise<void> {
-    for (const [lane, jobs] of held) {
-      if (jobs.size === 0) continue;
-      const worker = workers.get(lane);
-      await worker?.extendJobLocks([...jobs.keys()], [...jobs.values()], lockMs);
-    }
+    await Promise.all(
+      [...held].map(async ([lane, jobs]) => {
+        if (jobs.size === 0) return;
+        const extended = workers.get(lane)?.extendJobLocks([...jobs.keys()], [...jobs.values()], lockMs);
+        if (extended) await within(extended, lockMs / 3, `the queue of the lane ${lane}`);
+      }),
+    );
   }
 
-  async function beat(): Promise<void> {
-    // Neither store may keep the other from its beat.
-    const results = await Promise.allSettled([renew(), extendLocks()]);
-    for (const result of results)
-      if (result.status === 'rejected') log.warn({ err: result.reason }, 'a heartbeat failed');
-  }
-
-  const stop = repeat(Math.min(leaseMs, lockMs) / 3, beat, (error) => log.warn({ err: error }, 'a heartbeat failed'));
+  const onError = (error: unknown) => log.warn({ err: error }, 'a heartbeat failed');
+  // Apart from each other: a lock lost with its store costs nothing, a lease costs the attempt.
+  const stopRenewing = repeat(leaseMs / 3, renew, onError);
+  const stopExtending = repeat(lockMs / 3, extendLocks, onError);
 
   return {
     hold(lane, jobId, token) {
@@ -76,7 +75,9 @@ export function createHeartbeat({ db, leaseMs, lockMs, running, workers, log }: 
       const jobs = held.get(lane);
       if (jobs?.get(jobId) === token) jobs.delete(jobId);
     },
-    beat,
-    close: stop,
+    beat: renew,
+    async close() {
+      await Promise.all([stopRenewing(), stopExtending()]);
+    },
   };
 }

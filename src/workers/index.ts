@@ -10,7 +10,8 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
   const { config, db, log } = parts;
   const { lanes, concurrency, leaseSeconds, maxOutputBytes } = config.worker;
   const progress = createProgress(db, log);
-  const publicUrl = config.http.publicUrl ?? `http://${config.http.host}:${config.http.port}`;
+  // What a receiver could not reach is not told to it: without a public address, paths alone.
+  const publicUrl = config.http.publicUrl ?? '';
   const workers = startWorkers({
     ...parts,
     name: `${hostname()}:${process.pid}`.slice(-100),
@@ -18,7 +19,7 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
     concurrency,
     leaseMs: leaseSeconds * 1000,
     maxOutputBytes,
-    tools: createToolFactory({ ...parts, onProgress: progress.report }),
+    tools: createToolFactory({ ...parts, maxOutputBytes, onProgress: progress.report }),
     deliver: createDeliverer({ ...parts, publicUrl }),
   });
   log.info({ lanes, queue: parts.backend.kind, ...parts.kinds }, 'working');

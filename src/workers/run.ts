@@ -5,7 +5,7 @@ import type { Transition } from '../db/tasks/transition.ts';
 import { errorMessage, TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { cleanJson, cleanText } from '../tasks/clean.ts';
-import { backoffMs, type TaskType } from '../tasks/define.ts';
+import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
 import { type Attempt, AttemptStopped, type RunningAttempts } from './attempt.ts';
@@ -129,6 +129,10 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
   const known =
     cause instanceof TaskError ? cause : new TaskError('internal_error', 'Internal error', { retryable: true });
   const stored = { code: known.code, message: cleanText(known.message).slice(0, 2_000), retryable: known.retryable };
+  if (known.later) {
+    const delay = Math.max(known.retryAfterMs ?? 0, laterMs(type.defaults.backoff, task.attempt));
+    return { ...nothing, status: 'pending', outcome: 'released', error: stored, delay_ms: delay };
+  }
   const failures = task.failures + 1;
   if (!known.retryable || failures >= task.max_attempts)
     return { ...nothing, status: 'failed', outcome: 'failed', error: stored };

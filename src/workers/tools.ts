@@ -16,24 +16,38 @@ interface Options {
   vectors: VectorClient | undefined;
   /** Takes progress of an attempt; called as often as the task likes. */
   onProgress: (attempt: Attempt, percent: number | null, message: string | null) => void;
+  maxOutputBytes: number;
   log: Logger;
 }
 
 const DEFAULT_HITS = 10;
 
 /** Makes the function that hands a running attempt its tools. */
-export function createToolFactory({ db, models, vectors, onProgress, log }: Options): (attempt: Attempt) => Tools {
+export function createToolFactory({
+  db,
+  models,
+  vectors,
+  onProgress,
+  maxOutputBytes,
+  log,
+}: Options): (attempt: Attempt) => Tools {
   return (attempt) => {
     const { task, signal } = attempt;
     const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
     const progress = (percent: number | null, message?: string) => onProgress(attempt, percent, message ?? null);
 
-    /** Notes what a model call used, and streams the text it makes as progress. */
+    /** Notes what a model call used and how far it is, and breaks off a text that does not end. */
     async function model<T extends { model: string }>(
       call: (onText: (text: string) => void) => Promise<{ answer: T; usage: Usage }>,
     ): Promise<T> {
       let pieces = 0;
-      const { answer, usage } = await call(() => progress(null, `${++pieces} tokens`));
+      let bytes = 0;
+      const { answer, usage } = await call((text) => {
+        bytes += Buffer.byteLength(text);
+        if (bytes > maxOutputBytes)
+          throw new TaskError('output_too_large', `The text has more than ${maxOutputBytes} bytes.`);
+        progress(null, `${++pieces} tokens`);
+      });
       attempt.model = answer.model;
       attempt.usage = addUsage(attempt.usage, usage);
       return answer;

@@ -83,12 +83,17 @@ export function startWorkers(options: Options): LaneWorkers {
   };
 
   /** A finished result is not thrown away because the database is away for a while. */
-  async function settle(settlement: Settlement): Promise<Transition | undefined> {
-    for (;;) {
+  async function settle(given: Settlement): Promise<Transition | undefined> {
+    for (let settlement = given; ; ) {
       try {
         return await settleOnce(settlement);
       } catch (error) {
-        if (closing || isFault(error)) throw error;
+        if (closing || (isFault(error) && settlement !== given)) throw error;
+        if (isFault(error)) {
+          log.error({ err: error, task_id: given.id }, 'an outcome cannot be stored; the task fails');
+          settlement = unstorable(given);
+          continue;
+        }
         log.warn({ err: error, task_id: settlement.id }, 'an outcome could not be written; trying again');
         await new Promise((resolve) => setTimeout(resolve, SETTLE_RETRY_MS));
       }
@@ -123,9 +128,8 @@ export function startWorkers(options: Options): LaneWorkers {
         return;
       }
       const result = await runTask({ id, generation }, context);
-      if (result.kind === 'failed') throw new UnrecoverableError(`${result.error.code}: ${result.error.message}`);
-      if (result.kind === 'retry')
-        throw new RetryLater(`${result.error.code}: ${result.error.message}`, result.delayMs);
+      if (result.kind === 'failed') throw new UnrecoverableError(result.error.code);
+      if (result.kind === 'retry') throw new RetryLater(result.error.code, result.delayMs);
     } finally {
       heartbeat.release(job.queueName as Lane, job.id ?? '', token ?? '');
     }
@@ -168,7 +172,7 @@ export function startWorkers(options: Options): LaneWorkers {
       // A paused worker would still take what its blocking call brings; a closing one gives that call up.
       const closed = [...workers.values()].map((worker) => ({ worker, closed: worker.close() }));
       await within(idle(), graceMs, 'the running tasks').catch(() => running.stopAll('shutdown'));
-      await within(idle(), 5_000, 'the stopped tasks').catch((error) =>
+      await within(idle(), 2_000, 'the stopped tasks').catch((error) =>
         log.warn({ err: error }, 'some tasks did not stop; their leases run out'),
       );
       closing = true;
@@ -185,6 +189,23 @@ async function finish({ worker, closed }: { worker: LaneWorker; closed: Promise<
   await within(closed, 3_000, 'closing a worker').catch(() =>
     within(worker.disconnect(), 1_000, 'disconnecting a worker').catch(() => {}),
   );
+}
+
+/** What is left of an outcome that Postgres refuses: that it was one. */
+function unstorable({ id, attempt }: Settlement): Settlement {
+  const error = { code: 'internal_error', message: 'The outcome of the task could not be stored.', retryable: false };
+  return {
+    id,
+    attempt,
+    status: 'failed',
+    outcome: 'failed',
+    output: null,
+    error,
+    model: null,
+    usage: null,
+    delay_ms: 0,
+    new_job: false,
+  };
 }
 
 /** Errors of SQL and of values do not go away by waiting; those of connections do. */

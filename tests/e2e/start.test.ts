@@ -1,4 +1,6 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataFolder, type Product, runCommand, startProduct } from '../support/product.ts';
 import { anonymousClient, type Client } from '../support/world.ts';
@@ -177,5 +179,39 @@ describe('a configured service that cannot be reached', () => {
     });
     expect(code).toBe(1);
     expect(stderr).toContain('JWT_SECRET_KEY, ENCRYPTION_KEY, OLLAMA_HOST, QDRANT_URL are not set');
+  });
+});
+
+describe('a data directory that cannot be used', () => {
+  it('is named when it is a file, and when its secrets cannot be read', async () => {
+    const folder = dataFolder();
+    const file = join(folder.dir, 'file');
+    writeFileSync(file, '');
+    const asFile = await runCommand(['start'], { ...folder.env, DATA_DIR: file });
+    writeFileSync(join(folder.dir, 'secrets.json'), '{ not json');
+    const corrupt = await runCommand(['start'], folder.env);
+    await folder.remove();
+    expect([asFile.code, corrupt.code]).toEqual([1, 1]);
+    expect(asFile.stderr).toContain(`DATA_DIR=${file} cannot be made`);
+    expect(corrupt.stderr).toMatch(/secrets\.json cannot be read: .*Put a good copy back/);
+    for (const { stderr } of [asFile, corrupt]) expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it('is named when its disk is full', async ({ skip }) => {
+    const folder = dataFolder();
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'tmpfs', folder.dir]).status === 0;
+    if (!mounted) await folder.remove();
+    skip(!mounted, 'a small disk can only be made by root where mounting is allowed');
+    try {
+      writeFileSync(join(folder.dir, 'filler'), Buffer.alloc(4096));
+    } catch {
+      // Full is what it should be.
+    }
+    const { code, stderr } = await runCommand(['start'], folder.env);
+    execFileSync('umount', [folder.dir]);
+    await folder.remove();
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/DATA_DIR=.* cannot be written to|cannot be written \(ENOSPC\)/);
+    expect(stderr).not.toContain('is in use');
   });
 });

@@ -53,7 +53,7 @@ describe('while the database is away', () => {
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(textOf(problem)).not.toMatch(/ECONN|postgres|127\.0\.0\.1|select|insert/i);
     }
-    await expect.poll(async () => (await ask('GET', '/readyz')).status).toBe(503);
+    await expect.poll(async () => (await ask('GET', '/readyz')).status, { timeout: 5_000 }).toBe(503);
     const { body } = await ask('GET', '/readyz');
     expect(JSON.stringify(body)).not.toMatch(/127\.0\.0\.1|ECONN/);
     expect((await ask('GET', '/healthz')).status).toBe(200);

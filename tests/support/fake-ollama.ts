@@ -26,8 +26,8 @@ export interface FakeOllama {
 
 const DIMENSIONS = 8;
 
-/** Starts it with a model for text and one for embeddings. */
-export async function startFakeOllama(): Promise<FakeOllama> {
+/** Starts it with a model for text and one for embeddings, on a free port unless one is named. */
+export async function startFakeOllama(port = 0): Promise<FakeOllama> {
   const waiters: Array<{ path: string; resolve: (call: OllamaCall) => void }> = [];
   const sockets = new Set<Socket>();
   const fake: FakeOllama = {
@@ -81,7 +81,7 @@ export async function startFakeOllama(): Promise<FakeOllama> {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   fake.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return fake;
 }

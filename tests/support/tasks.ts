@@ -35,6 +35,7 @@ export function newTask(userId: string, more: Partial<NewTask> = {}): NewTask {
     webhook: null,
     request_id: null,
     scheduled_for: null,
+    delay_ms: null,
     expires_in_ms: null,
     watched: false,
     ...more,

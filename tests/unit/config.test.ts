@@ -124,7 +124,8 @@ describe('the configuration', () => {
   it.each([
     ['OLLAMA_AUTO_PULL', 'YES', 'models', { autoPull: true }],
     ['OLLAMA_AUTO_PULL', 'off', 'models', { autoPull: false }],
-    ['OLLAMA_HOST', 'a:1, https://b/', 'models', { hosts: ['http://a:1', 'https://b'] }],
+    ['OLLAMA_HOST', 'a:1', 'models', { hosts: ['http://a:1'] }],
+    ['OLLAMA_HOST', 'https://b/', 'models', { hosts: ['https://b'] }],
     ['WORKER_LANES', 'llm, system', 'worker', { lanes: ['llm', 'system'] }],
     ['PUBLIC_URL', 'https://x.example.com/', 'http', { publicUrl: 'https://x.example.com' }],
     ['ACCESS_TOKEN_EXPIRE_MINUTES', '5', 'auth', { accessSeconds: 300 }],

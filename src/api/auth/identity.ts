@@ -80,13 +80,23 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
   );
   await reload();
 
-  async function issue(user: UserRow, sessionId: string, refreshToken: string): Promise<TokenPair> {
+  async function issue(
+    user: UserRow,
+    session: { id: string; expires_at: Date },
+    refreshToken: string,
+  ): Promise<TokenPair> {
     return {
-      access_token: await tokens.issue({ userId: user.id, username: user.username, role: user.role, sessionId }),
+      access_token: await tokens.issue({
+        userId: user.id,
+        username: user.username,
+        role: user.role,
+        sessionId: session.id,
+      }),
       token_type: 'Bearer',
       expires_in: auth.accessSeconds,
       refresh_token: refreshToken,
-      refresh_expires_in: auth.refreshSeconds,
+      // A session does not grow longer by being refreshed.
+      refresh_expires_in: Math.max(0, Math.round((session.expires_at.getTime() - Date.now()) / 1000)),
       user,
     };
   }
@@ -94,15 +104,16 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
   async function openSession(user: UserRow, client: Client, seconds: number) {
     const id = newId();
     const refreshToken = newRefreshToken(auth.secret, id);
+    const expires_at = new Date(Date.now() + seconds * 1000);
     await insertSession(db, {
       id,
       user_id: user.id,
       token_hash: hashRefreshToken(refreshToken),
       user_agent: client.userAgent?.slice(0, 300) ?? null,
       address: client.address,
-      expires_at: new Date(Date.now() + seconds * 1000),
+      expires_at,
     });
-    return { id, refreshToken };
+    return { id, expires_at, refreshToken };
   }
 
   /** Ends the session of a refresh token that was used before. @throws ProblemError in any case */
@@ -144,7 +155,7 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
 
     async startSession(user, client) {
       const session = await openSession(user, client, auth.refreshSeconds);
-      return issue(user, session.id, session.refreshToken);
+      return issue(user, session, session.refreshToken);
     },
 
     async startDashboard(user, client) {
@@ -157,7 +168,7 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
       if (!sessionId) throw new ProblemError('invalid_token', 'This is not a refresh token of ours. Log in again.');
       const next = newRefreshToken(auth.secret, sessionId);
       const rotated = await rotateSession(db, hashRefreshToken(refreshToken), hashRefreshToken(next));
-      return rotated ? issue(rotated.user, sessionId, next) : refuseRefresh(sessionId, refreshToken);
+      return rotated ? issue(rotated.user, rotated.session, next) : refuseRefresh(sessionId, refreshToken);
     },
 
     async logout(sessionId) {
@@ -183,7 +194,7 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
 
 /**
  * Makes the first administrator when nobody has an account yet.
- * @returns the password where it was generated and has to be shown, once
+ * @returns whether it was made just now
  */
 export async function ensureAdministrator(
   db: Db,

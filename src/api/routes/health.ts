@@ -13,11 +13,12 @@ export interface Probe {
 }
 
 const PROBE_TIMEOUT_MS = 2_000;
-const REMEMBER_MS = 500;
+const REMEMBER_MS = 1_000;
 
 /** Liveness and readiness, for load balancers: answered without a login, so they tell no addresses and no errors. */
 export function healthRoutes(probes: readonly Probe[]): Route[] {
   let last: { at: number; answer: Promise<{ status: number; body: object }> } | undefined;
+  let checking = false;
 
   async function check(): Promise<{ status: number; body: object }> {
     const rows = await Promise.all(
@@ -48,7 +49,13 @@ export function healthRoutes(probes: readonly Probe[]): Route[] {
       summary: 'Whether tasks can be accepted and stored, and how each dependency is',
       handle: () => {
         // Anybody may ask, so asking often must not cost more than asking now and then.
-        if (!last || Date.now() - last.at > REMEMBER_MS) last = { at: Date.now(), answer: check() };
+        if (!last || (!checking && Date.now() - last.at > REMEMBER_MS)) {
+          checking = true;
+          const answer = check().finally(() => {
+            checking = false;
+          });
+          last = { at: Date.now(), answer };
+        }
         return last.answer;
       },
     }),

@@ -3,6 +3,7 @@ import { isId } from '../../db/ids.ts';
 import { hasEnded } from '../../db/schema.ts';
 import { findTask, type Owner, type TaskRow } from '../../db/tasks/read.ts';
 import { ProblemError } from '../../errors.ts';
+import { within } from '../../lifecycle.ts';
 import type { Permission } from '../policy.ts';
 import type { Principal } from '../route.ts';
 import type { Watch } from '../waiters.ts';
@@ -49,3 +50,10 @@ export function retryAfter(task: TaskRow): Record<string, string> {
 }
 
 const RETRY_AFTER_SECONDS = '1';
+
+const QUEUE_PATIENCE_MS = 300;
+
+/** Gives work on the queue the time that it needs, but does not hold an answer up for it: the rows say what is to be done. */
+export async function briefly(work: Promise<unknown>): Promise<void> {
+  await within(work, QUEUE_PATIENCE_MS, 'the queue').catch(() => {});
+}

@@ -6,7 +6,7 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import { wakesOf } from '../../queues/wakes.ts';
 import { presentTask } from '../../tasks/present.ts';
 import { defineRoute, type Route } from '../route.ts';
-import { noSuchTask, ownerFor, readTask, retryAfter } from './task-access.ts';
+import { briefly, noSuchTask, ownerFor, readTask, retryAfter } from './task-access.ts';
 
 /** Cancelling and retrying tasks. */
 export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher }): Route[] {
@@ -20,8 +20,8 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
         const owner = ownerFor(principal, 'tasks:steer:any');
         const moved = await cancelTask(db, owner, before.id, `by ${principal.username}`.slice(0, 40));
         if (moved) {
-          await dispatcher.enqueue(wakesOf(moved));
-          if (moved.status === 'cancelled') await dispatcher.remove(moved);
+          await briefly(dispatcher.enqueue(wakesOf(moved)));
+          if (moved.status === 'cancelled') await briefly(dispatcher.remove(moved));
         }
         const task = await findTask(db, owner, before.id);
         if (!task) throw noSuchTask();
@@ -43,7 +43,7 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
           throw new ProblemError('task_running', `The task is ${before.status}; only an ended task can be retried.`);
         // Read before a worker can have it: the answer shows what this request did.
         const task = (await findTask(db, owner, before.id)) ?? before;
-        await dispatcher.enqueue(wakesOf(moved));
+        await briefly(dispatcher.enqueue(wakesOf(moved)));
         return {
           status: 202,
           body: presentTask(task, base),

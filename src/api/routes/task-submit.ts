@@ -5,7 +5,6 @@ import { hasEnded } from '../../db/schema.ts';
 import type { NewTask } from '../../db/tasks/accept.ts';
 import type { TaskRow } from '../../db/tasks/read.ts';
 import type { FieldError } from '../../errors.ts';
-import { within } from '../../lifecycle.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
@@ -14,7 +13,7 @@ import { defineRoute, type Route } from '../route.ts';
 import { applyCancelAfter, parsePreferWait, prepareTask, type Submission, submission } from '../submit.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
-import { awaitEnd, retryAfter } from './task-access.ts';
+import { awaitEnd, briefly, retryAfter } from './task-access.ts';
 
 interface Options {
   db: Db;
@@ -28,7 +27,6 @@ interface Options {
 }
 
 const MAX_BATCH = 1_000;
-const ADD_PATIENCE_MS = 300;
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
@@ -51,9 +49,8 @@ export function submitRoutes(options: Options): Route[] {
 
   async function store(tasks: NewTask[]): Promise<TaskRow[]> {
     const rows = await accept(tasks);
-    // The rows are durable: whether a job could be added changes nothing in the answer, and must not hold it up for long.
-    const added = dispatcher.enqueue(rows.map((row) => ({ ...row, kind: 'task' as const })));
-    await within(added, ADD_PATIENCE_MS, 'the queue').catch(() => {});
+    // The rows are durable: whether a job could be added changes nothing in the answer.
+    await briefly(dispatcher.enqueue(rows.map((row) => ({ ...row, kind: 'task' as const }))));
     return rows;
   }
 

@@ -20,8 +20,9 @@ export interface NewTask {
   batch_id: string | null;
   webhook: TaskWebhook | null;
   request_id: string | null;
-  /** When it may start; `null` is at once. */
+  /** When it may start, as a time or from now on; both `null` is at once. */
   scheduled_for: string | null;
+  delay_ms: number | null;
   expires_in_ms: number | null;
   /** Whether somebody already waits for its end. */
   watched: boolean;
@@ -36,16 +37,22 @@ export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> 
   const { rows } = await sql<Stored>`
     insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata, tags,
       batch_id, webhook, request_id, watched, ready_at, scheduled_for, expires_at)
-    select id, user_id, type, lane, title, case when scheduled_for > now() then 'scheduled' else 'pending' end, priority,
+    select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
       input, max_attempts, timeout_ms, metadata, tags, batch_id, webhook, request_id, watched,
-      greatest(scheduled_for, now()), scheduled_for, now() + expires_in_ms * interval '1 millisecond'
+      greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
     from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
-      batch_id uuid, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, expires_in_ms bigint)
+      batch_id uuid, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
+      expires_in_ms bigint),
+      lateral (select coalesce(scheduled_for, now() + delay_ms * interval '1 millisecond') as start) as s
     returning id, status, created_at, ready_at, scheduled_for, expires_at`.execute(db);
 
   const stored = new Map(rows.map((row) => [row.id, row]));
-  return tasks.map(({ expires_in_ms: _, ...task }) => ({ ...task, ...FRESH, ...(stored.get(task.id) as Stored) }));
+  return tasks.map(({ expires_in_ms: _, delay_ms: __, ...task }) => ({
+    ...task,
+    ...FRESH,
+    ...(stored.get(task.id) as Stored),
+  }));
 }
 
 /** Stores the submissions of many callers in one statement; each gets its own rows back. */

@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db } from '../connect.ts';
+import { firstIdAt } from '../ids.ts';
 import type { AttemptTable, Status, TaskTable } from '../schema.ts';
 
 export type TaskRow = Selectable<TaskTable>;
@@ -30,6 +31,12 @@ export interface TaskFilter {
   limit: number;
 }
 
+const CLOCKS_DIFFER_MS = 60_000;
+
+function shift(time: Date, ms: number): Date {
+  return new Date(time.getTime() + ms);
+}
+
 /** A page of tasks, newest first; one more than `limit` is read to know whether there is a next page. */
 export async function listTasks(
   db: Db,
@@ -46,8 +53,17 @@ export async function listTasks(
   if (filter.type) query = query.where('type', '=', filter.type);
   if (filter.tag) query = query.where(sql<boolean>`tags @> ${[filter.tag]}::text[]`);
   if (filter.batchId) query = query.where('batch_id', '=', filter.batchId);
-  if (filter.createdAfter) query = query.where('created_at', '>', filter.createdAfter);
-  if (filter.createdBefore) query = query.where('created_at', '<', filter.createdBefore);
+  // The ids carry the time too, by the clock of the API, and the index is on them: they bound what has to be looked at.
+  if (filter.createdAfter) {
+    query = query
+      .where('created_at', '>', filter.createdAfter)
+      .where('id', '>', firstIdAt(shift(filter.createdAfter, -CLOCKS_DIFFER_MS)));
+  }
+  if (filter.createdBefore) {
+    query = query
+      .where('created_at', '<', filter.createdBefore)
+      .where('id', '<', firstIdAt(shift(filter.createdBefore, CLOCKS_DIFFER_MS)));
+  }
   if (filter.cursor) query = query.where('id', '<', filter.cursor);
   const rows = await query.execute();
   const page = rows.slice(0, filter.limit);
@@ -59,7 +75,7 @@ export async function listAttempts(db: Db, taskId: string): Promise<AttemptRow[]
   return db.selectFrom('attempts').selectAll().where('task_id', '=', taskId).orderBy('attempt').execute();
 }
 
-/** Marks tasks as awaited, so that their end is announced. Answers those that had not ended yet. */
+/** Marks tasks as awaited, so that their end is announced. */
 export async function watchTask(db: Db, id: string): Promise<void> {
   await db.updateTable('tasks').set({ watched: true }).where('id', '=', id).where('watched', '=', false).execute();
 }

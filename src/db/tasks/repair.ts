@@ -87,12 +87,3 @@ export async function listWaitingTasks(db: Db, place: Place, quietMs: number, li
     order by ready_at, id limit ${limit}`.execute(db);
   return rows;
 }
-
-/** How many tasks stand in each status that has not ended. */
-export async function countByStatus(db: Db): Promise<Record<string, number>> {
-  const { rows } = await sql<{ status: string; count: string }>`
-    select status, count(*) from tasks where status in ('scheduled', 'pending', 'running', 'cancelling') group by status`.execute(
-    db,
-  );
-  return Object.fromEntries(rows.map(({ status, count }) => [status, Number(count)]));
-}

@@ -29,7 +29,7 @@ export interface Claim {
 
 /**
  * Takes tasks for a worker: waiting → running, attempt + 1, a lease. A task that is not in the generation of its job,
- * is taken, ended or past its deadline, answers `undefined`: its job is to be dropped.
+ * is not due by the clock of the database, is taken, ended or past its deadline, answers `undefined`: its job is to be dropped.
  */
 export async function claimTasks(
   db: Db,
@@ -43,6 +43,7 @@ export async function claimTasks(
     from unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
     where t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
       and (t.expires_at is null or t.expires_at > now())
+      and t.ready_at <= now() + interval '1 second'
     returning t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts, t.failures, t.timeout_ms,
       t.request_id, t.expires_at, t.generation`.execute(db);
   const claimed = new Map(rows.map((row) => [row.id, row]));
@@ -59,7 +60,7 @@ export async function claimTasks(
 export interface Settlement {
   id: string;
   attempt: number;
-  status: Extract<Status, 'completed' | 'failed' | 'cancelled' | 'expired' | 'pending'>;
+  status: Extract<Status, 'completed' | 'failed' | 'cancelled' | 'pending'>;
   outcome: Exclude<Outcome, 'lost'>;
   /** JSON text; stored as it is. */
   output: string | null;
