@@ -191,13 +191,27 @@ async function refuseBody(c: Context<Env>): Promise<undefined> {
 
 async function readJson(c: Context<Env>): Promise<unknown> {
   const type = c.req.header('content-type') ?? '';
-  if (!/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
+  const encoding = c.req.header('content-encoding') ?? 'identity';
+  const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(type)?.[1] ?? 'utf-8';
+  if (!/^application\/([\w.+-]+\+)?json\b/i.test(type) || !/^utf-?8$/i.test(charset) || encoding !== 'identity') {
+    const sent = [type, encoding === 'identity' ? '' : `Content-Encoding: ${encoding}`]
+      .filter(Boolean)
+      .join(', ')
+      .slice(0, 100);
     throw new ProblemError(
       'unsupported_media_type',
-      `Send JSON with the header Content-Type: application/json${type ? `, not ${type.slice(0, 100)}` : ''}.`,
+      `Send plain JSON in UTF-8 with the header Content-Type: application/json${sent ? `, not ${sent}` : ''}.`,
     );
   }
-  return parseJson(await c.req.text());
+  return parseJson(decodeUtf8(await c.req.arrayBuffer()));
+}
+
+function decodeUtf8(bytes: ArrayBuffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new ProblemError('bad_request', 'The body is not UTF-8.');
+  }
 }
 
 /** The address of the API as this client knows it, without a slash at the end. */

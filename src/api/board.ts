@@ -36,7 +36,9 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   const full = board(backend, false);
   const readOnly = board(backend, true);
   const app = new Hono();
+  const visitor = (c: Context) => identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
 
+  app.get('/', async (c) => c.redirect((await visitor(c))?.can('queues:read') ? BOARD_PATH : LOGIN_PATH, 303));
   app.get('/login', (c) => c.html(loginPage(LOGIN_PATH)));
   app.post('/login', async (c) => {
     requireSameOrigin(c);
@@ -65,7 +67,7 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   });
   app.post('/logout', async (c) => {
     requireSameOrigin(c);
-    const principal = await identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+    const principal = await visitor(c);
     if (principal) await identity.logout(principal.sessionId);
     deleteCookie(c, COOKIE, { path: '/admin' });
     return c.redirect(LOGIN_PATH, 303);
@@ -75,7 +77,7 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   app.all('/queues', guarded);
 
   async function guarded(c: Context): Promise<Response> {
-    const principal = await identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+    const principal = await visitor(c);
     if (!principal?.can('queues:read')) {
       if ((c.req.header('accept') ?? '').includes('text/html')) return c.redirect(LOGIN_PATH, 303);
       throw new ProblemError('unauthorized', `Log in at ${LOGIN_PATH}.`);
@@ -110,7 +112,11 @@ function requireSameOrigin(c: Context): void {
   const same = site
     ? site === 'same-origin' || site === 'none'
     : origin !== undefined && URL.canParse(origin) && new URL(origin).host === host;
-  if (!same) throw new ProblemError('forbidden', 'The request comes from another site.');
+  if (!same)
+    throw new ProblemError(
+      'forbidden',
+      'The request comes from another site, or does not say where it comes from (the header Origin).',
+    );
 }
 
 function board(backend: QueueBackend, readOnlyMode: boolean): Hono {

@@ -29,9 +29,10 @@ export function createPool(options: {
     keepAlive: true,
     options: options.options,
   });
-  pool.on('error', (error) =>
-    options.log.warn({ err: error }, 'a database connection broke; the next statement opens another'),
-  );
+  pool.on('error', (error) => {
+    // While it ends, a server that ends too may be the quicker one.
+    if (!pool.ending) options.log.warn({ err: error }, 'a database connection broke; the next statement opens another');
+  });
   // A checked-out client that breaks emits on itself, and an unheard error event would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;

@@ -34,6 +34,8 @@ export async function startChild(
   function start(port: number): Promise<string> {
     child = fork(fileURLToPath(entry), [JSON.stringify({ ...options, port })], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // Signals to our group are ours to handle: running tasks still need this server while we stop.
+      detached: true,
       execArgv: ['--disable-warning=ExperimentalWarning'],
     });
     const started = child;

@@ -100,8 +100,12 @@ export function createDispatcher(
       const wakes = given.filter(hasLane);
       const results = await Promise.allSettled(wakes.map((wake) => adders[wake.lane](wake)));
       const failed = results.find((result) => result.status === 'rejected');
+      // An outage is told of once, by the backend; this is for the rest.
       if (failed)
-        log.warn({ err: failed.reason, jobs: wakes.length }, 'jobs could not be added; the reconciler adds them');
+        log[backend.isUp() ? 'warn' : 'debug'](
+          { err: failed.reason, jobs: wakes.length },
+          'jobs could not be added; the reconciler adds them',
+        );
       return !failed && wakes.length === given.length;
     },
 

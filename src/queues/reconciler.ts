@@ -223,8 +223,20 @@ export function createReconciler({
     await repairLanes();
   }
 
-  const stop = repeat(everyMs, round, (error) =>
-    log.warn({ err: error }, 'a round of the reconciler failed; the next one tries again'),
+  let failing = false;
+  const stop = repeat(
+    everyMs,
+    async () => {
+      await round();
+      failing = false;
+    },
+    (error) => {
+      log[failing ? 'debug' : 'warn'](
+        { err: error },
+        'a round of the reconciler failed; it tries again until one succeeds',
+      );
+      failing = true;
+    },
   );
 
   return {

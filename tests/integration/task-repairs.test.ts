@@ -35,7 +35,7 @@ describe('a lease', () => {
     expect((await read(id)).progress).toEqual({ percent: 40, message: null });
     await settleTasks(database.db, [settlement(id, 1)]);
     await writeProgress(database.db, [{ id, attempt: 1, percent: 1, message: 'late' }]);
-    expect((await read(id)).progress).toEqual({ percent: 40, message: null });
+    expect((await read(id)).progress).toEqual({ percent: 100, message: null });
   });
 
   it('that ran out gives the task back, and the third loss ends it as poison', async () => {

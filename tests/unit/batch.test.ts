@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createBatch } from '../../src/db/batch.ts';
+import { createBatch, Overloaded } from '../../src/db/batch.ts';
 
 /** Work whose calls wait until they are let go. */
 function gatedWork() {
@@ -107,5 +107,31 @@ describe('a batch', () => {
     await expect(call(1)).rejects.toThrow('08006');
     broken = false;
     expect(await call(2)).toBe(2);
+  });
+});
+
+describe('a batch with a limit', () => {
+  it('turns away what does not fit, and what waited so long that its caller has given up', async () => {
+    let finish = () => {};
+    const done: number[][] = [];
+    const submit = createBatch<number, number>({
+      run: async (items) => {
+        done.push(items);
+        await new Promise<void>((resolve) => {
+          finish = resolve;
+        });
+        return items;
+      },
+      max: 1,
+      limit: { items: 2, ms: 40 },
+    });
+    const first = submit(1);
+    await new Promise(setImmediate);
+    const waiting = [submit(2), submit(3)];
+    await expect(submit(4)).rejects.toThrow(Overloaded);
+    await expect(Promise.all(waiting)).rejects.toThrow('it waited too long');
+    finish();
+    expect(await first).toBe(1);
+    expect(done).toEqual([[1]]);
   });
 });
