@@ -1,12 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { QdrantClient } from '@qdrant/js-client-rest';
-import { afterEach, beforeEach, describe, expect, onTestFailed, test } from 'vitest';
+import type { QdrantClient } from '@qdrant/js-client-rest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startVectorStore, type VectorStore } from '../../src/embedded/vectors/server.ts';
 import { createLog } from '../../src/log.ts';
+import { clientOf, startTestVectorStore } from '../support/vector-store.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/embedded/vectors/main.ts');
 const UUID = '5c56c793-69f3-4fbf-87e6-c4bf54c28c26';
@@ -17,20 +16,11 @@ let store: VectorStore;
 let client: QdrantClient;
 
 beforeEach(async () => {
-  dataDir = mkdtempSync(join(tmpdir(), 'vectors-'));
-  store = await startVectorStore({ dataDir, log });
-  client = clientOf(store.url);
-  let failed = false;
-  onTestFailed(() => {
-    failed = true;
-  });
-  return async () => {
-    await store.close();
-    if (!failed) rmSync(dataDir, { recursive: true });
-  };
+  const started = await startTestVectorStore();
+  ({ dataDir, store, client } = started);
+  // A test may have put another one on the same folder.
+  return () => store.close().then(started.close);
 });
-
-const clientOf = (url: string) => new QdrantClient({ url, checkCompatibility: false });
 
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');

@@ -1,31 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { QdrantClient } from '@qdrant/js-client-rest';
-import { beforeEach, describe, expect, onTestFailed, test } from 'vitest';
-import { startVectorStore, type VectorStore } from '../../src/embedded/vectors/server.ts';
-import { createLog } from '../../src/log.ts';
+import type { QdrantClient } from '@qdrant/js-client-rest';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { VectorStore } from '../../src/embedded/vectors/server.ts';
+import { startTestVectorStore } from '../support/vector-store.ts';
 
-const log = createLog('silent');
-let dataDir: string;
 let store: VectorStore;
 let client: QdrantClient;
 
 beforeEach(async () => {
-  dataDir = mkdtempSync(join(tmpdir(), 'vectors-'));
-  store = await startVectorStore({ dataDir, log });
-  client = clientOf(store.url);
-  let failed = false;
-  onTestFailed(() => {
-    failed = true;
-  });
-  return async () => {
-    await store.close();
-    if (!failed) rmSync(dataDir, { recursive: true });
-  };
+  const started = await startTestVectorStore();
+  ({ store, client } = started);
+  // A test may have put another one on the same folder.
+  return () => store.close().then(started.close);
 });
-
-const clientOf = (url: string) => new QdrantClient({ url, checkCompatibility: false });
 
 /** A small generator of numbers that are the same in every run. */
 function numbers(seed: number): () => number {

@@ -1,12 +1,10 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { QdrantClient } from '@qdrant/js-client-rest';
-import { beforeEach, describe, expect, onTestFailed, test } from 'vitest';
+import type { QdrantClient } from '@qdrant/js-client-rest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { startVectorStore, type VectorStore } from '../../src/embedded/vectors/server.ts';
 import { createLog } from '../../src/log.ts';
+import { startTestVectorStore } from '../support/vector-store.ts';
 
 const log = createLog('silent');
 let dataDir: string;
@@ -14,20 +12,11 @@ let store: VectorStore;
 let client: QdrantClient;
 
 beforeEach(async () => {
-  dataDir = mkdtempSync(join(tmpdir(), 'vectors-'));
-  store = await startVectorStore({ dataDir, log });
-  client = clientOf(store.url);
-  let failed = false;
-  onTestFailed(() => {
-    failed = true;
-  });
-  return async () => {
-    await store.close();
-    if (!failed) rmSync(dataDir, { recursive: true });
-  };
+  const started = await startTestVectorStore();
+  ({ dataDir, store, client } = started);
+  // A test may have put another one on the same folder.
+  return () => store.close().then(started.close);
 });
-
-const clientOf = (url: string) => new QdrantClient({ url, checkCompatibility: false });
 
 async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
   const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
