@@ -28,7 +28,7 @@ function install() {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   // A production image installs by itself and has neither the stamp nor what would be missing.
   if (process.env.NODE_ENV === 'production' && existsSync(modules)) return;
-  console.error('Installing what package-lock.json names (about 750 MB, once) …');
+  console.error('Installing what package-lock.json names (about 700 MB, once) …');
   const started = Date.now();
   const npm = spawnSync(windows ? 'npm.cmd' : 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: root,
