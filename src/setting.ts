@@ -101,10 +101,7 @@ export const ollamaHosts = v.pipe(
   list,
   v.transform((hosts) => hosts.map((host) => (host.includes('://') ? host : `http://${host}`).replace(/\/$/, ''))),
   v.check((hosts) => hosts.length < 2, 'wants one host; several are not supported yet'),
-  v.check(
-    (hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)),
-    'wants host:port or URLs, separated by commas',
-  ),
+  v.check((hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)), 'wants host:port or a URL'),
 );
 
 export const lanes = v.pipe(list, v.array(v.picklist(LANES, `wants some of ${LANES.join(', ')}, separated by commas`)));
