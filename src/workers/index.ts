@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import type { Parts } from '../parts.ts';
 import { createDeliverer } from '../webhooks/deliver.ts';
 import { createProgress } from './progress.ts';
-import { createToolFactory } from './tools.ts';
+import { createToolFactory } from './tools/index.ts';
 import { type LaneWorkers, startWorkers } from './worker.ts';
 
 /** Starts the workers of this process on the lanes that the configuration names. */

@@ -1,83 +1,34 @@
 import { v5 as uuidv5 } from 'uuid';
-import type { ModelClient } from '../clients/ollama.ts';
-import { COLLECTION_FIELD, TENANT_FIELD, type VectorClient } from '../clients/qdrant.ts';
-import { ensureCollection, findCollection } from '../db/collections.ts';
-import type { Db } from '../db/connect.ts';
-import { newId } from '../db/ids.ts';
-import { TaskError } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import type { Point, SearchRequest, Tools, Usage } from '../tasks/tools.ts';
-import type { Attempt } from './attempt.ts';
-import { scopeFilter } from './filter.ts';
-
-interface Options {
-  db: Db;
-  models: ModelClient;
-  vectors: VectorClient | undefined;
-  /** Takes progress of an attempt; called as often as the task likes. */
-  onProgress: (attempt: Attempt, percent: number | null, message: string | null) => void;
-  maxOutputBytes: number;
-  log: Logger;
-}
+import { COLLECTION_FIELD, TENANT_FIELD, type VectorClient } from '../../clients/qdrant.ts';
+import { ensureCollection, findCollection } from '../../db/collections.ts';
+import type { Db } from '../../db/connect.ts';
+import { newId } from '../../db/ids.ts';
+import { TaskError } from '../../errors.ts';
+import type { Point, SearchRequest, Tools } from '../../tasks/tools.ts';
+import type { Attempt } from '../attempt.ts';
+import { scopeFilter } from '../filter.ts';
 
 const DEFAULT_HITS = 10;
 
-/** Makes the function that hands a running attempt its tools. */
-export function createToolFactory({
-  db,
-  models,
-  vectors,
-  onProgress,
-  maxOutputBytes,
-  log,
-}: Options): (attempt: Attempt) => Tools {
-  return (attempt) => {
-    const { task, signal } = attempt;
-    const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
-    const progress = (percent: number | null, message?: string) => onProgress(attempt, percent, message ?? null);
+type Embed = Tools['models']['embed'];
 
-    /** Notes what a model call used and how far it is, and breaks off a text that does not end. */
-    async function model<T extends { model: string }>(
-      call: (onText: (text: string) => void) => Promise<{ answer: T; usage: Usage }>,
-    ): Promise<T> {
-      let pieces = 0;
-      let bytes = 0;
-      const { answer, usage } = await call((text) => {
-        bytes += Buffer.byteLength(text);
-        if (bytes > maxOutputBytes)
-          throw new TaskError('output_too_large', `The text has more than ${maxOutputBytes} bytes.`);
-        progress(null, `${++pieces} tokens`);
-      });
-      attempt.model = answer.model;
-      attempt.usage = addUsage(attempt.usage, usage);
-      return answer;
-    }
-
-    const embed: Tools['models']['embed'] = (request) => model(() => models.embed(request, { signal }));
-
-    return {
-      models: {
-        chat: (request) => model((onText) => models.chat(request, { signal, onText })),
-        generate: (request) => model((onText) => models.generate(request, { signal, onText })),
-        embed,
-      },
-      vectors: {
-        upsert: (request) => upsert(requireStore(vectors), attempt, request, embed),
-        search: (request) => search(requireStore(vectors), task.user_id, request, embed),
-      },
-      signal,
-      progress,
-      log: { info: (text) => taskLog.info(text), warn: (text) => taskLog.warn(text) },
-      attempt: task.attempt,
-      taskId: task.id,
-    };
+/** The collections of the task's user, as its attempt may use them. */
+export function vectorTools(
+  db: Db,
+  vectors: VectorClient | undefined,
+  attempt: Attempt,
+  embed: Embed,
+): Tools['vectors'] {
+  return {
+    upsert: (request) => upsert(requireStore(vectors), attempt, request, embed),
+    search: (request) => search(requireStore(vectors), attempt.task.user_id, request, embed),
   };
 
   async function upsert(
     store: VectorClient,
     attempt: Attempt,
     request: { collection: string; points: Point[] },
-    embed: Tools['models']['embed'],
+    embed: Embed,
   ) {
     const userId = attempt.task.user_id;
     const known = await findCollection(db, userId, request.collection);
@@ -139,7 +90,7 @@ export function createToolFactory({
     return { collection: collection.name, upserted: points.length, ids: points.map(({ given }) => given) };
   }
 
-  async function search(store: VectorClient, userId: string, request: SearchRequest, embed: Tools['models']['embed']) {
+  async function search(store: VectorClient, userId: string, request: SearchRequest, embed: Embed) {
     const collection = await findCollection(db, userId, request.collection);
     if (!collection)
       throw new TaskError(
@@ -216,14 +167,4 @@ function modelGone(name: string, model: string): TaskError {
     `The collection ${name} was embedded with ${model}, which no host has now.`,
     { retryable: true },
   );
-}
-
-function addUsage(a: Usage | null, b: Usage): Usage {
-  if (!a) return b;
-  return {
-    input_tokens: a.input_tokens + b.input_tokens,
-    output_tokens: a.output_tokens + b.output_tokens,
-    load_ms: a.load_ms + b.load_ms,
-    run_ms: a.run_ms + b.run_ms,
-  };
 }
