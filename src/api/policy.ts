@@ -1,30 +1,37 @@
 import type { Role } from '../db/schema.ts';
 
-/** Everything that somebody may be allowed to do. */
-export const PERMISSIONS = [
-  'tasks:create',
-  'tasks:read',
-  'tasks:read:any',
-  'tasks:steer',
-  'tasks:steer:any',
-  'task-types:read',
-  'models:read',
-  'queues:read',
-  'queues:steer',
-  'self:read',
-] as const;
-export type Permission = (typeof PERMISSIONS)[number];
+/** Everything that somebody may be allowed to do, and what it means. `docs/security.md` shows this table. */
+export const PERMISSIONS = {
+  'self:read': 'see the own account and its sessions',
+  'self:write': 'change the own password, end own sessions',
+  'task-types:read': 'see which kinds of work there are',
+  'models:read': 'see which models there are',
+  'tasks:read': 'read own tasks',
+  'tasks:create': 'submit tasks',
+  'tasks:steer': 'cancel and retry own tasks',
+  'tasks:read:any': 'read the tasks of everybody, without their payloads',
+  'tasks:steer:any': 'cancel and retry the tasks of everybody',
+  'payloads:read': 'see input, output and metadata of the tasks of others',
+  'queues:read': 'see queues and workers, open the dashboard',
+  'queues:pause': 'pause and resume queues',
+  'queues:steer': 'change jobs in the dashboard',
+  'users:read': 'see all accounts and invitations',
+  'users:write': 'change and delete accounts, invite people',
+  'audit:read': 'read the audit log',
+} as const satisfies Record<string, string>;
 
-const VIEWER: Permission[] = ['self:read', 'tasks:read', 'task-types:read', 'models:read'];
+export type Permission = keyof typeof PERMISSIONS;
+
+const VIEWER: Permission[] = ['self:read', 'self:write', 'task-types:read', 'models:read', 'tasks:read'];
 const USER: Permission[] = [...VIEWER, 'tasks:create', 'tasks:steer'];
-const OPERATOR: Permission[] = [...USER, 'tasks:read:any', 'tasks:steer:any', 'queues:read'];
+const OPERATOR: Permission[] = [...USER, 'tasks:read:any', 'tasks:steer:any', 'queues:read', 'queues:pause'];
 
-/** What each role may do. */
+/** What each role may do; each has all that the one before it has. */
 export const ROLE_PERMISSIONS: Record<Role, ReadonlySet<Permission>> = {
   viewer: new Set(VIEWER),
   user: new Set(USER),
   operator: new Set(OPERATOR),
-  admin: new Set(PERMISSIONS),
+  admin: new Set(Object.keys(PERMISSIONS) as Permission[]),
 };
 
 /** Who may call a route: anybody, whoever has the permission, or (`docs`) anybody where DOCS is open and else any account. */

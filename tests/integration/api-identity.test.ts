@@ -155,7 +155,9 @@ describe('accounts', () => {
       expect(body).not.toHaveProperty('password_hash');
       return body.permissions as string[];
     };
-    expect(await permissions('viewer')).toEqual(['self:read', 'tasks:read', 'task-types:read', 'models:read']);
+    expect((await permissions('viewer')).sort()).toEqual(
+      ['self:read', 'self:write', 'tasks:read', 'task-types:read', 'models:read'].sort(),
+    );
     expect(await permissions('user')).toEqual(expect.arrayContaining(['tasks:create', 'tasks:steer']));
     expect(await permissions('operator')).toEqual(expect.arrayContaining(['tasks:read:any', 'queues:read']));
     expect(await permissions('operator')).not.toContain('queues:steer');

@@ -145,7 +145,8 @@ describe('the tasks of somebody else', () => {
 
   it.each(['operator', 'admin'] as const)('can be read by an %s', async (role) => {
     const reader = await world.client(role);
-    expect((await reader.request('GET', `/api/v1/tasks/${task.id}`)).body).toEqual(task);
+    const seen = role === 'admin' ? task : { ...task, input: null, output: null, metadata: null };
+    expect((await reader.request('GET', `/api/v1/tasks/${task.id}`)).body).toEqual(seen);
     expect((await reader.request('GET', `/api/v1/tasks/${task.id}/attempts`)).status).toBe(200);
   });
 

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { renderEnvExample } from '../../scripts/env-example.ts';
+import { renderSecurityPage } from '../../scripts/security-tables.ts';
 import { deadReferences } from '../support/documents.ts';
 import { importProblems } from '../support/rooms.ts';
 import { filesUnder, importsOf, ROOT, readText } from '../support/sources.ts';
@@ -57,6 +58,10 @@ test(`no file has more than ${MAX_LINES} lines`, () => {
 
 test('.env.example is what the settings say; `node scripts/env-example.ts --write` writes it', () => {
   expect(readText('.env.example')).toBe(renderEnvExample());
+});
+
+test('the tables of docs/security.md are what the policies say; `node scripts/security-tables.ts --write` writes them', () => {
+  expect(readText('docs/security.md')).toBe(renderSecurityPage());
 });
 
 test('only the configuration and the entry files read the environment', () => {

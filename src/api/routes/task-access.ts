@@ -4,6 +4,7 @@ import { hasEnded } from '../../db/schema.ts';
 import { findTask, type Owner, type TaskRow } from '../../db/tasks/read.ts';
 import { ProblemError } from '../../errors.ts';
 import { within } from '../../lifecycle.ts';
+import { presentTask } from '../../tasks/present.ts';
 import type { Permission } from '../policy.ts';
 import type { Principal } from '../route.ts';
 import type { Watch } from '../waiters.ts';
@@ -14,6 +15,13 @@ export const noSuchTask = () => new ProblemError('not_found', 'There is no such 
 /** Whose tasks this principal may touch. */
 export function ownerFor(principal: Principal, permission: Permission): Owner {
   return principal.can(permission) ? 'any' : { userId: principal.userId };
+}
+
+/** A task as this principal may see it: what is in the tasks of others stays theirs without the permission `payloads:read`. */
+export function showTask(task: TaskRow, { principal, base }: { principal: Principal; base: string }) {
+  const shown = presentTask(task, base);
+  if (task.user_id === principal.userId || principal.can('payloads:read')) return shown;
+  return { ...shown, input: null, output: null, metadata: null };
 }
 
 /** The task that the path names, as far as the principal may read it. @throws ProblemError `not_found` */

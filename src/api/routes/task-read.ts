@@ -4,12 +4,11 @@ import type { Db } from '../../db/connect.ts';
 import { isId } from '../../db/ids.ts';
 import { hasEnded, STATUSES, type Status } from '../../db/schema.ts';
 import { listAttempts, listTasks, type TaskRow, watchTask } from '../../db/tasks/read.ts';
-import { presentTask } from '../../tasks/present.ts';
 import { defineRoute, type Route, type RouteAnswer } from '../route.ts';
 import { parsePreferWait } from '../submit.ts';
 import { time } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
-import { awaitEnd, ownerFor, readTask, retryAfter } from './task-access.ts';
+import { awaitEnd, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 const listQuery = v.strictObject({
   limit: v.optional(
@@ -56,7 +55,10 @@ export function readRoutes({ db, waiters }: { db: Db; waiters: Waiters }): Route
           createdAfter: query.created_after,
           createdBefore: query.created_before,
         });
-        return { status: 200, body: { data: page.rows.map((row) => presentTask(row, base)), next_cursor: page.next } };
+        return {
+          status: 200,
+          body: { data: page.rows.map((row) => showTask(row, { principal, base })), next_cursor: page.next },
+        };
       },
     }),
     defineRoute({
@@ -75,7 +77,7 @@ export function readRoutes({ db, waiters }: { db: Db; waiters: Waiters }): Route
             watch.close();
           }
         }
-        return withETag(task, presentTask(task, base), header('if-none-match'), seconds);
+        return withETag(task, showTask(task, { principal, base }), header('if-none-match'), seconds);
       },
     }),
     defineRoute({

@@ -4,9 +4,8 @@ import { cancelTask, retryTask } from '../../db/tasks/steer.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import { wakesOf } from '../../queues/wakes.ts';
-import { presentTask } from '../../tasks/present.ts';
 import { defineRoute, type Route } from '../route.ts';
-import { briefly, noSuchTask, ownerFor, readTask, retryAfter } from './task-access.ts';
+import { briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 /** Cancelling and retrying tasks. */
 export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher }): Route[] {
@@ -28,7 +27,7 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
         if (!moved && task.status !== 'cancelled' && task.status !== 'cancelling') {
           throw new ProblemError('task_ended', `The task is ${task.status} and cannot be cancelled.`);
         }
-        return { status: task.status === 'cancelling' ? 202 : 200, body: presentTask(task, base) };
+        return { status: task.status === 'cancelling' ? 202 : 200, body: showTask(task, { principal, base }) };
       },
     }),
     defineRoute({
@@ -46,7 +45,7 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
         await briefly(dispatcher.enqueue(wakesOf(moved)));
         return {
           status: 202,
-          body: presentTask(task, base),
+          body: showTask(task, { principal, base }),
           headers: { Location: `${base}/api/v1/tasks/${task.id}`, ...retryAfter(task) },
         };
       },

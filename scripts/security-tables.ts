@@ -1,0 +1,51 @@
+// Makes the tables of docs/security.md from src/api/policy.ts: `node scripts/security-tables.ts` prints the page, with
+// `--write` it is written.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { PERMISSIONS, type Permission, POLICIES, ROLE_PERMISSIONS } from '../src/api/policy.ts';
+import { ROLES } from '../src/db/schema.ts';
+
+const PAGE = new URL('../docs/security.md', import.meta.url);
+
+const TABLES: Record<string, () => string> = { permissions, routes };
+
+/** The text of `docs/security.md` as it has to be: its own words, with each marked table made anew. */
+export function renderSecurityPage(page = readFileSync(PAGE, 'utf8')): string {
+  return Object.entries(TABLES).reduce((text, [name, render]) => {
+    const marked = new RegExp(`(<!-- table: ${name} -->\n)[\\s\\S]*?(<!-- end of table -->)`);
+    if (!marked.test(text)) throw new Error(`docs/security.md has no place for the table ${name}`);
+    return text.replace(marked, (_, start, end) => `${start}\n${render()}\n\n${end}`);
+  }, page);
+}
+
+/** Roles × permissions. */
+function permissions(): string {
+  const roles = ROLES.toReversed();
+  return table(
+    ['permission', 'allows to', ...roles],
+    Object.entries(PERMISSIONS).map(([name, meaning]) => [
+      code(name),
+      meaning,
+      ...roles.map((role) => (ROLE_PERMISSIONS[role].has(name as Permission) ? 'yes' : '')),
+    ]),
+  );
+}
+
+/** Routes × permission. */
+function routes(): string {
+  return table(
+    ['route', 'wants'],
+    Object.entries(POLICIES).map(([route, policy]) => [code(route), policy in PERMISSIONS ? code(policy) : policy]),
+  );
+}
+
+const code = (text: string) => `\`${text}\``;
+
+function table(head: string[], rows: string[][]): string {
+  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (process.argv.includes('--write')) writeFileSync(PAGE, renderSecurityPage());
+  else process.stdout.write(renderSecurityPage());
+}
