@@ -3,7 +3,7 @@ import pg from 'pg';
 import { inject } from 'vitest';
 import { createDb, createPool, type Db } from '../../src/db/connect.ts';
 import { createLog } from '../../src/log.ts';
-import { open } from './guard.ts';
+import { open } from './open.ts';
 
 export interface TestDatabase {
   url: string;

@@ -1,7 +1,5 @@
 import { afterAll, expect } from 'vitest';
-
-/** What a test file opened and has to close: each world adds itself here. */
-export const open = new Set<string>();
+import { open } from './open.ts';
 
 afterAll(() => {
   const left = [...open];

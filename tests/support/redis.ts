@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { open } from './guard.ts';
+import { open } from './open.ts';
 
 /** A Redis of the test's own, which it may stop, kill, freeze and flush. */
 export interface PrivateRedis {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { open } from './guard.ts';
+import { open } from './open.ts';
 
 /** A webhook message as it came. */
 export interface Received {

@@ -1,0 +1,123 @@
+import { createLog } from '../../../src/log.ts';
+import { openQueueBackend } from '../../../src/queues/backend.ts';
+import { createDispatcher } from '../../../src/queues/dispatcher.ts';
+import type { Rig } from './rig.ts';
+import { until } from './wait.ts';
+
+/** What the product takes of the machine: by process, and in its stores. */
+export interface Footprint {
+  members: Map<number, { name: string; descriptors: number; rss: number }>;
+  connections: number;
+  redisBytes: number;
+}
+
+/** Measures what the product takes now. */
+export async function footprint(rig: Rig): Promise<Footprint> {
+  await rig.client.rest();
+  const [row] = await rig.postgres.query<{ n: number }>(
+    `select count(*)::int as n from pg_stat_activity where application_name like 'sutazai%' or application_name = ''`,
+  );
+  const info = rig.redis ? String(await rig.redis.command('INFO', 'memory')) : '';
+  return {
+    members: new Map(
+      rig.members
+        .filter((member) => member.alive())
+        .map((member) => [member.pid, { name: member.name, ...member.usage() }]),
+    ),
+    connections: row?.n ?? 0,
+    redisBytes: Number(/used_memory:(\d+)/.exec(info)?.[1] ?? 0),
+  };
+}
+
+const MORE = 1.1;
+const FEW_DESCRIPTORS = 20;
+const FEW_CONNECTIONS = 4;
+/** Heaps grow with use and are given back late; what is looked for is a leak. */
+const SOME_MEMORY = 120 * 1024 * 1024;
+const SOME_REDIS = 16 * 1024 * 1024;
+
+/** I6: what is taken afterwards beyond what was taken before, as sentences. */
+export function growth(before: Footprint, after: Footprint): string[] {
+  const found: string[] = [];
+  for (const [pid, { name, descriptors, rss }] of after.members) {
+    const then = before.members.get(pid);
+    if (!then) continue;
+    if (descriptors > then.descriptors * MORE + FEW_DESCRIPTORS)
+      found.push(`I6: ${name} has ${descriptors} open descriptors, ${then.descriptors} before`);
+    if (rss > then.rss * MORE + SOME_MEMORY)
+      found.push(`I6: ${name} takes ${mega(rss)} of memory, ${mega(then.rss)} before`);
+  }
+  if (after.connections > before.connections * MORE + FEW_CONNECTIONS)
+    found.push(`I6: there are ${after.connections} connections to Postgres, ${before.connections} before`);
+  if (after.redisBytes > before.redisBytes * MORE + SOME_REDIS)
+    found.push(`I6: Redis takes ${mega(after.redisBytes)}, ${mega(before.redisBytes)} before`);
+  return found;
+}
+
+const mega = (bytes: number) => `${Math.round(bytes / 1024 / 1024)} MB`;
+
+/** Waits until nothing waits or runs any more, and answers how long that took in milliseconds. */
+export async function settle(rig: Rig, withinMs: number): Promise<number> {
+  const { tookMs } = await until(
+    'the end of every task',
+    async () => {
+      const [row] = await rig.postgres.query<{ open: boolean }>(
+        `select exists (select from tasks where status in ('scheduled', 'pending', 'running', 'cancelling')) as open`,
+      );
+      return row?.open === false;
+    },
+    withinMs,
+    200,
+  );
+  if (!rig.mayMissWebhooks)
+    await until(
+      'the arrival of every webhook',
+      async () => {
+        const [row] = await rig.postgres.query<{ open: boolean }>(
+          `select exists (select from deliveries where status in ('pending', 'running')) as open`,
+        );
+        return row?.open === false;
+      },
+      withinMs,
+      200,
+    );
+  return tookMs;
+}
+
+/** I5: rows and jobs agree once nothing waits: no job is left in any lane. */
+export async function emptyLanes(rig: Rig, withinMs = 60_000): Promise<string[]> {
+  const log = createLog('silent');
+  const direct = Object.assign(new URL(rig.postgres.url), { port: String(await postgresPort(rig)) }).href;
+  const redisPort = rig.redis ? String(await rig.redis.command('CONFIG', 'GET', 'port')).split(',')[1] : '';
+  const backend = await openQueueBackend({
+    kind: rig.backend,
+    redisUrl: rig.redis ? `redis://127.0.0.1:${redisPort}` : undefined,
+    databaseUrl: direct,
+    prefix: 'sutazai',
+    workers: 0,
+    log,
+  });
+  try {
+    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0 }, log);
+    let last = '';
+    await until(
+      'lanes without jobs',
+      async () => {
+        const counts = Object.entries(await dispatcher.counts());
+        const left = counts.filter(([, { waiting, active, delayed }]) => waiting + active + delayed > 0);
+        last = left.map(([lane, { waiting, active, delayed }]) => `${lane} ${waiting}/${active}/${delayed}`).join(', ');
+        return left.length === 0;
+      },
+      withinMs,
+      300,
+    ).catch(() => {});
+    return last ? [`I5: jobs without rows are left (waiting/active/delayed): ${last}`] : [];
+  } finally {
+    await backend.close();
+  }
+}
+
+async function postgresPort(rig: Rig): Promise<number> {
+  const [row] = await rig.postgres.query<{ port: number }>('select inet_server_port() as port');
+  return row?.port as number;
+}
