@@ -2,12 +2,13 @@
 // `--write` it is written.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { AUDIT_ACTIONS } from '../src/api/audit.ts';
 import { PERMISSIONS, type Permission, POLICIES, ROLE_PERMISSIONS } from '../src/api/policy.ts';
 import { ROLES } from '../src/db/schema.ts';
 
 const PAGE = new URL('../docs/security.md', import.meta.url);
 
-const TABLES: Record<string, () => string> = { permissions, routes };
+const TABLES: Record<string, () => string> = { permissions, routes, audit };
 
 /** The text of `docs/security.md` as it has to be: its own words, with each marked table made anew. */
 export function renderSecurityPage(page = readFileSync(PAGE, 'utf8')): string {
@@ -36,6 +37,14 @@ function routes(): string {
   return table(
     ['route', 'wants'],
     Object.entries(POLICIES).map(([route, policy]) => [code(route), policy in PERMISSIONS ? code(policy) : policy]),
+  );
+}
+
+/** What the audit log tells of. */
+function audit(): string {
+  return table(
+    ['action', 'what happened'],
+    Object.entries(AUDIT_ACTIONS).map(([action, meaning]) => [code(action), meaning]),
   );
 }
 

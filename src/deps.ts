@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { ensureAdministrator } from './api/auth/identity.ts';
+import { ensureAdministrator } from './api/auth/accounts.ts';
 import { createPasswords, type Passwords } from './api/auth/passwords.ts';
 import { startApi } from './api/index.ts';
 import { createModelClient, type ModelClient } from './clients/ollama.ts';

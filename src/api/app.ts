@@ -1,26 +1,27 @@
 import { randomUUID } from 'node:crypto';
-import { getConnInfo } from '@hono/node-server/conninfo';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { secureHeaders } from 'hono/secure-headers';
 import { ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import type { Audit } from './audit.ts';
+import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Identity } from './auth/identity.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
-import { type Principal, type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
-import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
+import { baseOf, type Env, readInput, remoteAddress } from './request.ts';
+import { type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
 
-type Env = { Variables: { requestId: string } };
 export type App = Hono<Env>;
 
 interface Options {
   routes: Route[];
   identity: Identity;
+  audit: Audit;
   publicUrl: string | undefined;
   maxBodyBytes: number;
   /** Apps with a guard of their own, by path. */
-  mounts?: Array<{ path: string; app: Hono }>;
+  mounts?: Array<{ path: string; app: App }>;
   log: Logger;
   policies?: Record<string, Policy>;
   /** Whether the pages of the documentation open without a token. */
@@ -36,6 +37,7 @@ const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/;
 export function createApp({
   routes,
   identity,
+  audit,
   publicUrl,
   maxBodyBytes,
   mounts = [],
@@ -87,9 +89,16 @@ export function createApp({
   for (const route of routes) {
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], async (c) => {
-      const principal = await authorize(c, policy === 'docs' && docsOpen ? 'public' : policy, identity);
+      const asked = policy === 'docs' && docsOpen ? 'public' : policy;
+      const principal = asked === 'public' ? NOBODY : await authenticate(c, identity);
+      const trail = audit.trail({
+        actor: principal === NOBODY ? undefined : principal,
+        address: remoteAddress(c),
+        requestId: c.get('requestId'),
+      });
+      if (asked !== 'public') authorize(route, principal, asked, trail);
       const input = await readInput(c, route, principal, publicUrl);
-      return respond(await call(route, input));
+      return respond(await call(route, { ...input, trail }));
     });
   }
   for (const { path, app: mounted } of mounts) app.route(path, mounted);
@@ -132,96 +141,6 @@ async function call(route: Route, input: RouteInput<unknown, unknown>): Promise<
     // Hono hands nothing but Errors to onError.
     throw error instanceof Error ? error : new Error('something that is no Error was thrown', { cause: error });
   }
-}
-
-const NOBODY: Principal = { userId: '', username: '', role: '', sessionId: '', can: () => false };
-
-async function authorize(c: Context<Env>, policy: Policy, identity: Identity): Promise<Principal> {
-  if (policy === 'public') return NOBODY;
-  const [, scheme, token] = /^(\S+) +(\S+)$/.exec(c.req.header('authorization') ?? '') ?? [];
-  if (!scheme || !token)
-    throw unauthorized(
-      'unauthorized',
-      'Send the header `Authorization: Bearer <access token>`; POST /api/v1/auth/login gives one.',
-    );
-  const principal = scheme.toLowerCase() === 'bearer' ? await identity.principal(token) : undefined;
-  if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
-  const permission = policy === 'docs' ? 'self:read' : policy;
-  if (!principal.can(permission))
-    throw new ProblemError(
-      'forbidden',
-      `Your role ${principal.role} may not do this; it wants the permission ${permission}.`,
-    );
-  return principal;
-}
-
-/** RFC 6750, 3: no error code where no token was sent at all. */
-function unauthorized(code: 'unauthorized' | 'invalid_token', detail: string): ProblemError {
-  const challenge =
-    code === 'invalid_token' ? 'Bearer realm="sutazai", error="invalid_token"' : 'Bearer realm="sutazai"';
-  return new ProblemError(code, detail, { headers: { 'WWW-Authenticate': challenge } });
-}
-
-async function readInput(
-  c: Context<Env>,
-  route: Route,
-  principal: Principal,
-  publicUrl: string | undefined,
-): Promise<RouteInput<unknown, unknown>> {
-  return {
-    body: route.body ? parseBody(route.body, await readJson(c)) : await refuseBody(c),
-    query: route.query ? parseQuery(route.query, c.req.query()) : undefined,
-    params: c.req.param() as Record<string, string>,
-    principal,
-    requestId: c.get('requestId'),
-    base: baseOf(c, publicUrl),
-    address: remoteAddress(c),
-    header: (name) => c.req.header(name),
-    signal: c.req.raw.signal,
-  };
-}
-
-/** A route that takes nothing says so, instead of letting what was sent fall away without a word. */
-async function refuseBody(c: Context<Env>): Promise<undefined> {
-  if (c.req.method === 'GET') return;
-  const text = (await c.req.text()).trim();
-  if (text !== '' && text !== '{}')
-    throw invalid([{ detail: 'must be empty: this route takes no body', pointer: '#' }]);
-}
-
-async function readJson(c: Context<Env>): Promise<unknown> {
-  const type = c.req.header('content-type') ?? '';
-  const encoding = c.req.header('content-encoding') ?? 'identity';
-  const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(type)?.[1] ?? 'utf-8';
-  if (!/^application\/([\w.+-]+\+)?json\b/i.test(type) || !/^utf-?8$/i.test(charset) || encoding !== 'identity') {
-    const sent = [type, encoding === 'identity' ? '' : `Content-Encoding: ${encoding}`]
-      .filter(Boolean)
-      .join(', ')
-      .slice(0, 100);
-    throw new ProblemError(
-      'unsupported_media_type',
-      `Send plain JSON in UTF-8 with the header Content-Type: application/json${sent ? `, not ${sent}` : ''}.`,
-    );
-  }
-  return parseJson(decodeUtf8(await c.req.arrayBuffer()));
-}
-
-function decodeUtf8(bytes: ArrayBuffer): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new ProblemError('bad_request', 'The body is not UTF-8.');
-  }
-}
-
-/** The address of the API as this client knows it, without a slash at the end. */
-function baseOf(c: Context<Env>, publicUrl: string | undefined): string {
-  return publicUrl ?? new URL(c.req.url).origin;
-}
-
-function remoteAddress(c: Context<Env>): string | null {
-  // Not every way to call the app has a socket below it.
-  return c.env && 'incoming' in (c.env as object) ? (getConnInfo(c).remote.address ?? null) : null;
 }
 
 function matches(pattern: string, path: string): boolean {

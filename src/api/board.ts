@@ -3,7 +3,6 @@ import { dirname, join } from 'node:path';
 import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { HonoAdapter } from '@bull-board/hono';
-import { getConnInfo } from '@hono/node-server/conninfo';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { type Context, Hono } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
@@ -11,12 +10,17 @@ import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import { isStorable } from '../tasks/clean.ts';
 import { LANE_DEFAULTS, LANES } from '../tasks/lanes.ts';
+import type { App } from './app.ts';
+import type { Audit } from './audit.ts';
 import type { Identity } from './auth/identity.ts';
 import { loginPage } from './login-page.ts';
+import { type Env, remoteAddress } from './request.ts';
+import type { Principal } from './route.ts';
 
 interface Options {
   backend: QueueBackend;
   identity: Identity;
+  audit: Audit;
   secureCookie: boolean;
   sessionSeconds: number;
 }
@@ -32,23 +36,27 @@ const CONTENT_POLICY =
  * Bull Board behind the same accounts: a login page and a session cookie that opens nothing else. Operators read, admins
  * steer. The guard is inside the mounted app, so that no spelling of the path goes around it.
  */
-export function createBoard({ backend, identity, secureCookie, sessionSeconds }: Options): Hono {
+export function createBoard({ backend, identity, audit, secureCookie, sessionSeconds }: Options): App {
   const full = board(backend, false);
   const readOnly = board(backend, true);
-  const app = new Hono();
-  const visitor = (c: Context) => identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+  const app: App = new Hono<Env>();
+  const visitor = (c: Context<Env>) => identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+  const trailOf = (c: Context<Env>, actor: Principal | undefined) =>
+    audit.trail({ actor, address: remoteAddress(c), requestId: c.get('requestId') });
 
   app.get('/', async (c) => c.redirect((await visitor(c))?.can('queues:read') ? BOARD_PATH : LOGIN_PATH, 303));
   app.get('/login', (c) => c.html(loginPage(LOGIN_PATH)));
   app.post('/login', async (c) => {
     requireSameOrigin(c);
     const { login, password } = await readLogin(c);
-    const client = {
-      address: c.env ? (getConnInfo(c).remote.address ?? null) : null,
-      userAgent: c.req.header('user-agent') ?? null,
-    };
+    const trail = trailOf(c, undefined);
+    const client = { address: remoteAddress(c), userAgent: c.req.header('user-agent') ?? null, trail };
     try {
-      const user = await identity.authenticate(login.includes('@') ? { email: login } : { username: login }, password);
+      const user = await identity.authenticate(
+        login.includes('@') ? { email: login } : { username: login },
+        password,
+        trail,
+      );
       if (user.role !== 'admin' && user.role !== 'operator')
         throw new ProblemError('forbidden', 'The dashboard is for operators and administrators.');
       setCookie(c, COOKIE, await identity.startDashboard(user, client), {
@@ -68,7 +76,7 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   app.post('/logout', async (c) => {
     requireSameOrigin(c);
     const principal = await visitor(c);
-    if (principal) await identity.logout(principal.sessionId);
+    if (principal) await identity.logout(principal.sessionId, trailOf(c, principal));
     deleteCookie(c, COOKIE, { path: '/admin' });
     return c.redirect(LOGIN_PATH, 303);
   });
@@ -76,7 +84,7 @@ export function createBoard({ backend, identity, secureCookie, sessionSeconds }:
   app.all('/queues/*', guarded);
   app.all('/queues', guarded);
 
-  async function guarded(c: Context): Promise<Response> {
+  async function guarded(c: Context<Env>): Promise<Response> {
     const principal = await visitor(c);
     if (!principal?.can('queues:read')) {
       if ((c.req.header('accept') ?? '').includes('text/html')) return c.redirect(LOGIN_PATH, 303);

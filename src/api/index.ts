@@ -4,12 +4,14 @@ import { acceptMany, type NewTask } from '../db/tasks/accept.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import type { Parts } from '../parts.ts';
 import { createApp } from './app.ts';
+import { createAudit } from './audit.ts';
 import { createIdentity } from './auth/identity.ts';
 import type { Passwords } from './auth/passwords.ts';
 import { createTokens } from './auth/tokens.ts';
 import { createBoard } from './board.ts';
 import { createProbes } from './probes.ts';
 import type { Route } from './route.ts';
+import { auditRoutes } from './routes/audit.ts';
 import { authRoutes } from './routes/auth.ts';
 import { catalogueRoutes } from './routes/catalogue.ts';
 import { docsRoutes } from './routes/docs.ts';
@@ -30,6 +32,7 @@ export async function startApi(
 ): Promise<ApiServer> {
   const { config, db, backend, notifications, outbound, log } = parts;
   const identity = await createIdentity({ db, auth, tokens: createTokens(auth), passwords, notifications, log });
+  const audit = createAudit({ db, log });
   const waiters = createWaiters(notifications);
   const accept = createBatch<NewTask[], TaskRow[]>({
     run: (lists) => acceptMany(db, lists),
@@ -44,12 +47,20 @@ export async function startApi(
     ...submitRoutes({ ...parts, waiters, accept, checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
     ...steerRoutes(parts),
+    ...auditRoutes(db),
     ...docsRoutes(),
   ];
-  const board = createBoard({ backend, identity, secureCookie: config.production, sessionSeconds: auth.accessSeconds });
+  const board = createBoard({
+    backend,
+    identity,
+    audit,
+    secureCookie: config.production,
+    sessionSeconds: auth.accessSeconds,
+  });
   const app = createApp({
     routes,
     identity,
+    audit,
     publicUrl: config.http.publicUrl,
     maxBodyBytes: config.http.maxBodyBytes,
     docsOpen: config.http.docsOpen,
@@ -64,6 +75,7 @@ export async function startApi(
       // Who waits for a task is answered with the task as it is, instead of holding the shutdown up.
       waiters.close();
       await server.close(graceMs);
+      await audit.close();
       identity.close();
     },
   };

@@ -47,6 +47,7 @@ export const POLICIES: Record<string, Policy> = {
   'POST /api/v1/auth/refresh': 'public',
   'POST /api/v1/auth/logout': 'self:read',
   'GET /api/v1/auth/me': 'self:read',
+  'GET /api/v1/audit': 'audit:read',
   'GET /api/v1/task-types': 'task-types:read',
   'GET /api/v1/models': 'models:read',
   'POST /api/v1/tasks': 'tasks:create',

@@ -1,4 +1,5 @@
 import type * as v from 'valibot';
+import type { Trail } from './audit.ts';
 import type { Permission } from './policy.ts';
 
 /** Who is asking. */
@@ -20,6 +21,8 @@ export interface RouteInput<B, Q> {
   /** The address of the API as this client knows it, without a slash at the end. */
   base: string;
   address: string | null;
+  /** Writes what this request does into the audit log. */
+  trail: Trail;
   header(name: string): string | undefined;
   /** Aborts when the client goes away. */
   signal: AbortSignal;

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { isId } from '../db/ids.ts';
 import { type FieldError, ProblemError } from '../errors.ts';
 import { countNames, findUnstorable } from '../tasks/clean.ts';
 
@@ -88,6 +89,21 @@ function isRealTime(text: string): boolean {
   const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
   return year > 0 && day <= days && !Number.isNaN(Date.parse(text));
 }
+
+/** The parameters of every list: how many, and after which id. */
+export const pageQuery = {
+  limit: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^\d{1,3}$/, 'must be a whole number from 1 to 200'),
+      v.transform(Number),
+      v.minValue(1, 'must be from 1 to 200'),
+      v.maxValue(200, 'must be from 1 to 200'),
+    ),
+    '50',
+  ),
+  cursor: v.optional(v.pipe(v.string(), v.check(isId, 'must be the next_cursor of an earlier answer'))),
+};
 
 /** The problem for fields that are wrong; the first of them, where there are many. */
 export function invalid(errors: FieldError[], detail = 'The body is not valid.'): ProblemError {

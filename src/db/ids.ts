@@ -11,6 +11,13 @@ export function firstIdAt(time: Date): string {
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`;
 }
 
+/** How far the clock of a process may be from that of the database, where an id stands in for a time. */
+export const CLOCKS_DIFFER_MS = 60_000;
+
+export function shift(time: Date, ms: number): Date {
+  return new Date(time.getTime() + ms);
+}
+
 /** Whether the text is a UUID, so that a lookup by it cannot make Postgres complain. */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);

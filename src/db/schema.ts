@@ -50,7 +50,8 @@ export interface UserTable {
 
 export interface UserSessionTable {
   id: string;
-  user_id: string;
+  /** `null` once the user is deleted. */
+  user_id: string | null;
   token_hash: Buffer;
   previous_token_hash: Buffer | null;
   rotated_at: NullableTime;
@@ -184,6 +185,41 @@ export interface CollectionTable {
   created_at: GeneratedTime;
 }
 
+export interface AuditTable {
+  id: string;
+  at: GeneratedTime;
+  actor_id: string | null;
+  actor_name: string | null;
+  /** The API key that was used, where it was one. */
+  key_id: string | null;
+  action: string;
+  outcome: 'ok' | 'refused';
+  object_type: string | null;
+  object_id: string | null;
+  address: string | null;
+  request_id: string | null;
+  details: Json<Record<string, unknown>>;
+}
+
+export interface InvitationTable {
+  id: string;
+  token_hash: Buffer;
+  /** Who alone may use it; anybody who has it where this is `null`. */
+  email: string | null;
+  role: Role;
+  created_by: string | null;
+  created_at: GeneratedTime;
+  expires_at: Time;
+  used_by: string | null;
+  used_at: NullableTime;
+}
+
+export interface PausedLaneTable {
+  lane: Lane;
+  paused_by: string | null;
+  paused_at: GeneratedTime;
+}
+
 /** Every table, as Kysely knows it. */
 export interface Database {
   users: UserTable;
@@ -194,4 +230,7 @@ export interface Database {
   attempts: AttemptTable;
   deliveries: DeliveryTable;
   delivery_attempts: DeliveryAttemptTable;
+  audit_log: AuditTable;
+  invitations: InvitationTable;
+  paused_lanes: PausedLaneTable;
 }

@@ -1,6 +1,6 @@
-import { type Selectable, sql } from 'kysely';
+import { type Selectable, sql, type Transaction } from 'kysely';
 import type { Db } from './connect.ts';
-import type { UserSessionTable } from './schema.ts';
+import type { Database, UserSessionTable } from './schema.ts';
 import type { UserRow } from './users.ts';
 
 export type SessionRow = Selectable<UserSessionTable>;
@@ -8,8 +8,9 @@ export type SessionRow = Selectable<UserSessionTable>;
 /** The channel on which processes hear of revoked sessions; the payload is the id of the session. */
 export const SESSION_CHANNEL = 'sutazai_sessions';
 
+/** Stores a session and the time of the login; call it inside a transaction. */
 export async function insertSession(
-  db: Db,
+  db: Transaction<Database>,
   session: {
     id: string;
     user_id: string;
@@ -19,10 +20,8 @@ export async function insertSession(
     expires_at: Date;
   },
 ): Promise<void> {
-  await db.transaction().execute(async (trx) => {
-    await trx.insertInto('user_sessions').values(session).execute();
-    await trx.updateTable('users').set({ last_login_at: sql<Date>`now()` }).where('id', '=', session.user_id).execute();
-  });
+  await db.insertInto('user_sessions').values(session).execute();
+  await db.updateTable('users').set({ last_login_at: sql<Date>`now()` }).where('id', '=', session.user_id).execute();
 }
 
 /**

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
+import { createAudit } from '../../src/api/audit.ts';
 import { createIdentity, type Identity } from '../../src/api/auth/identity.ts';
 import { createPasswords } from '../../src/api/auth/passwords.ts';
 import { createTokens } from '../../src/api/auth/tokens.ts';
@@ -46,7 +47,15 @@ describe('the HTTP layer', () => {
     'GET /for-admins': 'queues:steer',
   };
   const build = (given: Route[], table: Record<string, Policy>) =>
-    createApp({ routes: given, policies: table, identity, publicUrl: undefined, maxBodyBytes: 1024, log });
+    createApp({
+      routes: given,
+      policies: table,
+      identity,
+      audit: createAudit({ db: database.db, log }),
+      publicUrl: undefined,
+      maxBodyBytes: 1024,
+      log,
+    });
   beforeAll(async () => {
     database = await createTestDatabase();
     notifications = await openNotifications(database.url, [SESSION_CHANNEL], log);

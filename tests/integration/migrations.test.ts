@@ -72,7 +72,7 @@ describe('the migrations', () => {
 
   it('replace an invalid index that a killed run left behind', async () => {
     await migrateUp(options());
-    await migrateDown(options());
+    while ((await migrateDown(options())) !== '0002_task_filters');
     // What a killed CREATE INDEX CONCURRENTLY leaves, with other columns, so that keeping it would be seen.
     await sql`create index tasks_status_idx on tasks (title)`.execute(database.db);
     await sql`update pg_index set indisvalid = false where indexrelid = 'tasks_status_idx'::regclass`.execute(

@@ -1,8 +1,8 @@
 import type { Config } from '../../config.ts';
+import { type AuditEntry, insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
 import type { Notifications } from '../../db/notify.ts';
-import type { Role } from '../../db/schema.ts';
 import {
   findTokenStanding,
   insertSession,
@@ -11,29 +11,29 @@ import {
   rotateSession,
   SESSION_CHANNEL,
 } from '../../db/sessions.ts';
-import { findUser, findUserByLogin, hasUsers, insertUser, type UserRow } from '../../db/users.ts';
-import { ProblemError, UsageError } from '../../errors.ts';
+import type { UserRow } from '../../db/users.ts';
+import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import type { Trail } from '../audit.ts';
 import { ROLE_PERMISSIONS } from '../policy.ts';
 import type { Principal } from '../route.ts';
-import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH, type Passwords } from './passwords.ts';
+import { type Accounts, createAccounts } from './accounts.ts';
+import type { Passwords } from './passwords.ts';
 import { createRevokedSessions } from './revoked.ts';
 import { hashRefreshToken, newRefreshToken, sessionOfRefreshToken, type TokenKind, type Tokens } from './tokens.ts';
 
-interface Client {
+/** Where somebody logs in from, and where that is written down. */
+export interface Client {
   address: string | null;
   userAgent: string | null;
+  trail: Trail;
 }
 
 /** Accounts and sessions. */
-export interface Identity {
-  register(account: { username: string; email: string; password: string }): Promise<UserRow>;
-  /** @throws ProblemError `invalid_credentials`, the same for every reason */
-  authenticate(login: { username: string } | { email: string }, password: string): Promise<UserRow>;
+export interface Identity extends Accounts {
   startSession(user: UserRow, client: Client): Promise<TokenPair>;
-  refresh(refreshToken: string): Promise<TokenPair>;
-  logout(sessionId: string): Promise<void>;
-  user(id: string): Promise<UserRow | undefined>;
+  refresh(refreshToken: string, trail: Trail): Promise<TokenPair>;
+  logout(sessionId: string, trail: Trail): Promise<void>;
   /** The principal of a token, or `undefined` for anything but a good token of a session that lives. */
   principal(token: string, kind?: TokenKind): Promise<Principal | undefined>;
   /** Starts a session for the queue dashboard; its token opens nothing else. */
@@ -101,82 +101,76 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
     };
   }
 
-  async function openSession(user: UserRow, client: Client, seconds: number) {
+  async function openSession(user: UserRow, { address, userAgent, trail }: Client, kind: TokenKind) {
     const id = newId();
     const refreshToken = newRefreshToken(auth.secret, id);
+    const seconds = kind === 'dashboard' ? auth.accessSeconds : auth.refreshSeconds;
     const expires_at = new Date(Date.now() + seconds * 1000);
-    await insertSession(db, {
+    const session = {
       id,
       user_id: user.id,
       token_hash: hashRefreshToken(refreshToken),
-      user_agent: client.userAgent?.slice(0, 300) ?? null,
-      address: client.address,
+      user_agent: userAgent?.slice(0, 300) ?? null,
+      address,
       expires_at,
+    };
+    const object = { type: 'session', id };
+    await db.transaction().execute(async (trx) => {
+      await insertSession(trx, session);
+      await insertAudit(trx, [trail.entry({ action: 'auth.login', actor: user, object, details: { for: kind } })]);
     });
     return { id, expires_at, refreshToken };
   }
 
+  async function endSession(sessionId: string, reason: string, entry: AuditEntry): Promise<void> {
+    await db.transaction().execute(async (trx) => {
+      const ended = await revokeSessions(trx, { id: sessionId }, reason);
+      if (ended.length > 0) await insertAudit(trx, [entry]);
+    });
+    revoked.add(sessionId);
+  }
+
   /** Ends the session of a refresh token that was used before. @throws ProblemError in any case */
-  async function refuseRefresh(sessionId: string, refreshToken: string): Promise<never> {
+  async function refuseRefresh(sessionId: string, refreshToken: string, trail: Trail): Promise<never> {
     const standing = await findTokenStanding(db, sessionId, hashRefreshToken(refreshToken), REUSE_GRACE_SECONDS);
     if (standing === 'just_rotated')
       throw new ProblemError('already_refreshed', 'Another request has just used this refresh token. Use its answer.');
     if (standing === 'old') {
-      await revokeSessions(db, { id: sessionId }, 'refresh_token_reused');
-      revoked.add(sessionId);
+      const object = { type: 'session', id: sessionId };
+      const entry = trail.entry({ action: 'auth.refresh_reused', outcome: 'refused', object });
+      await endSession(sessionId, 'refresh_token_reused', entry);
       log.warn({ session_id: sessionId }, 'a refresh token was used twice; its session is ended');
     }
     throw new ProblemError('invalid_token', 'The refresh token is not good any more. Log in again.');
   }
 
   return {
-    async register({ username, email, password }) {
-      if (auth.registration !== 'open')
-        throw new ProblemError('registration_closed', 'New accounts are made by an administrator here.');
-      const row = {
-        id: newId(),
-        username,
-        email,
-        password_hash: await passwords.hash(password),
-        role: 'user' as const,
-      };
-      const user = await insertUser(db, row);
-      if (!user) throw new ProblemError('already_exists', 'The user name or the e-mail address is taken.');
-      return user;
-    },
-
-    async authenticate(login, password) {
-      const user = await findUserByLogin(db, login);
-      const matches = await passwords.matches(password, user?.password_hash);
-      if (!user || !matches || !user.is_active)
-        throw new ProblemError('invalid_credentials', 'The user name, the e-mail address or the password is wrong.');
-      return user;
-    },
+    ...createAccounts({ db, registration: auth.registration, passwords }),
 
     async startSession(user, client) {
-      const session = await openSession(user, client, auth.refreshSeconds);
+      const session = await openSession(user, client, 'access');
       return issue(user, session, session.refreshToken);
     },
 
     async startDashboard(user, client) {
-      const { id: sessionId } = await openSession(user, client, auth.accessSeconds);
+      const { id: sessionId } = await openSession(user, client, 'dashboard');
       return tokens.issue({ userId: user.id, username: user.username, role: user.role, sessionId }, 'dashboard');
     },
 
-    async refresh(refreshToken) {
+    async refresh(refreshToken, trail) {
       const sessionId = sessionOfRefreshToken(auth.secret, refreshToken);
       if (!sessionId) throw new ProblemError('invalid_token', 'This is not a refresh token of ours. Log in again.');
       const next = newRefreshToken(auth.secret, sessionId);
       const rotated = await rotateSession(db, hashRefreshToken(refreshToken), hashRefreshToken(next));
-      return rotated ? issue(rotated.user, rotated.session, next) : refuseRefresh(sessionId, refreshToken);
+      return rotated ? issue(rotated.user, rotated.session, next) : refuseRefresh(sessionId, refreshToken, trail);
     },
 
-    async logout(sessionId) {
-      await revokeSessions(db, { id: sessionId }, 'logout');
-      revoked.add(sessionId);
-    },
-
-    user: (id) => findUser(db, id),
+    logout: (sessionId, trail) =>
+      endSession(
+        sessionId,
+        'logout',
+        trail.entry({ action: 'auth.logout', object: { type: 'session', id: sessionId } }),
+      ),
 
     async principal(token, kind) {
       const claims = await tokens.verify(token, kind);
@@ -190,29 +184,4 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
       offConnect();
     },
   };
-}
-
-/**
- * Makes the first administrator when nobody has an account yet.
- * @returns whether it was made just now
- */
-export async function ensureAdministrator(
-  db: Db,
-  passwords: Passwords,
-  admin: { email: string; password: string; role?: Role },
-): Promise<boolean> {
-  if (await hasUsers(db)) return false;
-  if (Buffer.byteLength(admin.password) > MAX_PASSWORD_BYTES || admin.password.length < MIN_PASSWORD_LENGTH) {
-    throw new UsageError(
-      `ADMIN_PASSWORD must have at least ${MIN_PASSWORD_LENGTH} characters and at most ${MAX_PASSWORD_BYTES} bytes.`,
-    );
-  }
-  const made = await insertUser(db, {
-    id: newId(),
-    username: 'admin',
-    email: admin.email,
-    password_hash: await passwords.hash(admin.password),
-    role: 'admin',
-  });
-  return made !== undefined;
 }

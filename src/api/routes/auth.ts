@@ -32,7 +32,7 @@ export function authRoutes(identity: Identity): Route[] {
       path: '/api/v1/auth/register',
       summary: 'Make an account',
       body: v.strictObject({ username, email, password: newPassword }),
-      handle: async ({ body }) => ({ status: 201, body: presentUser(await identity.register(body)) }),
+      handle: async ({ body, trail }) => ({ status: 201, body: presentUser(await identity.register(body, trail)) }),
     }),
     defineRoute({
       method: 'POST',
@@ -45,12 +45,13 @@ export function authRoutes(identity: Identity): Route[] {
         ],
         'must have password and either username or email, and nothing else',
       ),
-      handle: async ({ body, address, header }) => {
+      handle: async ({ body, address, header, trail }) => {
         const user = await identity.authenticate(
           'username' in body ? { username: body.username } : { email: body.email },
           body.password,
+          trail,
         );
-        return tokens(await identity.startSession(user, { address, userAgent: header('user-agent') ?? null }));
+        return tokens(await identity.startSession(user, { address, userAgent: header('user-agent') ?? null, trail }));
       },
     }),
     defineRoute({
@@ -58,14 +59,14 @@ export function authRoutes(identity: Identity): Route[] {
       path: '/api/v1/auth/refresh',
       summary: 'Exchange a refresh token for a new pair of tokens',
       body: v.strictObject({ refresh_token: v.pipe(v.string(), v.maxLength(200, 'is too long')) }),
-      handle: async ({ body }) => tokens(await identity.refresh(body.refresh_token)),
+      handle: async ({ body, trail }) => tokens(await identity.refresh(body.refresh_token, trail)),
     }),
     defineRoute({
       method: 'POST',
       path: '/api/v1/auth/logout',
       summary: 'End this session',
-      handle: async ({ principal }) => {
-        await identity.logout(principal.sessionId);
+      handle: async ({ principal, trail }) => {
+        await identity.logout(principal.sessionId, trail);
         return { status: 204 };
       },
     }),

@@ -1,27 +1,16 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import type { Db } from '../../db/connect.ts';
-import { isId } from '../../db/ids.ts';
 import { hasEnded, STATUSES, type Status } from '../../db/schema.ts';
 import { listAttempts, listTasks, type TaskRow, watchTask } from '../../db/tasks/read.ts';
 import { defineRoute, type Route, type RouteAnswer } from '../route.ts';
 import { parsePreferWait } from '../submit.ts';
-import { time } from '../validate.ts';
+import { pageQuery, time } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { awaitEnd, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 const listQuery = v.strictObject({
-  limit: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^\d{1,3}$/, 'must be a whole number from 1 to 200'),
-      v.transform(Number),
-      v.minValue(1, 'must be from 1 to 200'),
-      v.maxValue(200, 'must be from 1 to 200'),
-    ),
-    '50',
-  ),
-  cursor: v.optional(v.pipe(v.string(), v.check(isId, 'must be the next_cursor of an earlier answer'))),
+  ...pageQuery,
   status: v.optional(
     v.pipe(
       v.string(),

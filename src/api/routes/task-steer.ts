@@ -1,23 +1,44 @@
+import { type AuditEntry, insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
-import { findTask } from '../../db/tasks/read.ts';
+import { findTask, type TaskRow } from '../../db/tasks/read.ts';
 import { cancelTask, retryTask } from '../../db/tasks/steer.ts';
+import type { Transition } from '../../db/tasks/transition.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import { wakesOf } from '../../queues/wakes.ts';
-import { defineRoute, type Route } from '../route.ts';
+import type { AuditAction, Trail } from '../audit.ts';
+import { defineRoute, type Principal, type Route } from '../route.ts';
 import { briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 /** Cancelling and retrying tasks. */
 export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher }): Route[] {
+  /** Moves a task; with that of somebody else, the audit log is written in the same transaction. */
+  async function steer(
+    task: TaskRow,
+    principal: Principal,
+    entry: AuditEntry,
+    move: (db: Db) => Promise<Transition | undefined>,
+  ): Promise<Transition | undefined> {
+    if (task.user_id === principal.userId) return move(db);
+    return db.transaction().execute(async (trx) => {
+      const moved = await move(trx);
+      if (moved) await insertAudit(trx, [entry]);
+      return moved;
+    });
+  }
+
   return [
     defineRoute({
       method: 'POST',
       path: '/api/v1/tasks/:id/cancel',
       summary: 'Cancel a task',
-      handle: async ({ params, principal, base }) => {
+      handle: async ({ params, principal, base, trail }) => {
         const before = await readTask(db, principal, params.id);
         const owner = ownerFor(principal, 'tasks:steer:any');
-        const moved = await cancelTask(db, owner, before.id, `by ${principal.username}`.slice(0, 40));
+        const reason = `by ${principal.username}`.slice(0, 40);
+        const moved = await steer(before, principal, told(trail, 'task.cancel', before), (inside) =>
+          cancelTask(inside, owner, before.id, reason),
+        );
         if (moved) {
           await briefly(dispatcher.enqueue(wakesOf(moved)));
           if (moved.status === 'cancelled') await briefly(dispatcher.remove(moved));
@@ -34,10 +55,12 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
       method: 'POST',
       path: '/api/v1/tasks/:id/retry',
       summary: 'Run an ended task again',
-      handle: async ({ params, principal, base }) => {
+      handle: async ({ params, principal, base, trail }) => {
         const before = await readTask(db, principal, params.id);
         const owner = ownerFor(principal, 'tasks:steer:any');
-        const moved = await retryTask(db, owner, before.id);
+        const moved = await steer(before, principal, told(trail, 'task.retry', before), (inside) =>
+          retryTask(inside, owner, before.id),
+        );
         if (!moved)
           throw new ProblemError('task_running', `The task is ${before.status}; only an ended task can be retried.`);
         // Read before a worker can have it: the answer shows what this request did.
@@ -51,4 +74,8 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
       },
     }),
   ];
+}
+
+function told(trail: Trail, action: AuditAction, { id, user_id }: TaskRow): AuditEntry {
+  return trail.entry({ action, object: { type: 'task', id }, details: { owner: user_id } });
 }

@@ -1,6 +1,6 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db } from '../connect.ts';
-import { firstIdAt } from '../ids.ts';
+import { CLOCKS_DIFFER_MS, firstIdAt, shift } from '../ids.ts';
 import type { AttemptTable, Status, TaskTable } from '../schema.ts';
 
 export type TaskRow = Selectable<TaskTable>;
@@ -29,12 +29,6 @@ export interface TaskFilter {
   /** Only tasks older than this one. */
   cursor?: string;
   limit: number;
-}
-
-const CLOCKS_DIFFER_MS = 60_000;
-
-function shift(time: Date, ms: number): Date {
-  return new Date(time.getTime() + ms);
 }
 
 /** A page of tasks, newest first; one more than `limit` is read to know whether there is a next page. */

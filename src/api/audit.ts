@@ -1,0 +1,91 @@
+import { type AuditEntry, insertAudit } from '../db/audit.ts';
+import { createBatch } from '../db/batch.ts';
+import type { Db } from '../db/connect.ts';
+import type { Logger } from '../log.ts';
+
+/** Everything that the audit log tells of. `docs/security.md` shows this table. */
+export const AUDIT_ACTIONS = {
+  'auth.register': 'an account was made',
+  'auth.login': 'somebody logged in, or tried to',
+  'auth.logout': 'a session was ended by its user',
+  'auth.refresh_reused': 'a refresh token was used twice, so its session was ended',
+  'auth.forbidden': 'an account asked for a route that its permissions do not cover',
+  'task.cancel': 'the task of somebody else was cancelled',
+  'task.retry': 'the task of somebody else was run again',
+} as const satisfies Record<string, string>;
+
+export type AuditAction = keyof typeof AUDIT_ACTIONS;
+
+/** What happened. Never put a secret, a token, a password or a part of a payload into `details`. */
+export interface AuditEvent {
+  action: AuditAction;
+  /** `ok` unless told otherwise. */
+  outcome?: AuditEntry['outcome'];
+  object?: { type: string; id: string };
+  /** Who did it, where that is not who sent the request. */
+  actor?: { id: string; username: string } | undefined;
+  details?: Record<string, unknown>;
+}
+
+/** Tells the audit log what one request did; who sent it, from where, and the request id are filled in. */
+export interface Trail {
+  /** The entry for a change: `insertAudit` stores it in the transaction of the change. */
+  entry(event: AuditEvent): AuditEntry;
+  /** For what is not a change, such as a refusal: stored together with that of other requests, and not waited for. */
+  record(event: AuditEvent): void;
+}
+
+export interface Audit {
+  trail(request: Requester): Trail;
+  /** Waits until what was recorded is stored. */
+  close(): Promise<void>;
+}
+
+interface Requester {
+  actor: { userId: string; username: string; keyId?: string } | undefined;
+  address: string | null;
+  requestId: string;
+}
+
+const MAX_A_STATEMENT = 200;
+
+/** Makes it. What cannot be stored because the database is away is written to the log whole, so that it is never lost silently. */
+export function createAudit({ db, log }: { db: Db; log: Logger }): Audit {
+  const store = createBatch<AuditEntry, undefined>({
+    run: async (entries) => {
+      await insertAudit(db, entries);
+      return [];
+    },
+    max: MAX_A_STATEMENT,
+    limit: { items: 5_000, ms: 5_000 },
+  });
+  const underWay = new Set<Promise<unknown>>();
+
+  return {
+    trail({ actor, address, requestId }) {
+      const entry = (event: AuditEvent): AuditEntry => ({
+        actor_id: event.actor?.id ?? actor?.userId ?? null,
+        actor_name: event.actor?.username ?? actor?.username ?? null,
+        key_id: event.actor ? null : (actor?.keyId ?? null),
+        action: event.action,
+        outcome: event.outcome ?? 'ok',
+        object_type: event.object?.type ?? null,
+        object_id: event.object?.id ?? null,
+        address,
+        request_id: requestId,
+        details: event.details ?? {},
+      });
+      return {
+        entry,
+        record(event) {
+          const one = entry(event);
+          const storing = store(one)
+            .catch((error) => log.error({ err: error, audit: one }, 'an entry of the audit log could not be stored'))
+            .finally(() => underWay.delete(storing));
+          underWay.add(storing);
+        },
+      };
+    },
+    close: async () => void (await Promise.all(underWay)),
+  };
+}
