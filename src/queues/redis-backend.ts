@@ -1,0 +1,89 @@
+import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
+import { errorMessage, UsageError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { BackendOptions, QueueBackend } from './backend.ts';
+import { CALL_TIMEOUT_MS, closeQueues, openQueues } from './lane-queues.ts';
+import { checkRedis } from './redis-settings.ts';
+
+/** How many finished jobs a lane keeps for the dashboard is set per job; the stream of events is kept short. */
+const EVENT_STREAM_LENGTH = 500;
+
+/** BullMQ's jobs in Redis. @throws UsageError when it cannot be reached or must not be used */
+export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions): Promise<QueueBackend> {
+  const retryStrategy = (times: number) => Math.min(50 * 2 ** Math.min(times, 5), 1_000);
+  // Adds must fail at once while Redis is away, because the row is durable and the answer to the client must not wait.
+  const producer = new Redis(redisUrl, {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 1,
+    commandTimeout: CALL_TIMEOUT_MS,
+    connectTimeout: 5_000,
+    retryStrategy,
+    keepAlive: 10_000,
+  });
+  let lastError: unknown;
+  producer.on('error', (error) => {
+    lastError = error;
+    log.debug({ err: error }, 'Redis connection');
+  });
+  reportOutages(producer, log);
+  try {
+    await producer.connect();
+    await checkRedis(producer, log);
+  } catch (error) {
+    producer.disconnect();
+    if (error instanceof UsageError) throw error;
+    // The call itself only says that the connection is closed.
+    throw new UsageError(
+      `Redis cannot be used (${errorMessage(lastError ?? error)}): look at REDIS_URL. Is the server up, and are host, port and password right?`,
+      { cause: error },
+    );
+  }
+  const consumer = new Redis(redisUrl, { maxRetriesPerRequest: null, retryStrategy, keepAlive: 10_000 });
+  consumer.on('error', (error) => log.debug({ err: error }, 'Redis connection'));
+
+  const queues = openQueues(
+    (lane) =>
+      new Queue(lane, {
+        connection: producer,
+        prefix,
+        skipVersionCheck: true,
+        streams: { events: { maxLen: EVENT_STREAM_LENGTH } },
+      }),
+    log,
+  );
+  const epochKey = `${prefix}:epoch`;
+  return {
+    kind: 'redis',
+    queue: (lane) => queues[lane],
+    createWorker: (lane, processor, workerOptions) =>
+      new Worker(lane, processor, { ...workerOptions, connection: consumer, prefix }),
+    isUp: () => producer.status === 'ready',
+    async readEpoch() {
+      const [marker, info] = await Promise.all([producer.get(epochKey), producer.info('server')]);
+      // A restart gives a new run_id: with appendfsync everysec the last second of adds may be gone.
+      return marker === null ? undefined : `${marker}:${/run_id:(\w+)/.exec(info)?.[1]}`;
+    },
+    writeEpoch: async () => void (await producer.set(epochKey, new Date().toISOString(), 'NX')),
+    ping: async () => /redis_version:(\S+)/.exec(await producer.info('server'))?.[1] ?? 'unknown',
+    async close() {
+      await closeQueues(Object.values(queues));
+      producer.disconnect();
+      consumer.disconnect();
+    },
+  };
+}
+
+/** One line when Redis goes and one when it is back, however often it is tried in between. */
+function reportOutages(redis: Redis, log: Logger): void {
+  let away = false;
+  redis.on('reconnecting', () => {
+    if (!away) log.warn('Redis is away; tasks are accepted and wait');
+    away = true;
+  });
+  redis.on('ready', () => {
+    if (away) log.info('Redis is back');
+    away = false;
+  });
+}
