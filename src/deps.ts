@@ -10,7 +10,7 @@ import type { Config } from './config.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
 import { openNotifications } from './db/notify.ts';
-import { SESSION_CHANNEL } from './db/sessions.ts';
+import { IDENTITY_CHANNEL } from './db/principals.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage, UsageError } from './errors.ts';
 import { createStack, type Stack } from './lifecycle.ts';
@@ -76,7 +76,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     log,
   );
 
-  const notifications = await openNotifications(services.databaseUrl, [TASK_CHANNEL, SESSION_CHANNEL], log);
+  const notifications = await openNotifications(services.databaseUrl, [TASK_CHANNEL, IDENTITY_CHANNEL], log);
   stack.defer('the notifications', () => notifications.close());
 
   // The leader keeps its connection, so it has a pool of its own.

@@ -6,7 +6,7 @@ import { ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Audit } from './audit.ts';
 import { authenticate, authorize, NOBODY } from './auth/guard.ts';
-import type { Identity } from './auth/identity.ts';
+import type { Principals } from './auth/principals.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
 import { baseOf, type Env, readInput, remoteAddress } from './request.ts';
@@ -16,7 +16,7 @@ export type App = Hono<Env>;
 
 interface Options {
   routes: Route[];
-  identity: Identity;
+  principals: Principals;
   audit: Audit;
   publicUrl: string | undefined;
   maxBodyBytes: number;
@@ -36,7 +36,7 @@ const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/;
  */
 export function createApp({
   routes,
-  identity,
+  principals,
   audit,
   publicUrl,
   maxBodyBytes,
@@ -90,7 +90,7 @@ export function createApp({
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], async (c) => {
       const asked = policy === 'docs' && docsOpen ? 'public' : policy;
-      const principal = asked === 'public' ? NOBODY : await authenticate(c, identity);
+      const principal = asked === 'public' ? NOBODY : await authenticate(c, principals);
       const trail = audit.trail({
         actor: principal === NOBODY ? undefined : principal,
         address: remoteAddress(c),

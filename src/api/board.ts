@@ -13,6 +13,7 @@ import { LANE_DEFAULTS, LANES } from '../tasks/lanes.ts';
 import type { App } from './app.ts';
 import type { Audit } from './audit.ts';
 import type { Identity } from './auth/identity.ts';
+import type { Principals } from './auth/principals.ts';
 import { loginPage } from './login-page.ts';
 import { type Env, remoteAddress } from './request.ts';
 import type { Principal } from './route.ts';
@@ -20,6 +21,7 @@ import type { Principal } from './route.ts';
 interface Options {
   backend: QueueBackend;
   identity: Identity;
+  principals: Principals;
   audit: Audit;
   secureCookie: boolean;
   sessionSeconds: number;
@@ -36,11 +38,11 @@ const CONTENT_POLICY =
  * Bull Board behind the same accounts: a login page and a session cookie that opens nothing else. Operators read, admins
  * steer. The guard is inside the mounted app, so that no spelling of the path goes around it.
  */
-export function createBoard({ backend, identity, audit, secureCookie, sessionSeconds }: Options): App {
+export function createBoard({ backend, identity, principals, audit, secureCookie, sessionSeconds }: Options): App {
   const full = board(backend, false);
   const readOnly = board(backend, true);
   const app: App = new Hono<Env>();
-  const visitor = (c: Context<Env>) => identity.principal(getCookie(c, COOKIE) ?? '', 'dashboard');
+  const visitor = (c: Context<Env>) => principals.ofToken(getCookie(c, COOKIE) ?? '', 'dashboard');
   const trailOf = (c: Context<Env>, actor: Principal | undefined) =>
     audit.trail({ actor, address: remoteAddress(c), requestId: c.get('requestId') });
 

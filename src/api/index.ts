@@ -7,6 +7,7 @@ import { createApp } from './app.ts';
 import { createAudit } from './audit.ts';
 import { createIdentity } from './auth/identity.ts';
 import type { Passwords } from './auth/passwords.ts';
+import { createPrincipals } from './auth/principals.ts';
 import { createTokens } from './auth/tokens.ts';
 import { createBoard } from './board.ts';
 import { createProbes } from './probes.ts';
@@ -31,7 +32,9 @@ export async function startApi(
   passwords: Passwords,
 ): Promise<ApiServer> {
   const { config, db, backend, notifications, outbound, log } = parts;
-  const identity = await createIdentity({ db, auth, tokens: createTokens(auth), passwords, notifications, log });
+  const tokens = createTokens(auth);
+  const principals = createPrincipals({ db, tokens, notifications });
+  const identity = createIdentity({ db, auth, tokens, passwords, principals, log });
   const audit = createAudit({ db, log });
   const waiters = createWaiters(notifications);
   const accept = createBatch<NewTask[], TaskRow[]>({
@@ -53,13 +56,14 @@ export async function startApi(
   const board = createBoard({
     backend,
     identity,
+    principals,
     audit,
     secureCookie: config.production,
     sessionSeconds: auth.accessSeconds,
   });
   const app = createApp({
     routes,
-    identity,
+    principals,
     audit,
     publicUrl: config.http.publicUrl,
     maxBodyBytes: config.http.maxBodyBytes,
@@ -76,7 +80,7 @@ export async function startApi(
       waiters.close();
       await server.close(graceMs);
       await audit.close();
-      identity.close();
+      principals.close();
     },
   };
 }

@@ -9,6 +9,8 @@ export interface Notifications {
   on(channel: string, listener: Listener): () => void;
   /** Called after every connect, the first included: what was said in between is lost and has to be looked up. */
   onConnect(listener: () => void): () => void;
+  /** Whether it hears at this moment. */
+  connected(): boolean;
   close(): Promise<void>;
 }
 
@@ -19,6 +21,7 @@ export async function openNotifications(url: string, channels: string[], log: Lo
   const listeners = new Map<string, Set<Listener>>(channels.map((channel) => [channel, new Set()]));
   const connectListeners = new Set<() => void>();
   let client: pg.Client | undefined;
+  let connected = false;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
@@ -27,6 +30,8 @@ export async function openNotifications(url: string, channels: string[], log: Lo
       connectionString: url,
       application_name: 'sutazai:notify',
       keepAlive: true,
+      // It says nothing for hours; what stands between would forget a silent connection without a word.
+      keepAliveInitialDelayMillis: 10_000,
       connectionTimeoutMillis: 5_000,
     });
     // While it opens, connect() itself fails; a second chain of reconnects must not start beside that.
@@ -34,6 +39,7 @@ export async function openNotifications(url: string, channels: string[], log: Lo
     const onBreak = (error?: Error) => {
       if (!open) return;
       open = false;
+      connected = false;
       next.end().catch(() => {});
       if (closed) return;
       log.warn({ err: error }, 'the notification connection broke; opening another');
@@ -56,6 +62,7 @@ export async function openNotifications(url: string, channels: string[], log: Lo
       return;
     }
     open = true;
+    connected = true;
     client = next;
     for (const listener of connectListeners) listener();
   }
@@ -80,8 +87,10 @@ export async function openNotifications(url: string, channels: string[], log: Lo
       connectListeners.add(listener);
       return () => connectListeners.delete(listener);
     },
+    connected: () => connected,
     async close() {
       closed = true;
+      connected = false;
       clearTimeout(timer);
       await client?.end().catch(() => {});
     },

@@ -64,6 +64,28 @@ export interface UserSessionTable {
   revoked_reason: string | null;
 }
 
+export interface ApiKeyTable {
+  id: string;
+  user_id: string;
+  name: string;
+  prefix: string;
+  key_hash: Buffer;
+  scopes: string[];
+  task_types: string[] | null;
+  priority_ceiling: number | null;
+  created_at: GeneratedTime;
+  expires_at: NullableTime;
+  last_used_at: NullableTime;
+  revoked_at: NullableTime;
+}
+
+export interface SigningKeyTable {
+  kid: string;
+  secret: Buffer;
+  created_at: GeneratedTime;
+  retires_at: NullableTime;
+}
+
 export interface AgentTable {
   id: string;
   name: string;
@@ -224,6 +246,8 @@ export interface PausedLaneTable {
 export interface Database {
   users: UserTable;
   user_sessions: UserSessionTable;
+  api_keys: ApiKeyTable;
+  signing_keys: SigningKeyTable;
   agents: AgentTable;
   tasks: TaskTable;
   collections: CollectionTable;

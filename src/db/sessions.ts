@@ -5,9 +5,6 @@ import type { UserRow } from './users.ts';
 
 export type SessionRow = Selectable<UserSessionTable>;
 
-/** The channel on which processes hear of revoked sessions; the payload is the id of the session. */
-export const SESSION_CHANNEL = 'sutazai_sessions';
-
 /** Stores a session and the time of the login; call it inside a transaction. */
 export async function insertSession(
   db: Transaction<Database>,
@@ -74,30 +71,22 @@ export async function findTokenStanding(
   return rows[0]?.standing;
 }
 
-/** Ends sessions and tells every process within a second. */
+/** Ends sessions; a trigger tells every process within a second. */
 export async function revokeSessions(
   db: Db,
   which: { id: string } | { userId: string; except?: string },
   reason: string,
 ): Promise<string[]> {
-  const condition =
-    'id' in which
-      ? sql`id = ${which.id}`
-      : sql`user_id = ${which.userId} and id is distinct from ${which.except ?? null}::uuid`;
-  const { rows } = await sql<{ id: string }>`
-    with revoked as (
-      update user_sessions set revoked_at = now(), revoked_reason = ${reason} where ${condition} and revoked_at is null returning id
-    )
-    select id, pg_notify(${SESSION_CHANNEL}, id::text) from revoked`.execute(db);
-  return rows.map(({ id }) => id);
-}
-
-/** Sessions revoked so recently that access tokens of theirs may still be about. */
-export async function listRevokedSessions(db: Db, withinSeconds: number): Promise<string[]> {
   const rows = await db
-    .selectFrom('user_sessions')
-    .select('id')
-    .where('revoked_at', '>', sql<Date>`now() - ${withinSeconds}::int * interval '1 second'`)
+    .updateTable('user_sessions')
+    .set({ revoked_at: sql<Date>`now()`, revoked_reason: reason })
+    .where('revoked_at', 'is', null)
+    .where(
+      'id' in which
+        ? sql<boolean>`id = ${which.id}`
+        : sql<boolean>`user_id = ${which.userId} and id is distinct from ${which.except ?? null}::uuid`,
+    )
+    .returning('id')
     .execute();
   return rows.map(({ id }) => id);
 }

@@ -1,15 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
 import { createAudit } from '../../src/api/audit.ts';
-import { createIdentity, type Identity } from '../../src/api/auth/identity.ts';
-import { createPasswords } from '../../src/api/auth/passwords.ts';
+import { createPrincipals, type Principals } from '../../src/api/auth/principals.ts';
 import { createTokens } from '../../src/api/auth/tokens.ts';
 import { POLICIES, type Policy, ROLE_PERMISSIONS } from '../../src/api/policy.ts';
 import { defineRoute, type Route } from '../../src/api/route.ts';
 import { type ApiServer, listen } from '../../src/api/server.ts';
 import { loadConfig } from '../../src/config.ts';
 import { type Notifications, openNotifications } from '../../src/db/notify.ts';
-import { SESSION_CHANNEL } from '../../src/db/sessions.ts';
+import { IDENTITY_CHANNEL } from '../../src/db/principals.ts';
 import { UsageError } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -23,7 +22,7 @@ const route = (path: string, work: () => unknown): Route =>
 describe('the HTTP layer', () => {
   let database: TestDatabase;
   let notifications: Notifications;
-  let identity: Identity;
+  let principals: Principals;
   let server: ApiServer;
   const log = createLog('silent');
   const routes = [
@@ -50,7 +49,7 @@ describe('the HTTP layer', () => {
     createApp({
       routes: given,
       policies: table,
-      identity,
+      principals,
       audit: createAudit({ db: database.db, log }),
       publicUrl: undefined,
       maxBodyBytes: 1024,
@@ -58,15 +57,14 @@ describe('the HTTP layer', () => {
     });
   beforeAll(async () => {
     database = await createTestDatabase();
-    notifications = await openNotifications(database.url, [SESSION_CHANNEL], log);
+    notifications = await openNotifications(database.url, [IDENTITY_CHANNEL], log);
     const auth = { ...loadConfig({}).auth, secret: 'k'.repeat(32) };
-    const [tokens, passwords] = [createTokens(auth), createPasswords(4)];
-    identity = await createIdentity({ db: database.db, auth, tokens, passwords, notifications, log });
+    principals = createPrincipals({ db: database.db, tokens: createTokens(auth), notifications });
     server = await listen(build(routes, policies), { host: '127.0.0.1', port: 0 });
   });
   afterAll(async () => {
     await server.close(1000);
-    identity.close();
+    principals.close();
     await notifications.close();
     await database.close();
   });

@@ -3,20 +3,20 @@ import { ProblemError } from '../../errors.ts';
 import type { Trail } from '../audit.ts';
 import type { Policy } from '../policy.ts';
 import { type Principal, type Route, routeKey } from '../route.ts';
-import type { Identity } from './identity.ts';
+import type { Principals } from './principals.ts';
 
 /** Who asks at a public route. */
 export const NOBODY: Principal = { userId: '', username: '', role: '', sessionId: '', can: () => false };
 
 /** The principal of the token that came along. @throws ProblemError `unauthorized` or `invalid_token` */
-export async function authenticate(c: Context, identity: Identity): Promise<Principal> {
+export async function authenticate(c: Context, principals: Principals): Promise<Principal> {
   const [, scheme, token] = /^(\S+) +(\S+)$/.exec(c.req.header('authorization') ?? '') ?? [];
   if (!scheme || !token)
     throw unauthorized(
       'unauthorized',
       'Send the header `Authorization: Bearer <access token>`; POST /api/v1/auth/login gives one.',
     );
-  const principal = scheme.toLowerCase() === 'bearer' ? await identity.principal(token) : undefined;
+  const principal = scheme.toLowerCase() === 'bearer' ? await principals.ofToken(token) : undefined;
   if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
   return principal;
 }

@@ -2,24 +2,14 @@ import type { Config } from '../../config.ts';
 import { type AuditEntry, insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
-import type { Notifications } from '../../db/notify.ts';
-import {
-  findTokenStanding,
-  insertSession,
-  listRevokedSessions,
-  revokeSessions,
-  rotateSession,
-  SESSION_CHANNEL,
-} from '../../db/sessions.ts';
+import { findTokenStanding, insertSession, revokeSessions, rotateSession } from '../../db/sessions.ts';
 import type { UserRow } from '../../db/users.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Trail } from '../audit.ts';
-import { ROLE_PERMISSIONS } from '../policy.ts';
-import type { Principal } from '../route.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
 import type { Passwords } from './passwords.ts';
-import { createRevokedSessions } from './revoked.ts';
+import type { Principals } from './principals.ts';
 import { hashRefreshToken, newRefreshToken, sessionOfRefreshToken, type TokenKind, type Tokens } from './tokens.ts';
 
 /** Where somebody logs in from, and where that is written down. */
@@ -34,11 +24,8 @@ export interface Identity extends Accounts {
   startSession(user: UserRow, client: Client): Promise<TokenPair>;
   refresh(refreshToken: string, trail: Trail): Promise<TokenPair>;
   logout(sessionId: string, trail: Trail): Promise<void>;
-  /** The principal of a token, or `undefined` for anything but a good token of a session that lives. */
-  principal(token: string, kind?: TokenKind): Promise<Principal | undefined>;
   /** Starts a session for the queue dashboard; its token opens nothing else. */
   startDashboard(user: UserRow, client: Client): Promise<string>;
-  close(): void;
 }
 
 export interface TokenPair {
@@ -55,7 +42,7 @@ interface Options {
   auth: Config['auth'] & { secret: string };
   tokens: Tokens;
   passwords: Passwords;
-  notifications: Notifications;
+  principals: Principals;
   log: Logger;
 }
 
@@ -66,20 +53,8 @@ interface Options {
  */
 const REUSE_GRACE_SECONDS = 10;
 
-/** Makes it, with the list of sessions that were revoked while tokens of theirs may still be about. */
-export async function createIdentity({ db, auth, tokens, passwords, notifications, log }: Options): Promise<Identity> {
-  const rememberSeconds = auth.accessSeconds + 60;
-  const revoked = createRevokedSessions(rememberSeconds);
-  const reload = async () => {
-    for (const id of await listRevokedSessions(db, rememberSeconds)) revoked.add(id);
-  };
-  const offChannel = notifications.on(SESSION_CHANNEL, revoked.add);
-  // What was revoked while the connection was away was not heard.
-  const offConnect = notifications.onConnect(
-    () => void reload().catch((error) => log.warn({ err: error }, 'revoked sessions could not be read')),
-  );
-  await reload();
-
+/** Makes it. */
+export function createIdentity({ db, auth, tokens, passwords, principals, log }: Options): Identity {
   async function issue(
     user: UserRow,
     session: { id: string; expires_at: Date },
@@ -127,7 +102,7 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
       const ended = await revokeSessions(trx, { id: sessionId }, reason);
       if (ended.length > 0) await insertAudit(trx, [entry]);
     });
-    revoked.add(sessionId);
+    principals.forget(sessionId);
   }
 
   /** Ends the session of a refresh token that was used before. @throws ProblemError in any case */
@@ -171,17 +146,5 @@ export async function createIdentity({ db, auth, tokens, passwords, notification
         'logout',
         trail.entry({ action: 'auth.logout', object: { type: 'session', id: sessionId } }),
       ),
-
-    async principal(token, kind) {
-      const claims = await tokens.verify(token, kind);
-      if (!claims || revoked.has(claims.sessionId)) return undefined;
-      const { userId, username, role, sessionId } = claims;
-      return { userId, username, role, sessionId, can: (permission) => ROLE_PERMISSIONS[role].has(permission) };
-    },
-
-    close() {
-      offChannel();
-      offConnect();
-    },
   };
 }

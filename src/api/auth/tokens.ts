@@ -1,6 +1,7 @@
 import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { decode, sign, verify } from 'hono/jwt';
 import type { Config } from '../../config.ts';
+import { isId } from '../../db/ids.ts';
 import { ROLES, type Role } from '../../db/schema.ts';
 
 /** What an access token says. */
@@ -23,30 +24,12 @@ export interface Tokens {
 /** `access` opens the API, `dashboard` the queue dashboard; neither opens the other. */
 export type TokenKind = 'access' | 'dashboard';
 
-const MAX_REMEMBERED = 10_000;
 const CLOCK_SKEW_SECONDS = 30;
 
-/** Issues and checks access tokens. A good token is verified once and remembered until it expires. */
+/** Issues and checks access tokens. */
 export function createTokens(auth: Config['auth'] & { secret: string }): Tokens {
   const kid = createHash('sha256').update(auth.secret).digest('hex').slice(0, 12);
   const key = { kty: 'oct', k: Buffer.from(auth.secret).toString('base64url'), alg: auth.algorithm, kid };
-  const remembered = new Map<string, AccessClaims>();
-
-  async function check(token: string, kind: TokenKind): Promise<AccessClaims | undefined> {
-    try {
-      if (decode(token).header.kid !== kid) return undefined;
-      const payload = await verify(token, key, {
-        alg: auth.algorithm,
-        iss: auth.issuer,
-        aud: auth.audience,
-        iat: false,
-      });
-      return readClaims(payload, kind);
-    } catch {
-      // Whatever is wrong with it, the caller learns only that it is not good.
-      return undefined;
-    }
-  }
 
   return {
     async issue({ userId, username, role, sessionId }, kind = 'access') {
@@ -66,20 +49,19 @@ export function createTokens(auth: Config['auth'] & { secret: string }): Tokens 
       return sign(claims, key as never, auth.algorithm);
     },
     async verify(token, kind = 'access') {
-      const now = Date.now() / 1000;
-      const known = kind === 'access' ? remembered.get(token) : undefined;
-      if (known) {
-        if (known.expiresAt > now) return known;
-        remembered.delete(token);
+      try {
+        if (decode(token).header.kid !== kid) return undefined;
+        const payload = await verify(token, key, {
+          alg: auth.algorithm,
+          iss: auth.issuer,
+          aud: auth.audience,
+          iat: false,
+        });
+        return readClaims(payload, kind);
+      } catch {
+        // Whatever is wrong with it, the caller learns only that it is not good.
         return undefined;
       }
-      const claims = await check(token, kind);
-      if (claims && kind === 'access') {
-        // The oldest goes first; a Map keeps the order of insertion.
-        if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value as string);
-        remembered.set(token, claims);
-      }
-      return claims;
     },
   };
 }
@@ -90,6 +72,7 @@ function readClaims(payload: Record<string, unknown>, kind: TokenKind): AccessCl
   if (!Number.isSafeInteger(exp) || typeof iat !== 'number' || iat > Date.now() / 1000 + CLOCK_SKEW_SECONDS)
     return undefined;
   if (typ !== kind || typeof sub !== 'string' || typeof sid !== 'string' || typeof name !== 'string') return undefined;
+  if (!isId(sid)) return undefined;
   if (!ROLES.includes(role as Role)) return undefined;
   return { userId: sub, username: name, role: role as Role, sessionId: sid, expiresAt: exp as number };
 }
