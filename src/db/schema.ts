@@ -1,8 +1,18 @@
-import type { ColumnType, Generated } from 'kysely';
+import type { Generated } from 'kysely';
 import type { Lane } from '../tasks/lanes.ts';
 import type { Usage } from '../tasks/tools.ts';
+import type { GeneratedTime, Json, NullableJson, NullableTime } from './columns.ts';
+import type {
+  ApiKeyTable,
+  AuditTable,
+  InvitationTable,
+  SigningKeyTable,
+  UserSessionTable,
+  UserTable,
+} from './schema-accounts.ts';
 
 export type { Usage } from '../tasks/tools.ts';
+export * from './schema-accounts.ts';
 
 /** The public words for where a task stands; the last four are ended. */
 export const STATUSES = [
@@ -24,67 +34,8 @@ export function hasEnded(status: Status): boolean {
   return (ENDED as readonly Status[]).includes(status);
 }
 
-export const ROLES = ['admin', 'operator', 'user', 'viewer'] as const;
-export type Role = (typeof ROLES)[number];
-
 /** How one attempt of a task ended. */
 export type Outcome = 'completed' | 'failed' | 'retry' | 'released' | 'cancelled' | 'lost';
-
-type Json<T> = ColumnType<T, string, string>;
-type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | null>;
-type Time = ColumnType<Date, Date | string, Date | string>;
-type GeneratedTime = ColumnType<Date, Date | string | undefined, Date | string>;
-type NullableTime = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
-
-export interface UserTable {
-  id: string;
-  username: string;
-  email: string;
-  password_hash: string;
-  role: Generated<Role>;
-  is_active: Generated<boolean>;
-  created_at: GeneratedTime;
-  updated_at: GeneratedTime;
-  last_login_at: NullableTime;
-}
-
-export interface UserSessionTable {
-  id: string;
-  /** `null` once the user is deleted. */
-  user_id: string | null;
-  token_hash: Buffer;
-  previous_token_hash: Buffer | null;
-  rotated_at: NullableTime;
-  user_agent: string | null;
-  address: string | null;
-  created_at: GeneratedTime;
-  last_used_at: GeneratedTime;
-  expires_at: Time;
-  revoked_at: NullableTime;
-  revoked_reason: string | null;
-}
-
-export interface ApiKeyTable {
-  id: string;
-  user_id: string;
-  name: string;
-  prefix: string;
-  key_hash: Buffer;
-  scopes: string[];
-  task_types: string[] | null;
-  priority_ceiling: number | null;
-  created_at: GeneratedTime;
-  expires_at: NullableTime;
-  last_used_at: NullableTime;
-  revoked_at: NullableTime;
-}
-
-export interface SigningKeyTable {
-  kid: string;
-  secret: Buffer;
-  created_at: GeneratedTime;
-  retires_at: NullableTime;
-}
 
 export interface AgentTable {
   id: string;
@@ -205,35 +156,6 @@ export interface CollectionTable {
   embedding_model: string | null;
   dimensions: number;
   created_at: GeneratedTime;
-}
-
-export interface AuditTable {
-  id: string;
-  at: GeneratedTime;
-  actor_id: string | null;
-  actor_name: string | null;
-  /** The API key that was used, where it was one. */
-  key_id: string | null;
-  action: string;
-  outcome: 'ok' | 'refused';
-  object_type: string | null;
-  object_id: string | null;
-  address: string | null;
-  request_id: string | null;
-  details: Json<Record<string, unknown>>;
-}
-
-export interface InvitationTable {
-  id: string;
-  token_hash: Buffer;
-  /** Who alone may use it; anybody who has it where this is `null`. */
-  email: string | null;
-  role: Role;
-  created_by: string | null;
-  created_at: GeneratedTime;
-  expires_at: Time;
-  used_by: string | null;
-  used_at: NullableTime;
 }
 
 export interface PausedLaneTable {
