@@ -54,7 +54,9 @@ class RetryLater extends Error {
   }
 }
 
-const LOCK_MS = 30_000;
+/** Short, because all that depends on it is when a job is looked at again whose worker or connection was lost in between. */
+const LOCK_MS = 10_000;
+const STALLED_EVERY_MS = 5_000;
 const MAX_BATCH = 200;
 /** For what happens outside of a task, such as a database that is away during the claim. */
 const CLAIM_BACKOFF = { minMs: 1_000, maxMs: 10_000 };
@@ -142,6 +144,7 @@ export function startWorkers(options: Options): LaneWorkers {
       name,
       concurrency: concurrency ?? LANE_DEFAULTS[lane].concurrency,
       lockDuration: LOCK_MS,
+      stalledInterval: STALLED_EVERY_MS,
       // BullMQ tracks locks by job id alone, so the end of one run can stop the renewal of the next: the heartbeat renews.
       skipLockRenewal: true,
       // Whether a task has killed too many workers is counted in Postgres.

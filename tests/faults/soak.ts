@@ -21,6 +21,7 @@ Random faults under load, round after round; every accepted task must end, once.
   --tasks <n>        tasks a round (2000)
   --rate <n>         submissions a second (400)
   --backend <name>   redis (the default) or postgres
+  --only <words>     draw only faults whose names contain this, such as "reset"
   --seed <n>         the same seed draws the same faults; printed at the start
   --write            write the result into docs/reliability.md`;
 
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '400' },
     backend: { type: 'string', default: 'redis' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    only: { type: 'string', default: '' },
     write: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -62,6 +64,12 @@ async function soak(): Promise<void> {
     process.exit(2);
   }
   const backend = values.backend as Backend;
+  if (!draw(createDice(1), backend)[0]) {
+    console.error(
+      `No fault of ${backend} is named like "${values.only}": ${SOAK_FAULTS.map(({ name }) => name).join(', ')}.`,
+    );
+    process.exit(2);
+  }
   const [rounds, tasks, rate, seed] = [number('rounds'), number('tasks'), number('rate'), number('seed')];
   const dice = createDice(seed);
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-soak-'));
@@ -118,13 +126,13 @@ const drains = (done: Round[]) => done.map(({ drainMs }) => drainMs);
 const seconds = (ms: number) => (ms / 1000).toFixed(1);
 
 function draw(dice: Dice, backend: Backend): SoakFault[] {
-  const fitting = SOAK_FAULTS.filter(({ backends }) => backends.includes(backend));
+  const fitting = SOAK_FAULTS.filter(({ name, backends }) => backends.includes(backend) && name.includes(values.only));
   const first = dice.pick(fitting);
   if (dice.next() >= TOGETHER) return [first];
   // Two that work on the same part would heal each other.
   const part = ({ name }: SoakFault) => /worker|API|Postgres|Redis|model/.exec(name)?.[0];
-  const other = dice.pick(fitting.filter((fault) => part(fault) !== part(first)));
-  return [first, other];
+  const others = fitting.filter((fault) => part(fault) !== part(first));
+  return others.length > 0 ? [first, dice.pick(others)] : [first];
 }
 
 async function runRound(
