@@ -1,6 +1,6 @@
 import { type LookupAddress, type LookupAllOptions, lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
-import { Agent, buildConnector, request } from 'undici';
+import { buildConnector, Client } from 'undici';
 import { createAddressRules, normalHost } from './addresses.ts';
 
 /** Why a URL of a user was not called. The text names the setting that would allow it. */
@@ -11,13 +11,27 @@ export class EgressRefused extends Error {
 export interface OutboundAnswer {
   status: number;
   headers: Record<string, string | string[] | undefined>;
-  /** The first part of the body, at most the cap. */
+  /** The first part of the body, at most the cap, as UTF-8; it is never unpacked. */
   body: string;
+  /** Whether there was more of it. */
+  cut: boolean;
+}
+
+export interface OutboundCall {
+  method: string;
+  headers: Record<string, string>;
+  body?: string;
+  /** Ends the call and closes its connection, at whatever stage it is. There is no other bound in time but that of connecting. */
+  signal: AbortSignal;
+  /** How much of the body is read when the answer has this status; at the next byte the connection is closed. */
+  maxBytes: (status: number) => number;
 }
 
 /** Calls URLs that users gave: no private addresses, no redirects, bounded in time and size. */
 export interface Outbound {
-  /** @throws EgressRefused for what may not be called; other errors when nobody answers in time */
+  /** @throws EgressRefused for what may not be called; other errors when nobody answers */
+  request(url: string, call: OutboundCall): Promise<OutboundAnswer>;
+  /** The same for a message whose answer hardly matters: bounded in time, and cut without complaint. */
   post(
     url: string,
     call: { headers: Record<string, string>; body: string; timeoutMs: number; maxBytes: number },
@@ -33,6 +47,9 @@ export type Resolve = (
   options: LookupAllOptions,
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void;
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const MAX_HEADER_BYTES = 16_384;
 
 /**
  * Makes the client.
@@ -53,9 +70,10 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
     });
   };
 
-  const connect = buildConnector({ lookup, timeout: 5_000 });
-  const agent = new Agent({
-    connect(options, callback) {
+  /** Connects for one call. The signal closes what is not connected yet; afterwards undici does. */
+  function connector(signal: AbortSignal): buildConnector.connector {
+    const connect = buildConnector({ lookup, signal, timeout: CONNECT_TIMEOUT_MS, allowH2: false });
+    return (options, callback) => {
       const host = normalHost(options.hostname);
       // A literal address never passes through the lookup.
       if (isIP(host) && !rules.allows(host, host)) return callback(refused(host), null);
@@ -67,10 +85,9 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
         }
         callback(null, socket);
       });
-    },
-    maxHeaderSize: 16_384,
-    pipelining: 0,
-  });
+    };
+  }
+  const calling = new Set<Client>();
 
   function check(url: string): string | undefined {
     if (!URL.canParse(url)) return 'is not a URL';
@@ -79,35 +96,71 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
     if (username || password) return 'must not hold a user name or password';
     const host = normalHost(hostname);
     if ((isIP(host) && !rules.allows(host, host)) || (isLocalName(host) && !rules.allows('127.0.0.1', host)))
-      return refused(host).message;
+      return leadsInside(host);
     return undefined;
+  }
+
+  async function request(url: string, { maxBytes, ...call }: OutboundCall): Promise<OutboundAnswer> {
+    const wrong = check(url);
+    if (wrong) throw new EgressRefused(`The URL ${wrong}`);
+    const { signal } = call;
+    const { origin, pathname, search } = new URL(url);
+    // A client serves one call, as its connection does: the next call asks for the name again.
+    const client = new Client(origin, {
+      connect: connector(signal),
+      maxHeaderSize: MAX_HEADER_BYTES,
+      pipelining: 0,
+      allowH2: false,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    });
+    calling.add(client);
+    try {
+      const answer = await client.request({ ...call, path: pathname + search });
+      const { statusCode: status, headers } = answer;
+      return { status, headers, ...(await readUpTo(answer.body, maxBytes(status))) };
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      calling.delete(client);
+      await client.destroy();
+    }
   }
 
   return {
     check,
-    async post(url, { headers, body, timeoutMs, maxBytes }) {
-      const wrong = check(url);
-      if (wrong) throw new EgressRefused(`The URL ${wrong}`);
-      const signal = AbortSignal.timeout(timeoutMs);
-      const answer = await request(url, { method: 'POST', headers, body, signal, dispatcher: agent });
-      let text = '';
-      const decoder = new TextDecoder();
-      let bytes = 0;
-      for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-        bytes += chunk.length;
-        text += decoder.decode(chunk.subarray(0, Math.max(0, chunk.length - Math.max(0, bytes - maxBytes))), {
-          stream: true,
-        });
-        // What is beyond the cap is not read: the connection is given up instead.
-        if (bytes >= maxBytes) {
-          answer.body.destroy();
-          break;
-        }
-      }
-      return { status: answer.statusCode, headers: answer.headers, body: text };
+    request,
+    post: (url, { timeoutMs, maxBytes, ...call }) =>
+      request(url, {
+        ...call,
+        method: 'POST',
+        signal: AbortSignal.timeout(timeoutMs),
+        maxBytes: () => maxBytes,
+      }),
+    async close() {
+      await Promise.all([...calling].map((client) => client.destroy()));
     },
-    close: () => agent.destroy(),
   };
+}
+
+/** The first bytes of a body as text. One buffer that grows, because a body may drip in by millions of pieces. */
+async function readUpTo(body: AsyncIterable<Buffer>, maxBytes: number): Promise<{ body: string; cut: boolean }> {
+  let kept = Buffer.alloc(Math.min(maxBytes, 16_384));
+  let bytes = 0;
+  for await (const chunk of body) {
+    const wanted = Math.min(bytes + chunk.length, maxBytes);
+    if (wanted > kept.length) {
+      const larger = Buffer.alloc(Math.min(Math.max(wanted, kept.length * 2), maxBytes));
+      kept.copy(larger, 0, 0, bytes);
+      kept = larger;
+    }
+    chunk.copy(kept, bytes);
+    bytes += chunk.length;
+    if (bytes > maxBytes) break;
+  }
+  const cut = bytes > maxBytes;
+  // Half a character at the cut is left out.
+  return { body: new TextDecoder().decode(kept.subarray(0, Math.min(bytes, maxBytes)), { stream: cut }), cut };
 }
 
 function isLocalName(host: string): boolean {
@@ -115,5 +168,9 @@ function isLocalName(host: string): boolean {
 }
 
 function refused(host: string): EgressRefused {
-  return new EgressRefused(`leads to a private address (${host}). An operator can allow it with EGRESS_ALLOW.`);
+  return new EgressRefused(`The URL ${leadsInside(host)}`);
+}
+
+function leadsInside(host: string): string {
+  return `leads to a private address (${host}). An operator can allow it with EGRESS_ALLOW.`;
 }
