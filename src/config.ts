@@ -82,6 +82,7 @@ function resolveConfig(s: Values, problems: string[]) {
       port: s.PORT,
       publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
       maxBodyBytes: s.MAX_BODY_BYTES,
+      trustedProxies: s.TRUSTED_PROXIES,
       docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',
     },
     database: { url: databaseUrl, poolMax: s.DATABASE_POOL_MAX },

@@ -67,6 +67,15 @@ export const host = v.pipe(
   ),
 );
 
+/** Addresses and CIDRs, separated by commas. */
+export const addresses = v.pipe(
+  list,
+  v.check(
+    (entries) => entries.every((entry) => isIP(entry.split('/')[0] ?? '') !== 0 && isNetwork(entry)),
+    'wants addresses and CIDRs such as 10.1.2.0/24, separated by commas',
+  ),
+);
+
 /** Addresses, CIDRs and host names, separated by commas. */
 export const networks = v.pipe(
   list,

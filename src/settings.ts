@@ -16,6 +16,7 @@ import {
   text,
   url,
 } from './setting.ts';
+import { LIMIT_SETTINGS } from './settings-limits.ts';
 import { LANES } from './tasks/lanes.ts';
 
 /** Every environment variable that the product reads. `.env.example` is made from this table and a test holds them equal. */
@@ -52,6 +53,7 @@ export const SETTINGS = {
     'who may open the pages below /docs: open is anybody, closed is any account; open, but closed in production',
     { example: 'open' },
   ),
+  ...LIMIT_SETTINGS,
   DATABASE_URL: setting(
     'Postgres',
     v.optional(url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/sutazai')),

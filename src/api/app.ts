@@ -7,9 +7,10 @@ import type { Logger } from '../log.ts';
 import type { Audit } from './audit.ts';
 import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
+import { type ClientAddresses, createClientAddresses } from './client-address.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
-import { baseOf, type Env, readInput, remoteAddress } from './request.ts';
+import { baseOf, type Env, peerOf, readInput } from './request.ts';
 import { type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
 
 export type App = Hono<Env>;
@@ -19,6 +20,8 @@ interface Options {
   principals: Principals;
   audit: Audit;
   publicUrl: string | undefined;
+  /** Whom requests come from; the peer of the socket when not given. */
+  addresses?: ClientAddresses;
   maxBodyBytes: number;
   /** Apps with a guard of their own, by path. */
   mounts?: Array<{ path: string; app: App }>;
@@ -39,6 +42,7 @@ export function createApp({
   principals,
   audit,
   publicUrl,
+  addresses = createClientAddresses([]),
   maxBodyBytes,
   mounts = [],
   log,
@@ -52,6 +56,7 @@ export function createApp({
     const given = c.req.header('x-request-id') ?? '';
     const requestId = REQUEST_ID.test(given) ? given : randomUUID();
     c.set('requestId', requestId);
+    c.set('address', addresses(peerOf(c), c.req.header('x-forwarded-for')) ?? null);
     const started = performance.now();
     await next();
     c.header('X-Request-Id', requestId);
@@ -93,7 +98,7 @@ export function createApp({
       const principal = asked === 'public' ? NOBODY : await authenticate(c, principals);
       const trail = audit.trail({
         actor: principal === NOBODY ? undefined : principal,
-        address: remoteAddress(c),
+        address: c.get('address'),
         requestId: c.get('requestId'),
       });
       if (asked !== 'public') authorize(route, principal, asked, trail);

@@ -15,7 +15,7 @@ import type { Audit } from './audit.ts';
 import type { Identity } from './auth/identity.ts';
 import type { Principals } from './auth/principals.ts';
 import { loginPage } from './login-page.ts';
-import { type Env, remoteAddress } from './request.ts';
+import type { Env } from './request.ts';
 import type { Principal } from './route.ts';
 
 interface Options {
@@ -44,7 +44,7 @@ export function createBoard({ backend, identity, principals, audit, secureCookie
   const app: App = new Hono<Env>();
   const visitor = (c: Context<Env>) => principals.ofToken(getCookie(c, COOKIE) ?? '', 'dashboard');
   const trailOf = (c: Context<Env>, actor: Principal | undefined) =>
-    audit.trail({ actor, address: remoteAddress(c), requestId: c.get('requestId') });
+    audit.trail({ actor, address: c.get('address'), requestId: c.get('requestId') });
 
   app.get('/', async (c) => c.redirect((await visitor(c))?.can('queues:read') ? BOARD_PATH : LOGIN_PATH, 303));
   app.get('/login', (c) => c.html(loginPage(LOGIN_PATH)));
@@ -52,7 +52,7 @@ export function createBoard({ backend, identity, principals, audit, secureCookie
     requireSameOrigin(c);
     const { login, password } = await readLogin(c);
     const trail = trailOf(c, undefined);
-    const client = { address: remoteAddress(c), userAgent: c.req.header('user-agent') ?? null, trail };
+    const client = { address: c.get('address'), userAgent: c.req.header('user-agent') ?? null, trail };
     try {
       const user = await identity.authenticate(
         login.includes('@') ? { email: login } : { username: login },

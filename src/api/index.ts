@@ -10,6 +10,7 @@ import type { Passwords } from './auth/passwords.ts';
 import { createPrincipals } from './auth/principals.ts';
 import { createTokens } from './auth/tokens.ts';
 import { createBoard } from './board.ts';
+import { createClientAddresses } from './client-address.ts';
 import { createProbes } from './probes.ts';
 import type { Route } from './route.ts';
 import { auditRoutes } from './routes/audit.ts';
@@ -66,6 +67,7 @@ export async function startApi(
     principals,
     audit,
     publicUrl: config.http.publicUrl,
+    addresses: createClientAddresses(config.http.trustedProxies),
     maxBodyBytes: config.http.maxBodyBytes,
     docsOpen: config.http.docsOpen,
     mounts: config.monitoring.enabled ? [{ path: '/admin', app: board }] : [],

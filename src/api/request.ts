@@ -4,8 +4,8 @@ import { ProblemError } from '../errors.ts';
 import type { Principal, Route, RouteInput } from './route.ts';
 import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
 
-/** What the HTTP layer knows of every request. */
-export type Env = { Variables: { requestId: string } };
+/** What the HTTP layer knows of every request: its id, and the address of the client, the same for everybody who asks. */
+export type Env = { Variables: { requestId: string; address: string | null } };
 
 /** Everything that a handler knows of a request; the body and the query are checked. @throws ProblemError */
 export async function readInput(
@@ -21,7 +21,7 @@ export async function readInput(
     principal,
     requestId: c.get('requestId'),
     base: baseOf(c, publicUrl),
-    address: remoteAddress(c),
+    address: c.get('address'),
     header: (name) => c.req.header(name),
     signal: c.req.raw.signal,
   };
@@ -65,8 +65,8 @@ export function baseOf(c: Context<Env>, publicUrl: string | undefined): string {
   return publicUrl ?? new URL(c.req.url).origin;
 }
 
-/** The address that the request came from. */
-export function remoteAddress(c: Context): string | null {
+/** The other end of the socket. */
+export function peerOf(c: Context): string | undefined {
   // Not every way to call the app has a socket below it.
-  return c.env && 'incoming' in (c.env as object) ? (getConnInfo(c).remote.address ?? null) : null;
+  return c.env && 'incoming' in (c.env as object) ? getConnInfo(c).remote.address : undefined;
 }

@@ -61,8 +61,8 @@ export function createAddressRules(allow: readonly string[]): AddressRules {
   };
 }
 
-/** Says whether an address is in one of the ranges. */
-function addressSet(ranges: readonly string[]): (address: string) => boolean {
+/** Says whether an address is in one of the ranges: CIDRs and single addresses. */
+export function addressSet(ranges: readonly string[]): (address: string) => boolean {
   // One list a family: a single one takes every IPv4 address for a part of ::ffff:0:0/96.
   const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
   const familyOf = (address: string) => (isIP(address) === 4 ? 'ipv4' : 'ipv6');
