@@ -38,10 +38,6 @@ const UP = [
     used_at timestamptz
   )`,
 
-  // The sessions of a deleted user stay as revoked ones, because access tokens of theirs may still be about.
-  `alter table user_sessions alter column user_id drop not null, drop constraint user_sessions_user_id_fkey,
-    add constraint user_sessions_user_id_fkey foreign key (user_id) references users (id) on delete set null`,
-
   // Which lanes are to stand still; the queue store is told again after it was emptied.
   `create table paused_lanes (
     lane varchar(20) primary key,
@@ -52,9 +48,6 @@ const UP = [
 
 const DOWN = [
   `drop table paused_lanes`,
-  `delete from user_sessions where user_id is null`,
-  `alter table user_sessions alter column user_id set not null, drop constraint user_sessions_user_id_fkey,
-    add constraint user_sessions_user_id_fkey foreign key (user_id) references users (id) on delete cascade`,
   `drop table invitations`,
   `drop table audit_log`,
   `drop function refuse_audit_change()`,

@@ -39,6 +39,11 @@ export const PROBLEMS = {
     title: 'Registration is closed',
     help: 'Ask an administrator for an account, or have REGISTRATION=open set.',
   },
+  invitation_needed: {
+    status: 403,
+    title: 'An invitation is needed',
+    help: 'Ask an administrator for an invitation and send it as `invitation` when you register. Each is good for one account, and until its end.',
+  },
   not_found: {
     status: 404,
     title: 'Not found',
@@ -54,6 +59,11 @@ export const PROBLEMS = {
     status: 409,
     title: 'Already refreshed',
     help: 'Another request has just exchanged the same refresh token. Use the tokens that it got.',
+  },
+  last_administrator: {
+    status: 409,
+    title: 'The last administrator',
+    help: 'Somebody has to be able to administer. Make another account an active administrator first.',
   },
   task_ended: {
     status: 409,

@@ -138,8 +138,8 @@ export const SETTINGS = {
   ),
   REGISTRATION: setting(
     'Identity',
-    v.optional(oneOf(['open', 'closed'])),
-    'who may make an account; open, but closed in production',
+    v.optional(oneOf(['open', 'invite', 'closed'])),
+    'who may make an account: anybody, whoever has an invitation, or nobody; open, but closed in production',
     { example: 'open' },
   ),
   ADMIN_EMAIL: setting(

@@ -18,9 +18,12 @@ import { authRoutes } from './routes/auth.ts';
 import { catalogueRoutes } from './routes/catalogue.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
+import { invitationRoutes } from './routes/invitations.ts';
+import { sessionRoutes } from './routes/sessions.ts';
 import { readRoutes } from './routes/task-read.ts';
 import { steerRoutes } from './routes/task-steer.ts';
 import { submitRoutes } from './routes/task-submit.ts';
+import { userRoutes } from './routes/users.ts';
 import { type ApiServer, listen } from './server.ts';
 import { createWaiters } from './waiters.ts';
 
@@ -51,6 +54,9 @@ export async function startApi(
     ...submitRoutes({ ...parts, waiters, accept, checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
     ...steerRoutes(parts),
+    ...sessionRoutes({ db, identity }),
+    ...userRoutes({ ...parts, principals }),
+    ...invitationRoutes(db),
     ...auditRoutes(db),
     ...docsRoutes(),
   ];

@@ -24,6 +24,8 @@ export interface VectorClient {
     collection: string,
     query: { vector: number[]; filter: object; limit: number; scoreThreshold?: number },
   ): Promise<FoundPoint[]>;
+  /** Deletes every point of a tenant; a collection that is not there holds none. */
+  forgetTenant(collection: string, tenant: string): Promise<void>;
   /** The version that the store reports. @throws when it cannot be reached */
   ping(): Promise<string>;
 }
@@ -33,6 +35,11 @@ export const TENANT_FIELD = 'tenant';
 export const COLLECTION_FIELD = 'collection';
 
 const TIMEOUT_MS = 60_000;
+
+/** The store's own name for collections of one model: they share one there, where the tenant index keeps users apart. */
+export function storeName(model: string | null, dimensions: number): string {
+  return `sutazai_${(model ?? 'vectors').replace(/[^a-zA-Z0-9]+/g, '-')}_${dimensions}`;
+}
 
 /** Makes the client. Nothing connects before first use. */
 export function createVectorClient(options: { url: string; apiKey?: string }): VectorClient {
@@ -103,6 +110,15 @@ export function createVectorClient(options: { url: string; apiKey?: string }): V
           ...(scoreThreshold === undefined ? {} : { score_threshold: scoreThreshold }),
         });
         return points.map(({ score, payload }) => ({ score, payload: payload ?? {} }));
+      }),
+    forgetTenant: (collection, tenant) =>
+      guarded(async () => {
+        try {
+          const filter = { must: [{ key: TENANT_FIELD, match: { value: tenant } }] };
+          await client.delete(collection, { wait: true, filter });
+        } catch (error) {
+          if (statusOf(error) !== 404) throw error;
+        }
       }),
     ping: async () => (await client.versionInfo()).version,
   };

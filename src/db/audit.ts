@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db } from './connect.ts';
 import { CLOCKS_DIFFER_MS, firstIdAt, newId, shift } from './ids.ts';
+import { pageOf } from './page.ts';
 import type { AuditTable } from './schema.ts';
 
 export type AuditRow = Selectable<AuditTable>;
@@ -51,7 +52,5 @@ export async function listAudit(db: Db, filter: AuditFilter): Promise<{ rows: Au
   if (filter.before)
     query = query.where('at', '<', filter.before).where('id', '<', firstIdAt(shift(filter.before, CLOCKS_DIFFER_MS)));
   if (filter.cursor) query = query.where('id', '<', filter.cursor);
-  const rows = await query.execute();
-  const page = rows.slice(0, filter.limit);
-  return { rows: page, next: rows.length > filter.limit ? (page.at(-1)?.id ?? null) : null };
+  return pageOf(await query.execute(), filter.limit);
 }

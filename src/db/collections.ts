@@ -28,3 +28,8 @@ export async function ensureCollection(db: Db, collection: Omit<CollectionRow, '
     .where('name', '=', collection.name)
     .executeTakeFirstOrThrow();
 }
+
+/** Every collection of a user. */
+export async function listCollections(db: Db, userId: string): Promise<CollectionRow[]> {
+  return db.selectFrom('collections').selectAll().where('user_id', '=', userId).orderBy('id').execute();
+}

@@ -18,8 +18,7 @@ export interface UserTable {
 
 export interface UserSessionTable {
   id: string;
-  /** `null` once the user is deleted. */
-  user_id: string | null;
+  user_id: string;
   token_hash: Buffer;
   previous_token_hash: Buffer | null;
   rotated_at: NullableTime;

@@ -1,5 +1,6 @@
 import { type Selectable, sql, type Transaction } from 'kysely';
 import type { Db } from './connect.ts';
+import { pageOf } from './page.ts';
 import type { Database, UserSessionTable } from './schema.ts';
 import type { UserRow } from './users.ts';
 
@@ -71,22 +72,40 @@ export async function findTokenStanding(
   return rows[0]?.standing;
 }
 
+/** Which sessions are meant: one, one of this user, or all of this user but one. */
+export type WhichSessions = { id: string; userId?: string } | { userId: string; except?: string };
+
 /** Ends sessions; a trigger tells every process within a second. */
-export async function revokeSessions(
-  db: Db,
-  which: { id: string } | { userId: string; except?: string },
-  reason: string,
-): Promise<string[]> {
+export async function revokeSessions(db: Db, which: WhichSessions, reason: string): Promise<string[]> {
   const rows = await db
     .updateTable('user_sessions')
     .set({ revoked_at: sql<Date>`now()`, revoked_reason: reason })
     .where('revoked_at', 'is', null)
     .where(
       'id' in which
-        ? sql<boolean>`id = ${which.id}`
+        ? sql<boolean>`id = ${which.id} and user_id = coalesce(${which.userId ?? null}::uuid, user_id)`
         : sql<boolean>`user_id = ${which.userId} and id is distinct from ${which.except ?? null}::uuid`,
     )
     .returning('id')
     .execute();
   return rows.map(({ id }) => id);
+}
+
+/** A page of the sessions of a user that can still be used, newest first. */
+export async function listSessions(
+  db: Db,
+  userId: string,
+  { limit, cursor }: { limit: number; cursor?: string },
+): Promise<{ rows: SessionRow[]; next: string | null }> {
+  const rows = await db
+    .selectFrom('user_sessions')
+    .selectAll()
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .where('expires_at', '>', sql<Date>`now()`)
+    .$if(cursor !== undefined, (query) => query.where('id', '<', cursor as string))
+    .orderBy('id', 'desc')
+    .limit(limit + 1)
+    .execute();
+  return pageOf(rows, limit);
 }

@@ -40,3 +40,14 @@ export async function findUser(db: Db, id: string): Promise<UserRow | undefined>
 export async function hasUsers(db: Db): Promise<boolean> {
   return (await db.selectFrom('users').select('id').limit(1).executeTakeFirst()) !== undefined;
 }
+
+/** Puts another password in the place of the one whose hash is `known`; answers whether that was still the one. */
+export async function replacePassword(db: Db, id: string, known: string, next: string): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('users')
+    .set({ password_hash: next, updated_at: sql<Date>`now()` })
+    .where('id', '=', id)
+    .where('password_hash', '=', known)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}

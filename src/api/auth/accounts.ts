@@ -1,18 +1,40 @@
+import { createHash, randomBytes } from 'node:crypto';
 import type { Config } from '../../config.ts';
 import { insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
+import { holdInvitation, useInvitation } from '../../db/invitations.ts';
 import type { Role } from '../../db/schema.ts';
-import { findUser, findUserByLogin, hasUsers, insertUser, type UserRow } from '../../db/users.ts';
+import { revokeSessions } from '../../db/sessions.ts';
+import { findUser, findUserByLogin, hasUsers, insertUser, replacePassword, type UserRow } from '../../db/users.ts';
 import { ProblemError, UsageError } from '../../errors.ts';
-import type { Trail } from '../audit.ts';
+import type { AuditAction, Trail } from '../audit.ts';
+import type { Principal } from '../route.ts';
 import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH, type Passwords } from './passwords.ts';
+
+interface NewAccount {
+  username: string;
+  email: string;
+  password: string;
+  invitation?: string;
+}
 
 /** Who has an account, and how to prove it. */
 export interface Accounts {
-  register(account: { username: string; email: string; password: string }, trail: Trail): Promise<UserRow>;
-  /** @throws ProblemError `invalid_credentials`, the same for every reason */
-  authenticate(login: { username: string } | { email: string }, password: string, trail: Trail): Promise<UserRow>;
+  /** @throws ProblemError where registration is closed, wants an invitation, or the invitation is not good */
+  register(account: NewAccount, trail: Trail): Promise<UserRow>;
+  /**
+   * @param action what the audit log calls a failure
+   * @throws ProblemError `invalid_credentials`, the same for every reason
+   */
+  authenticate(
+    login: { username: string } | { email: string },
+    password: string,
+    trail: Trail,
+    action?: AuditAction,
+  ): Promise<UserRow>;
+  /** Changes the password and ends every other session of the user. @throws ProblemError where `current` is not the password */
+  changePassword(principal: Principal, change: { current: string; next: string }, trail: Trail): Promise<void>;
   user(id: string): Promise<UserRow | undefined>;
 }
 
@@ -20,30 +42,43 @@ interface Options {
   db: Db;
   registration: Config['auth']['registration'];
   passwords: Passwords;
+  /** Told of sessions that were ended, so that this process knows at once. */
+  forget: (sessionId: string) => void;
 }
 
-export function createAccounts({ db, registration, passwords }: Options): Accounts {
-  return {
-    async register({ username, email, password }, trail) {
-      if (registration !== 'open')
+export function createAccounts({ db, registration, passwords, forget }: Options): Accounts {
+  const accounts: Accounts = {
+    async register({ username, email, password, invitation: token }, trail) {
+      if (registration === 'closed')
         throw new ProblemError('registration_closed', 'New accounts are made by an administrator here.');
+      if (registration === 'invite' && token === undefined)
+        throw new ProblemError('invitation_needed', 'New accounts need an invitation here; send it as `invitation`.');
       const password_hash = await passwords.hash(password);
       return db.transaction().execute(async (trx) => {
-        const user = await insertUser(trx, { id: newId(), username, email, password_hash, role: 'user' });
+        const invitation = token === undefined ? undefined : await holdInvitation(trx, hashInvitation(token), email);
+        if (token !== undefined && !invitation)
+          throw new ProblemError(
+            'invitation_needed',
+            'The invitation was used before, has expired, was taken back, or is for another e-mail address.',
+          );
+        const role = invitation?.role ?? 'user';
+        const user = await insertUser(trx, { id: newId(), username, email, password_hash, role });
         if (!user) throw new ProblemError('already_exists', 'The user name or the e-mail address is taken.');
-        const made = trail.entry({ action: 'auth.register', actor: user, object: { type: 'user', id: user.id } });
-        await insertAudit(trx, [made]);
+        if (invitation) await useInvitation(trx, invitation.id, user.id);
+        const details = { role, ...(invitation ? { invitation: invitation.id } : {}) };
+        const object = { type: 'user', id: user.id };
+        await insertAudit(trx, [trail.entry({ action: 'auth.register', actor: user, object, details })]);
         return user;
       });
     },
 
-    async authenticate(login, password, trail) {
+    async authenticate(login, password, trail, action = 'auth.login') {
       const user = await findUserByLogin(db, login);
       const matches = await passwords.matches(password, user?.password_hash);
       if (user?.is_active && matches) return user;
       // What was typed as a name is not written down: now and then it is the password.
       trail.record({
-        action: 'auth.login',
+        action,
         outcome: 'refused',
         ...(user ? { object: { type: 'user', id: user.id } } : {}),
         details: { reason: !user ? 'unknown_user' : matches ? 'account_off' : 'wrong_password' },
@@ -51,8 +86,34 @@ export function createAccounts({ db, registration, passwords }: Options): Accoun
       throw new ProblemError('invalid_credentials', 'The user name, the e-mail address or the password is wrong.');
     },
 
+    async changePassword({ userId, username, sessionId }, { current, next }, trail) {
+      const user = await accounts.authenticate({ username }, current, trail, 'auth.password');
+      const password_hash = await passwords.hash(next);
+      const ended = await db.transaction().execute(async (trx) => {
+        if (!(await replacePassword(trx, userId, user.password_hash, password_hash)))
+          throw new ProblemError('invalid_credentials', 'The password was changed by another request just now.');
+        const sessions = await revokeSessions(trx, { userId, except: sessionId }, 'password_changed');
+        const details = { sessions_ended: sessions.length };
+        await insertAudit(trx, [
+          trail.entry({ action: 'auth.password', object: { type: 'user', id: userId }, details }),
+        ]);
+        return sessions;
+      });
+      ended.forEach(forget);
+    },
+
     user: (id) => findUser(db, id),
   };
+  return accounts;
+}
+
+/** An invitation as its receiver gets it; only its hash is stored. */
+export function newInvitation(): string {
+  return `inv_${randomBytes(32).toString('base64url')}`;
+}
+
+export function hashInvitation(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
 }
 
 /**

@@ -2,7 +2,13 @@ import type { Config } from '../../config.ts';
 import { type AuditEntry, insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
-import { findTokenStanding, insertSession, revokeSessions, rotateSession } from '../../db/sessions.ts';
+import {
+  findTokenStanding,
+  insertSession,
+  revokeSessions,
+  rotateSession,
+  type WhichSessions,
+} from '../../db/sessions.ts';
 import type { UserRow } from '../../db/users.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
@@ -24,6 +30,8 @@ export interface Identity extends Accounts {
   startSession(user: UserRow, client: Client): Promise<TokenPair>;
   refresh(refreshToken: string, trail: Trail): Promise<TokenPair>;
   logout(sessionId: string, trail: Trail): Promise<void>;
+  /** Ends sessions in every process and writes the entry, if there were any; answers how many. */
+  endSessions(which: WhichSessions, reason: string, entry: AuditEntry): Promise<number>;
   /** Starts a session for the queue dashboard; its token opens nothing else. */
   startDashboard(user: UserRow, client: Client): Promise<string>;
 }
@@ -97,12 +105,14 @@ export function createIdentity({ db, auth, tokens, passwords, principals, log }:
     return { id, expires_at, refreshToken };
   }
 
-  async function endSession(sessionId: string, reason: string, entry: AuditEntry): Promise<void> {
-    await db.transaction().execute(async (trx) => {
-      const ended = await revokeSessions(trx, { id: sessionId }, reason);
-      if (ended.length > 0) await insertAudit(trx, [entry]);
+  async function endSessions(which: WhichSessions, reason: string, entry: AuditEntry): Promise<number> {
+    const ended = await db.transaction().execute(async (trx) => {
+      const sessions = await revokeSessions(trx, which, reason);
+      if (sessions.length > 0) await insertAudit(trx, [entry]);
+      return sessions;
     });
-    principals.forget(sessionId);
+    ended.forEach(principals.forget);
+    return ended.length;
   }
 
   /** Ends the session of a refresh token that was used before. @throws ProblemError in any case */
@@ -113,14 +123,14 @@ export function createIdentity({ db, auth, tokens, passwords, principals, log }:
     if (standing === 'old') {
       const object = { type: 'session', id: sessionId };
       const entry = trail.entry({ action: 'auth.refresh_reused', outcome: 'refused', object });
-      await endSession(sessionId, 'refresh_token_reused', entry);
+      await endSessions({ id: sessionId }, 'refresh_token_reused', entry);
       log.warn({ session_id: sessionId }, 'a refresh token was used twice; its session is ended');
     }
     throw new ProblemError('invalid_token', 'The refresh token is not good any more. Log in again.');
   }
 
   return {
-    ...createAccounts({ db, registration: auth.registration, passwords }),
+    ...createAccounts({ db, registration: auth.registration, passwords, forget: principals.forget }),
 
     async startSession(user, client) {
       const session = await openSession(user, client, 'access');
@@ -140,11 +150,11 @@ export function createIdentity({ db, auth, tokens, passwords, principals, log }:
       return rotated ? issue(rotated.user, rotated.session, next) : refuseRefresh(sessionId, refreshToken, trail);
     },
 
-    logout: (sessionId, trail) =>
-      endSession(
-        sessionId,
-        'logout',
-        trail.entry({ action: 'auth.logout', object: { type: 'session', id: sessionId } }),
-      ),
+    async logout(sessionId, trail) {
+      const object = { type: 'session', id: sessionId };
+      await endSessions({ id: sessionId }, 'logout', trail.entry({ action: 'auth.logout', object }));
+    },
+
+    endSessions,
   };
 }

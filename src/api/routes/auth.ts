@@ -10,19 +10,20 @@ const username = v.pipe(
   v.string(),
   v.regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,49}$/, 'must be 2–50 letters, digits, dots, dashes or underscores'),
 );
-const email = v.pipe(
+export const email = v.pipe(
   v.string(),
   v.trim(),
   v.maxLength(254, 'must be at most 254 characters'),
   v.email('must be an e-mail address'),
 );
-const newPassword = v.pipe(
+/** What a password has to be when it is set. */
+export const newPassword = v.pipe(
   v.string(),
   v.minLength(MIN_PASSWORD_LENGTH, `must have at least ${MIN_PASSWORD_LENGTH} characters`),
   v.maxBytes(MAX_PASSWORD_BYTES, `must have at most ${MAX_PASSWORD_BYTES} bytes`),
 );
 /** A login never says what is wrong with a password, so it takes any. */
-const anyPassword = v.pipe(v.string(), v.maxLength(1024, 'is too long'));
+export const anyPassword = v.pipe(v.string(), v.maxLength(1024, 'is too long'));
 
 /** Registration, login and sessions. */
 export function authRoutes(identity: Identity): Route[] {
@@ -31,7 +32,12 @@ export function authRoutes(identity: Identity): Route[] {
       method: 'POST',
       path: '/api/v1/auth/register',
       summary: 'Make an account',
-      body: v.strictObject({ username, email, password: newPassword }),
+      body: v.strictObject({
+        username,
+        email,
+        password: newPassword,
+        invitation: v.optional(v.pipe(v.string(), v.maxLength(100, 'is too long'))),
+      }),
       handle: async ({ body, trail }) => ({ status: 201, body: presentUser(await identity.register(body, trail)) }),
     }),
     defineRoute({
@@ -88,6 +94,6 @@ function tokens({ user, ...pair }: TokenPair) {
   return { status: 200, body: { ...pair, user: presentUser(user) }, headers: { 'Cache-Control': 'no-store' } };
 }
 
-function presentUser({ id, username, email, role, is_active, created_at, last_login_at }: UserRow) {
+export function presentUser({ id, username, email, role, is_active, created_at, last_login_at }: UserRow) {
   return { id, username, email, role, is_active, created_at, last_login_at };
 }

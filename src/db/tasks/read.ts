@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import { CLOCKS_DIFFER_MS, firstIdAt, shift } from '../ids.ts';
+import { pageOf } from '../page.ts';
 import type { AttemptTable, Status, TaskTable } from '../schema.ts';
 
 export type TaskRow = Selectable<TaskTable>;
@@ -59,9 +60,7 @@ export async function listTasks(
       .where('id', '<', firstIdAt(shift(filter.createdBefore, CLOCKS_DIFFER_MS)));
   }
   if (filter.cursor) query = query.where('id', '<', filter.cursor);
-  const rows = await query.execute();
-  const page = rows.slice(0, filter.limit);
-  return { rows: page, next: rows.length > filter.limit ? (page.at(-1)?.id ?? null) : null };
+  return pageOf(await query.execute(), filter.limit);
 }
 
 /** The ledger of a task: every attempt that ended, in order. */

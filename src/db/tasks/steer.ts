@@ -40,3 +40,20 @@ export async function retryTask(db: Db, owner: Owner, id: string): Promise<Trans
     ${announce('moved')}`.execute(db);
   return rows[0];
 }
+
+/** Cancels what a user has waiting and running, as {@link cancelTask} does, at most `limit` a call. */
+export async function cancelTasksOfUser(db: Db, userId: string, reason: string, limit: number): Promise<Transition[]> {
+  const { rows } = await sql<Transition>`
+    with mine as (
+      select id from tasks where user_id = ${userId} and status in ('scheduled', 'pending', 'running')
+      order by id limit ${limit} for update
+    ), moved as (
+      update tasks t set
+        status = case when t.status = 'running' then 'cancelling' else 'cancelled' end,
+        completed_at = case when t.status <> 'running' then now() end, cancel_reason = ${reason}
+      from mine where t.id = mine.id
+      returning t.*
+    ), ${insertDeliveries('moved')}
+    ${announce('moved')}`.execute(db);
+  return rows;
+}

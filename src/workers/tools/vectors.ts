@@ -1,5 +1,5 @@
 import { v5 as uuidv5 } from 'uuid';
-import { COLLECTION_FIELD, TENANT_FIELD, type VectorClient } from '../../clients/qdrant.ts';
+import { COLLECTION_FIELD, storeName, TENANT_FIELD, type VectorClient } from '../../clients/qdrant.ts';
 import { ensureCollection, findCollection } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
@@ -59,7 +59,7 @@ export function vectorTools(
     if (embedded && collection.embedding_model !== embedded.model)
       throw modelGone(collection.name, collection.embedding_model ?? '');
 
-    const physical = physicalName(collection.embedding_model, collection.dimensions);
+    const physical = storeName(collection.embedding_model, collection.dimensions);
     let next = 0;
     const points = request.points.map((point, index) => {
       const vector = point.vector ?? (embedded?.embeddings[next++] as number[]);
@@ -112,7 +112,7 @@ export function vectorTools(
     }
     if (vector?.length !== collection.dimensions)
       throw wrongDimensions(collection.name, collection.dimensions, vector?.length ?? 0);
-    const found = await store.query(physicalName(collection.embedding_model, collection.dimensions), {
+    const found = await store.query(storeName(collection.embedding_model, collection.dimensions), {
       vector,
       filter: {
         must: [
@@ -147,11 +147,6 @@ function requireStore(vectors: VectorClient | undefined): VectorClient {
 
 function pointId(collectionId: string, id: string | number): string {
   return uuidv5(`${typeof id}:${id}`, collectionId);
-}
-
-/** Collections of one model share one in the store, where the tenant index keeps users apart. */
-function physicalName(model: string | null, dimensions: number): string {
-  return `sutazai_${(model ?? 'vectors').replace(/[^a-zA-Z0-9]+/g, '-')}_${dimensions}`;
 }
 
 function wrongDimensions(name: string, wanted: number, given: number): TaskError {
