@@ -1,5 +1,15 @@
 import type { FaultCase } from '../rig/case.ts';
-import { crashCases } from './worker-loss.ts';
+import { databaseCases } from './database.ts';
+import { deployCases } from './deploy.ts';
+import { redisFullCases } from './redis-full.ts';
+import { requestCases } from './requests.ts';
+import { workerLossCases } from './worker-loss.ts';
 
 /** Every case there is. A new one is a value in a file beside this one and stands in its list. */
-export const CASES: readonly FaultCase[] = [...crashCases];
+export const CASES: readonly FaultCase[] = [
+  ...databaseCases,
+  ...deployCases,
+  ...redisFullCases,
+  ...requestCases,
+  ...workerLossCases,
+];

@@ -17,8 +17,8 @@ export interface Topology {
   workerNodeArgs?: string[];
   /** Starts the embedded vector store and gives it to the product as Qdrant. */
   vectors?: boolean;
-  /** Where the data of a store lie, such as a small file system; a folder of the rig otherwise. */
-  folders?: { postgres?: string; redis?: string };
+  /** Gives one store a small file system of its own, which `rig.disk` can fill up. Needs root. */
+  smallDisk?: { of: 'postgres' | 'redis'; megabytes: number };
   /** Further settings of Postgres, such as `{ max_connections: '20' }`. */
   postgres?: Record<string, string>;
   /** Further options of redis-server, such as `{ maxmemory: '64mb' }`. */

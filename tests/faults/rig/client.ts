@@ -29,6 +29,8 @@ export interface Book {
 
 export interface RigClient {
   book: Book;
+  /** The access token it sends. */
+  token(): string;
   request<T = Record<string, unknown>>(
     method: string,
     path: string,
@@ -62,6 +64,7 @@ export function createRigClient(urls: string[], token: () => string): RigClient 
 
   const client: RigClient = {
     book,
+    token,
     async request<T>(
       method: string,
       path: string,

@@ -19,6 +19,7 @@ export interface RigPostgres {
   signal(signal: 'SIGQUIT' | 'SIGKILL' | 'SIGINT' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
   /** Starts it again after it was stopped. */
   start(): Promise<void>;
+  alive(): Promise<boolean>;
   folder: string;
   close(): Promise<void>;
 }
@@ -92,6 +93,17 @@ export async function startRigPostgres(options: {
     async start() {
       await start();
       proxy.aim(port());
+    },
+    async alive() {
+      const client = new pg.Client({ connectionString: direct, connectionTimeoutMillis: 2_000 });
+      client.on('error', () => {});
+      // A server that is starting up or recovering refuses too, but its process is there.
+      const answered = await client.connect().then(
+        () => true,
+        (error: { code?: string }) => error.code === '57P03',
+      );
+      await client.end().catch(() => {});
+      return answered;
     },
     async close() {
       await proxy.close();

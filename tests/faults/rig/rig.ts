@@ -8,6 +8,7 @@ import { type Sink, startSink } from '../../support/sink.ts';
 import { type FakeAgent, startFakeAgent } from './agent.ts';
 import type { Backend, Topology } from './case.ts';
 import { createRigClient, type NewTask, type RigClient } from './client.ts';
+import { makeSmallDisk, type SmallDisk } from './disk.ts';
 import { type RigPostgres, startRigPostgres } from './postgres.ts';
 import { type Member, startMember } from './process.ts';
 import { startProxy, type TcpProxy } from './proxy.ts';
@@ -27,6 +28,8 @@ export interface Rig {
   sink: Sink;
   /** The real vector store with a proxy before it; there where the topology asks for it. */
   vectors: { url: string; proxy: TcpProxy } | undefined;
+  /** The small file system of a store; there where the topology asks for it. */
+  disk: SmallDisk | undefined;
   members: Member[];
   apis: Member[];
   workers: Member[];
@@ -72,10 +75,14 @@ export async function createRig(
   }
 
   async function build(): Promise<Rig> {
-    const folders = { postgres: join(folder, 'postgres'), redis: join(folder, 'redis'), ...topology.folders };
+    const { smallDisk } = topology;
+    const disk = smallDisk && makeSmallDisk(smallDisk.megabytes);
+    if (disk) stack.defer('the small disk', () => disk.remove());
+    const placeOf = (store: 'postgres' | 'redis') =>
+      join(smallDisk?.of === store && disk ? disk.folder : folder, store);
     const [postgres, redis, ollama, agent, sink] = await Promise.all([
-      startRigPostgres({ folder: folders.postgres, template, settings: topology.postgres }),
-      backend === 'redis' ? startRigRedis(folders.redis, topology.redis) : undefined,
+      startRigPostgres({ folder: placeOf('postgres'), template, settings: topology.postgres }),
+      backend === 'redis' ? startRigRedis(placeOf('redis'), topology.redis) : undefined,
       startFakeOllama(),
       startFakeAgent(join(folder, 'ledger.jsonl')),
       startSink(),
@@ -150,6 +157,7 @@ export async function createRig(
       agent,
       sink,
       vectors,
+      disk,
       members,
       get apis() {
         return members.filter(({ kind }) => kind === 'api');
