@@ -35,8 +35,8 @@ export interface RunContext {
 type Ending = Pick<Settlement, 'status' | 'outcome' | 'output' | 'error' | 'delay_ms' | 'new_job'>;
 
 /** How long a task of an unknown type waits before the next worker looks at it; longer each time. */
-const UNKNOWN_TYPE_MS = 10_000;
-const MAX_UNKNOWN_TYPE_MS = 600_000;
+const UNKNOWN_TYPE_MS = 5_000;
+const MAX_UNKNOWN_TYPE_MS = 60_000;
 
 /** Runs the task of a job: claim, parse, run, parse again, settle. */
 export async function runTask(job: { id: string; generation: number }, context: RunContext): Promise<RunResult> {

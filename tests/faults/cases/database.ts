@@ -115,7 +115,7 @@ export const databaseCases = [
     id: 'F33',
     title: 'two deployers migrate at once, and one dies in the middle',
     backends: ['postgres'],
-    topology: { workers: 0 },
+    topology: { workers: 1 },
     async run(rig) {
       const folder = await migrations(rig, [
         `create table rig_once (n integer); insert into rig_once values (1)`,

@@ -53,7 +53,10 @@ export const deployCases = [
         ids,
       ]);
       must(open.length === 20, 'a task of an unknown type did not go back to wait');
+      const [older] = rig.workers;
       await rig.join('worker');
+      older?.signal('SIGTERM');
+      await older?.ended();
       const { tookMs } = await until(
         'the newer worker does them',
         async () => {
@@ -65,7 +68,7 @@ export const deployCases = [
         },
         60_000,
       );
-      rig.note(`done ${(tookMs / 1000).toFixed(1)} s after a newer worker started`);
+      rig.note(`done ${(tookMs / 1000).toFixed(1)} s after a newer worker had taken the place of the older one`);
     },
   }),
 ];

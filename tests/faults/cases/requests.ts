@@ -21,10 +21,9 @@ export const requestCases = [
       const before = rig.apis[0]?.usage().rss ?? 0;
       must((await send(rig, fits)) === 202, 'a body at the limit was refused');
       must((await send(rig, `${fits} `)) === 413, 'a body one byte above the limit was not refused with 413');
-      must(
-        (await send(rig, 'x'.repeat(64 * LIMIT), { chunked: true })) === 413,
-        'a body without a length went around the limit',
-      );
+      // Who goes on sending into a closed connection may lose the answer with it (0).
+      const unbounded = await send(rig, 'x'.repeat(64 * LIMIT), { chunked: true });
+      must(unbounded === 413 || unbounded === 0, `a body without a length was answered ${unbounded}`);
       const bomb = gzipSync(Buffer.alloc(64 * LIMIT, 'x'));
       must(
         (await send(rig, bomb, { headers: { 'content-encoding': 'gzip' } })) === 415,
@@ -77,7 +76,7 @@ async function accepted(rig: Rig): Promise<void> {
   for (const { id } of rows) rig.client.book.accepted.add(id);
 }
 
-/** Sends bytes as they are to POST /tasks; answers the status. */
+/** Sends bytes as they are to POST /tasks; answers the status, 0 where the connection ended without one. */
 async function send(
   rig: Rig,
   body: string | Buffer,
@@ -85,7 +84,7 @@ async function send(
 ): Promise<number> {
   const bytes = Buffer.from(body);
   const { token } = rig.client;
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const call = request(
       `${rig.apis[0]?.url}/api/v1/tasks`,
       {
@@ -108,7 +107,7 @@ async function send(
       answered = true;
     });
     // A server that has refused need not read on; its answer may be there all the same.
-    call.on('error', (error) => !answered && setTimeout(() => !answered && reject(error), 500));
+    call.on('error', () => setTimeout(() => !answered && resolve(0), 500));
     call.end(bytes);
   });
 }
