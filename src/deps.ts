@@ -39,6 +39,8 @@ export interface Running {
 }
 
 const RESOLVE_TIMEOUT_MS = 5_000;
+/** How long a statement may take whose caller is a request, or that others wait behind. */
+const PATIENCE_MS = 5_000;
 
 /** Builds everything in order; `close` takes it down in reverse. What fails in the middle is taken down before the error is thrown. */
 export async function run(config: Config, mode: Mode, log: Logger): Promise<Running> {
@@ -55,7 +57,8 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   if (config.enterprise) log.warn('ENABLE_ENTERPRISE_FEATURES is set, but there is one edition and it has everything');
   const services = mode === 'start' ? await startServices(config, stack, log) : joinServices(config);
 
-  const pool = createPool({ url: services.databaseUrl, max: config.database.poolMax, name: 'sutazai', log });
+  const url = services.databaseUrl;
+  const pool = createPool({ url, max: config.database.poolMax, name: 'sutazai', log, statementMs: PATIENCE_MS });
   const db = createDb(pool);
   stack.defer('the database pool', () => db.destroy());
   await checkDatabase(pool, services.databaseSource);
@@ -80,7 +83,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   stack.defer('the notifications', () => notifications.close());
 
   // The leader keeps its connection, so it has a pool of its own.
-  const leaderPool = createPool({ url: services.databaseUrl, max: 1, name: 'sutazai:reconciler', log });
+  const leaderPool = createPool({ url, max: 1, name: 'sutazai:reconciler', log, statementMs: PATIENCE_MS });
   stack.defer('the reconciler pool', () => leaderPool.end());
   const reconciler = createReconciler({
     db,
@@ -127,7 +130,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   };
   const graceMs = config.worker.graceSeconds * 1000;
   // A pool of its own: no list that somebody reads may keep a lease from being renewed.
-  const workPool = createPool({ url: services.databaseUrl, max: config.database.poolMax, name: 'sutazai:worker', log });
+  const workPool = createPool({ url, max: config.database.poolMax, name: 'sutazai:worker', log });
   stack.defer('the pool of the workers', () => workPool.end());
   // Requests and tasks share one grace: both stop taking at once, and the process ends when the slower one has.
   const serving: Array<(graceMs: number) => Promise<void>> = [];

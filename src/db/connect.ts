@@ -1,46 +1,99 @@
-import { Kysely, PostgresDialect } from 'kysely';
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely';
 import pg from 'pg';
 import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Database } from './schema.ts';
+import { createSockets, LIVELINESS } from './sockets.ts';
 
 export type Db = Kysely<Database>;
 
-/** How long a statement of ours may take before Postgres ends it, so that no caller waits for ever. */
-const STATEMENT_TIMEOUT_MS = 30_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+/** How long a statement of ours may take before Postgres ends it, where a pool says nothing else. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+/** How much longer its answer may be on the way; beyond that the connection counts as dead. */
+const ANSWER_TIMEOUT_MS = 1_000;
+/** How long a caller waits for a free connection, and a connection for its server. */
+const CONNECT_TIMEOUT_MS = 3_000;
 
-/** Opens a pool whose broken connections are logged instead of ending the process. Nothing connects before first use. */
-export function createPool(options: {
+interface PoolOptions {
   url: string;
   max: number;
   name: string;
   log: Logger;
+  /** How long a statement may take. */
+  statementMs?: number;
+  /** Further settings of the sessions, as command line options of Postgres. */
   options?: string;
-}): pg.Pool {
+}
+
+/**
+ * Opens a pool whose broken connections are logged instead of ending the process, whose statements end in bounded time
+ * also where the server says nothing any more, and whose end does not wait for such a server. Nothing connects before first use.
+ */
+export function createPool({ url, max, name, log, statementMs = STATEMENT_TIMEOUT_MS, options }: PoolOptions): pg.Pool {
+  const sockets = createSockets();
   const pool = new pg.Pool({
-    connectionString: options.url,
-    max: options.max,
-    application_name: options.name,
+    connectionString: url,
+    max,
+    application_name: name,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: STATEMENT_TIMEOUT_MS + 5_000,
+    statement_timeout: statementMs,
+    query_timeout: statementMs + ANSWER_TIMEOUT_MS,
     idle_in_transaction_session_timeout: 60_000,
-    keepAlive: true,
-    options: options.options,
+    ...LIVELINESS,
+    options: [LIVELINESS.options, options].filter(Boolean).join(' '),
+    stream: sockets.open,
   });
   pool.on('error', (error) => {
     // While it ends, a server that ends too may be the quicker one.
-    if (!pool.ending) options.log.warn({ err: error }, 'a database connection broke; the next statement opens another');
+    if (!pool.ending) log.warn({ err: error }, 'a database connection broke; the next statement opens another');
   });
   // A checked-out client that breaks emits on itself, and an unheard error event would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
-  return pool;
+  // What a network forgot, it forgot all of: the next statements need not find out one by one.
+  pool.on('release', (error) => {
+    if (isSilence(error)) sockets.cutSilent(statementMs);
+  });
+  const end = pool.end.bind(pool);
+  return Object.assign(pool, { end: () => sockets.end(end()) });
 }
 
 /** Kysely over a pool. */
 export function createDb(pool: pg.Pool): Db {
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: discarding(pool) }) });
+}
+
+/**
+ * Of what it hands out, takes back only connections that answered: one whose statement timed out still waits for that
+ * answer, and the next statement would wait behind it.
+ */
+function discarding(pool: pg.Pool): PostgresPool {
+  return {
+    options: pool.options,
+    end: () => pool.end(),
+    async connect() {
+      const client = await pool.connect();
+      let silence: Error | undefined;
+      const query = async (sql: string, parameters: readonly unknown[]) => {
+        if (silence) throw silence;
+        try {
+          return await client.query(sql, [...parameters]);
+        } catch (error) {
+          if (isSilence(error)) silence = error;
+          throw error;
+        }
+      };
+      return {
+        // Nothing of ours reads through cursors, the other way to call it.
+        query: query as unknown as PostgresPoolClient['query'],
+        release: (destroy) => client.release(silence ?? destroy),
+      };
+    },
+  };
+}
+
+/** Whether an error is anything but an answer of Postgres. */
+function isSilence(error: unknown): error is Error {
+  return error instanceof Error && !(error instanceof pg.DatabaseError);
 }
 
 /**

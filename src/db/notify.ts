@@ -1,5 +1,7 @@
 import pg from 'pg';
+import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
+import { createSockets, LIVELINESS } from './sockets.ts';
 
 type Listener = (payload: string) => void;
 
@@ -15,13 +17,22 @@ export interface Notifications {
 }
 
 const RETRY_MS = 500;
+/** A listening connection says nothing by itself, so it is asked whether it still lives. */
+const PING_EVERY_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 3_000;
 
 /** Opens the connection and keeps it open: when it breaks, another one takes its place and hears the same channels. */
-export async function openNotifications(url: string, channels: string[], log: Logger): Promise<Notifications> {
+export async function openNotifications(
+  url: string,
+  channels: string[],
+  log: Logger,
+  pingEveryMs = PING_EVERY_MS,
+): Promise<Notifications> {
   const listeners = new Map<string, Set<Listener>>(channels.map((channel) => [channel, new Set()]));
   const connectListeners = new Set<() => void>();
-  let client: pg.Client | undefined;
   let connected = false;
+  const sockets = createSockets();
+  let hangUp = async () => {};
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
@@ -29,18 +40,23 @@ export async function openNotifications(url: string, channels: string[], log: Lo
     const next = new pg.Client({
       connectionString: url,
       application_name: 'sutazai:notify',
-      keepAlive: true,
-      // It says nothing for hours; what stands between would forget a silent connection without a word.
-      keepAliveInitialDelayMillis: 10_000,
-      connectionTimeoutMillis: 5_000,
+      connectionTimeoutMillis: ANSWER_TIMEOUT_MS,
+      query_timeout: ANSWER_TIMEOUT_MS,
+      ...LIVELINESS,
+      stream: sockets.open,
     });
     // While it opens, connect() itself fails; a second chain of reconnects must not start beside that.
     let open = false;
-    const onBreak = (error?: Error) => {
-      if (!open) return;
+    let stopPings = async () => {};
+    const end = () => {
       open = false;
       connected = false;
-      next.end().catch(() => {});
+      void stopPings();
+      return next.end();
+    };
+    const onBreak = (error?: unknown) => {
+      if (!open) return;
+      end().catch(() => {});
       if (closed) return;
       log.warn({ err: error }, 'the notification connection broke; opening another');
       timer = setTimeout(() => void reconnect(), RETRY_MS);
@@ -63,7 +79,8 @@ export async function openNotifications(url: string, channels: string[], log: Lo
     }
     open = true;
     connected = true;
-    client = next;
+    stopPings = repeat(pingEveryMs, async () => void (await next.query('select 1')), onBreak);
+    hangUp = end;
     for (const listener of connectListeners) listener();
   }
 
@@ -92,7 +109,7 @@ export async function openNotifications(url: string, channels: string[], log: Lo
       closed = true;
       connected = false;
       clearTimeout(timer);
-      await client?.end().catch(() => {});
+      await sockets.end(hangUp());
     },
   };
 }

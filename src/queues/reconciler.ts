@@ -53,6 +53,8 @@ const PAGES_A_ROUND = 20;
 const FULL_SWEEP_MS = 300_000;
 /** Spells `sutr`; whoever holds it in Postgres leads. */
 const LEADER_LOCK = 0x73757472;
+/** The lock of a leader that was cut off would stay with its session, so a silent session is to end, where Postgres can that. */
+const LEAD = `select pg_try_advisory_lock($1) as got, (select set_config(name, '60s', false) from pg_settings where name = 'idle_session_timeout')`;
 
 /** A walk over all waiting rows of one kind, oldest first, that goes on where it stopped. */
 interface Sweep {
@@ -183,12 +185,10 @@ export function createReconciler({
   async function lead(): Promise<boolean> {
     if (leader) return true;
     const client = await pool.connect();
-    const { rows } = await client
-      .query<{ got: boolean }>('select pg_try_advisory_lock($1) as got', [LEADER_LOCK])
-      .catch((error) => {
-        client.release(true);
-        throw error;
-      });
+    const { rows } = await client.query<{ got: boolean }>(LEAD, [LEADER_LOCK]).catch((error) => {
+      client.release(true);
+      throw error;
+    });
     if (!rows[0]?.got) {
       client.release();
       return false;

@@ -65,4 +65,24 @@ describe('while the database is away', () => {
     await expect.poll(async () => (await ask('GET', '/readyz')).status).toBe(200);
     expect(await world.db.selectFrom('tasks').select('id').execute()).toHaveLength(2);
   });
+
+  it('answers within seconds while the database says nothing, and is itself again within seconds of its return', async () => {
+    const submission = { type: 'echo', input: { message: 'x' } };
+    relay.set('blackhole');
+    const asked = performance.now();
+    const calls = Array.from({ length: 30 }, async (_, n) => {
+      const answer = n % 3 === 0 ? await ask('GET', '/api/v1/tasks') : await ask('POST', '/api/v1/tasks', submission);
+      return [answer.status, performance.now() - asked < 10_000];
+    });
+    await expect.poll(async () => (await ask('GET', '/readyz')).status, { timeout: 5_000 }).toBe(503);
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+    expect(await Promise.all(calls)).toEqual(calls.map(() => [503, true]));
+
+    relay.mend();
+    const back = performance.now();
+    await expect.poll(async () => (await ask('GET', '/readyz')).status, { timeout: 5_000 }).toBe(200);
+    expect((await ask('POST', '/api/v1/tasks', submission)).status).toBe(202);
+    expect((await ask('GET', '/api/v1/tasks')).status).toBe(200);
+    expect(performance.now() - back).toBeLessThan(6_000);
+  });
 });

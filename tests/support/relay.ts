@@ -42,7 +42,8 @@ export async function startRelay(target: string): Promise<Relay> {
     }
     await sent;
     while (mode === 'stall') await change;
-    if (!pair.dead) to.end();
+    if (pair.dead) from.destroy();
+    else to.end();
   }
 
   async function write(pair: { dead: boolean }, piece: Buffer, to: Socket): Promise<void> {
