@@ -55,6 +55,11 @@ export const PROBLEMS = {
     help: 'The path exists, but not with this method; the header Allow lists those that do.',
   },
   already_exists: { status: 409, title: 'Already exists', help: 'Choose another name, or use what is there.' },
+  limit_reached: {
+    status: 409,
+    title: 'Limit reached',
+    help: 'The account has as many of these as it may have. Remove one that is not needed any more, then try again.',
+  },
   already_refreshed: {
     status: 409,
     title: 'Already refreshed',

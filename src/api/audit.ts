@@ -11,6 +11,8 @@ export const AUDIT_ACTIONS = {
   'auth.password': 'a password was changed, or somebody who has a token tried to',
   'session.end': 'sessions were ended by their user, from the list of them',
   'auth.refresh_reused': 'a refresh token was used twice, so its session was ended',
+  'api_key.create': 'an API key was made',
+  'api_key.revoke': 'an API key was revoked by its user',
   'auth.forbidden': 'an account asked for a route that its permissions do not cover',
   'user.update': 'role, state or limits of an account were changed',
   'user.delete': 'an account was deleted with everything that it had',

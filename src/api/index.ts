@@ -13,6 +13,7 @@ import { createBoard } from './board.ts';
 import { createClientAddresses } from './client-address.ts';
 import { createProbes } from './probes.ts';
 import type { Route } from './route.ts';
+import { apiKeyRoutes } from './routes/api-keys.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { authRoutes } from './routes/auth.ts';
 import { catalogueRoutes } from './routes/catalogue.ts';
@@ -37,7 +38,7 @@ export async function startApi(
 ): Promise<ApiServer> {
   const { config, db, backend, notifications, outbound, log } = parts;
   const tokens = createTokens(auth);
-  const principals = createPrincipals({ db, tokens, notifications });
+  const principals = createPrincipals({ db, tokens, notifications, log });
   const identity = createIdentity({ db, auth, tokens, passwords, principals, log });
   const audit = createAudit({ db, log });
   const waiters = createWaiters(notifications);
@@ -50,6 +51,7 @@ export async function startApi(
   const routes: Route[] = [
     ...healthRoutes(createProbes(parts)),
     ...authRoutes(identity),
+    ...apiKeyRoutes(parts),
     ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
     ...submitRoutes({ ...parts, waiters, accept, checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
@@ -88,7 +90,7 @@ export async function startApi(
       waiters.close();
       await server.close(graceMs);
       await audit.close();
-      principals.close();
+      await principals.close();
     },
   };
 }

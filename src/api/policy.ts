@@ -2,8 +2,8 @@ import type { Role } from '../db/schema.ts';
 
 /** Everything that somebody may be allowed to do, and what it means. `docs/security.md` shows this table. */
 export const PERMISSIONS = {
-  'self:read': 'see the own account and its sessions',
-  'self:write': 'change the own password, end own sessions',
+  'self:read': 'see the own account, its sessions and its API keys',
+  'self:write': 'change the own password, end own sessions, make and revoke API keys; never with an API key',
   'task-types:read': 'see which kinds of work there are',
   'models:read': 'see which models there are',
   'tasks:read': 'read own tasks',
@@ -22,6 +22,8 @@ export const PERMISSIONS = {
 
 export type Permission = keyof typeof PERMISSIONS;
 
+export const PERMISSION_NAMES = Object.keys(PERMISSIONS) as Permission[];
+
 const VIEWER: Permission[] = ['self:read', 'self:write', 'task-types:read', 'models:read', 'tasks:read'];
 const USER: Permission[] = [...VIEWER, 'tasks:create', 'tasks:steer'];
 const OPERATOR: Permission[] = [...USER, 'tasks:read:any', 'tasks:steer:any', 'queues:read', 'queues:pause'];
@@ -31,7 +33,7 @@ export const ROLE_PERMISSIONS: Record<Role, ReadonlySet<Permission>> = {
   viewer: new Set(VIEWER),
   user: new Set(USER),
   operator: new Set(OPERATOR),
-  admin: new Set(Object.keys(PERMISSIONS) as Permission[]),
+  admin: new Set(PERMISSION_NAMES),
 };
 
 /** Who may call a route: anybody, whoever has the permission, or (`docs`) anybody where DOCS is open and else any account. */
@@ -45,7 +47,7 @@ export const POLICIES: Record<string, Policy> = {
   'POST /api/v1/auth/register': 'public',
   'POST /api/v1/auth/login': 'public',
   'POST /api/v1/auth/refresh': 'public',
-  'POST /api/v1/auth/logout': 'self:read',
+  'POST /api/v1/auth/logout': 'self:write',
   'GET /api/v1/auth/me': 'self:read',
   'GET /api/v1/auth/sessions': 'self:read',
   'DELETE /api/v1/auth/sessions': 'self:write',
@@ -58,6 +60,9 @@ export const POLICIES: Record<string, Policy> = {
   'POST /api/v1/invitations': 'users:write',
   'GET /api/v1/invitations': 'users:read',
   'DELETE /api/v1/invitations/:id': 'users:write',
+  'GET /api/v1/api-keys': 'self:read',
+  'POST /api/v1/api-keys': 'self:write',
+  'DELETE /api/v1/api-keys/:id': 'self:write',
   'GET /api/v1/audit': 'audit:read',
   'GET /api/v1/task-types': 'task-types:read',
   'GET /api/v1/models': 'models:read',

@@ -7,7 +7,14 @@ export interface Principal {
   userId: string;
   username: string;
   role: string;
+  /** The session, or the API key, that the request hangs on. */
   sessionId: string;
+  /** The API key, where it came with one. */
+  keyId?: string;
+  /** The only task types that it may submit; any where this is not given. */
+  taskTypes?: readonly string[];
+  /** The first priority that it may submit with; 1 where this is not given. */
+  priorityCeiling?: number;
   can(permission: Permission): boolean;
 }
 

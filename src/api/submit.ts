@@ -31,7 +31,6 @@ export const submission = v.strictObject({
       v.minValue(1, 'must be from 1 (first) to 10 (last)'),
       v.maxValue(10, 'must be from 1 (first) to 10 (last)'),
     ),
-    5,
   ),
   metadata: v.optional(jsonObject, {}),
   tags: v.optional(
@@ -84,6 +83,8 @@ interface Given {
   requestId: string;
   batchId: string | null;
   watched: boolean;
+  /** Of a submission that names none. */
+  usualPriority: number;
   /** Where the submission stands in the body, as a JSON pointer. */
   pointer: string;
 }
@@ -94,7 +95,7 @@ export type Prepared = { task: NewTask; secret: string | undefined } | { errors:
 /** Checks a submission against its task type and makes the row of it. */
 export function prepareTask(
   given: Submission,
-  { userId, requestId, batchId, watched, pointer }: Given,
+  { userId, requestId, batchId, watched, usualPriority, pointer }: Given,
   { registry, box, checkUrl }: Context,
 ): Prepared {
   const type = registry.find(given.type);
@@ -119,7 +120,7 @@ export function prepareTask(
     type: type.name,
     lane: type.lane,
     title: given.title ?? null,
-    priority: given.priority,
+    priority: given.priority ?? usualPriority,
     input: given.input,
     max_attempts: given.max_attempts ?? type.defaults.attempts,
     timeout_ms: Math.round((given.timeout_seconds ?? type.defaults.timeoutSeconds) * 1000),

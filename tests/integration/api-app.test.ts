@@ -59,12 +59,12 @@ describe('the HTTP layer', () => {
     database = await createTestDatabase();
     notifications = await openNotifications(database.url, [IDENTITY_CHANNEL], log);
     const auth = { ...loadConfig({}).auth, secret: 'k'.repeat(32) };
-    principals = createPrincipals({ db: database.db, tokens: createTokens(auth), notifications });
+    principals = createPrincipals({ db: database.db, tokens: createTokens(auth), notifications, log });
     server = await listen(build(routes, policies), { host: '127.0.0.1', port: 0 });
   });
   afterAll(async () => {
     await server.close(1000);
-    principals.close();
+    await principals.close();
     await notifications.close();
     await database.close();
   });

@@ -133,7 +133,7 @@ it('tokens are looked up each time while nothing can be heard of their end', asy
   const log = createLog('silent');
   const notifications = await openNotifications(relay.url, [IDENTITY_CHANNEL], log);
   const tokens = createTokens({ ...loadConfig(world.env).auth, secret: world.env.JWT_SECRET_KEY as string });
-  const principals = createPrincipals({ db: world.db, tokens, notifications });
+  const principals = createPrincipals({ db: world.db, tokens, notifications, log });
   const { token = '', userId } = await world.client();
   expect(await principals.ofToken(token)).toMatchObject({ userId });
   await revokeSilently(world.db, userId);
@@ -141,7 +141,7 @@ it('tokens are looked up each time while nothing can be heard of their end', asy
   relay.cut();
   await until('the connection is known to be away', () => !notifications.connected());
   expect(await principals.ofToken(token)).toBeUndefined();
-  principals.close();
+  await principals.close();
   await notifications.close();
   await relay.close();
   await world.close();

@@ -62,7 +62,7 @@ describe('making a row of a submission', () => {
     box,
     checkUrl: (url: string) => (url.includes('bad') ? 'is bad' : undefined),
   };
-  const whose = { userId: 'u', requestId: 'r', batchId: null, watched: true, pointer: '#/tasks/3' };
+  const whose = { userId: 'u', requestId: 'r', batchId: null, watched: true, usualPriority: 5, pointer: '#/tasks/3' };
   const prepare = (more: object) => prepareTask(given(more), whose, context);
 
   it('takes what is not said from the task type', () => {

@@ -8,18 +8,33 @@ import type { Principals } from './principals.ts';
 /** Who asks at a public route. */
 export const NOBODY: Principal = { userId: '', username: '', role: '', sessionId: '', can: () => false };
 
-/** The principal of the token that came along. @throws ProblemError `unauthorized` or `invalid_token` */
+/**
+ * The principal of the token or the API key that came along.
+ * @throws ProblemError `unauthorized`, `invalid_token`, or `bad_request` where there are two
+ */
 export async function authenticate(c: Context, principals: Principals): Promise<Principal> {
-  const [, scheme, token] = /^(\S+) +(\S+)$/.exec(c.req.header('authorization') ?? '') ?? [];
-  if (!scheme || !token)
+  const authorization = c.req.header('authorization');
+  const apiKey = c.req.header('x-api-key');
+  const [, scheme, bearer] = /^(\S+) +(\S+)$/.exec(authorization ?? '') ?? [];
+  if (apiKey !== undefined && authorization !== undefined && apiKey !== bearer)
+    throw new ProblemError('bad_request', 'Authorization and X-API-Key name two credentials. Send one of them.');
+  const credential = apiKey ?? bearer;
+  if (credential === undefined)
     throw unauthorized(
       'unauthorized',
-      'Send the header `Authorization: Bearer <access token>`; POST /api/v1/auth/login gives one.',
+      'Send the header `Authorization: Bearer <access token or API key>`; POST /api/v1/auth/login gives a token.',
     );
-  const principal = scheme.toLowerCase() === 'bearer' ? await principals.ofToken(token) : undefined;
+  if (apiKey !== undefined || (isBearer(scheme) && credential.startsWith('sk_'))) {
+    const principal = await principals.ofKey(credential);
+    if (!principal) throw unauthorized('invalid_token', 'The API key is not good: it is revoked, expired or unknown.');
+    return principal;
+  }
+  const principal = isBearer(scheme) ? await principals.ofToken(credential) : undefined;
   if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
   return principal;
 }
+
+const isBearer = (scheme = '') => scheme.toLowerCase() === 'bearer';
 
 /** @throws ProblemError `forbidden` where the principal lacks the permission of the route, and writes that down */
 export function authorize(route: Route, principal: Principal, policy: Exclude<Policy, 'public'>, trail: Trail): void {
@@ -31,10 +46,8 @@ export function authorize(route: Route, principal: Principal, policy: Exclude<Po
     object: { type: 'route', id: routeKey(route) },
     details: { permission },
   });
-  throw new ProblemError(
-    'forbidden',
-    `Your role ${principal.role} may not do this; it wants the permission ${permission}.`,
-  );
+  const who = principal.keyId ? 'This API key' : `Your role ${principal.role}`;
+  throw new ProblemError('forbidden', `${who} may not do this; it wants the permission ${permission}.`);
 }
 
 /** RFC 6750, 3: no error code where no token was sent at all. */

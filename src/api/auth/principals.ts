@@ -1,9 +1,13 @@
+import { findApiKeys, type KeyStanding, touchLastUse } from '../../db/api-keys.ts';
 import { createBatch } from '../../db/batch.ts';
 import type { Db } from '../../db/connect.ts';
 import type { Notifications } from '../../db/notify.ts';
 import { findStandings, IDENTITY_CHANNEL, type Standing } from '../../db/principals.ts';
-import { ROLE_PERMISSIONS } from '../policy.ts';
+import type { Role } from '../../db/schema.ts';
+import type { Logger } from '../../log.ts';
+import { type Permission, ROLE_PERMISSIONS } from '../policy.ts';
 import type { Principal } from '../route.ts';
+import { hashApiKey, isApiKey } from './api-keys.ts';
 import { createRemembered } from './remembered.ts';
 import type { TokenKind, Tokens } from './tokens.ts';
 
@@ -11,35 +15,42 @@ import type { TokenKind, Tokens } from './tokens.ts';
 export interface Principals {
   /** The principal of a token, or `undefined` for anything but a good token of a session that lives. */
   ofToken(token: string, kind?: TokenKind): Promise<Principal | undefined>;
+  /** The principal of an API key, or `undefined` for anything but a good one of an active user. */
+  ofKey(key: string): Promise<Principal | undefined>;
   /** Relies no longer on what hangs on this id; other processes hear of it from the database. */
   forget(id: string): void;
-  close(): void;
+  /** Waits until the last uses are written down. */
+  close(): Promise<void>;
 }
 
 interface Options {
   db: Db;
   tokens: Tokens;
   notifications: Notifications;
+  log: Logger;
 }
 
 const MAX_LOOKUPS_A_STATEMENT = 500;
+const USE_WRITTEN_EVERY_MS = 60_000;
 
 /**
  * Makes it. Each process looks a credential up once, together with those of other requests, and remembers it until it
  * expires or the database says that it is gone. While nothing can be heard from the database, it is asked each time; where
- * it does not answer either, a token that was good before stays good until it expires.
+ * it does not answer either, a token that was good before stays good until it expires. API keys need not expire, so they
+ * are not good then.
  */
-export function createPrincipals({ db, tokens, notifications }: Options): Principals {
-  const remembered = createRemembered<Principal>();
-  const findStanding = createBatch<string, Standing | undefined>({
+export function createPrincipals({ db, tokens, notifications, log }: Options): Principals {
+  const remembered = createRemembered<{ principal: Principal; usedAt: number }>();
+  const findStanding = createLookup((ids) => findStandings(db, ids));
+  const findKey = createLookup((hashes) => findApiKeys(db, hashes));
+  const touch = createBatch<string, undefined>({
     run: async (ids) => {
-      const found = await findStandings(db, ids);
-      return ids.map((id) => found.get(id));
+      await touchLastUse(db, ids);
+      return [];
     },
     max: MAX_LOOKUPS_A_STATEMENT,
-    parallel: 2,
-    limit: { items: 5_000, ms: 5_000 },
   });
+  let touching: Promise<unknown> = Promise.resolve();
   const offChannel = notifications.on(IDENTITY_CHANNEL, (payload) => {
     const [what, id] = payload.split(' ');
     if (what === 'gone' && id) remembered.forget(id);
@@ -47,11 +58,29 @@ export function createPrincipals({ db, tokens, notifications }: Options): Princi
   // What was said while the connection was away was not heard.
   const offConnect = notifications.onConnect(remembered.forgetAll);
 
+  /** Notes a use beside the request: nobody waits for it, and once a minute is enough. */
+  function used(entry: { principal: Principal; usedAt: number }): Principal {
+    if (Date.now() - entry.usedAt >= USE_WRITTEN_EVERY_MS) {
+      entry.usedAt = Date.now();
+      const writing = touch(entry.principal.sessionId).catch((error) =>
+        log.warn({ err: error }, 'the last use of a session or an API key could not be written down'),
+      );
+      touching = Promise.all([touching, writing]);
+    }
+    return entry.principal;
+  }
+
+  function remember(credential: string, principal: Principal, until: number, moment: number): Principal {
+    const entry = { principal, usedAt: remembered.get(credential)?.usedAt ?? 0 };
+    remembered.set(credential, entry, { ids: [principal.sessionId, principal.userId], until, moment });
+    return used(entry);
+  }
+
   return {
     async ofToken(token, kind = 'access') {
       const credential = `${kind} ${token}`;
       const known = remembered.get(credential);
-      if (known && notifications.connected()) return known;
+      if (known && notifications.connected()) return used(known);
       const claims = await tokens.verify(token, kind);
       if (!claims) return undefined;
       const moment = remembered.moment();
@@ -59,29 +88,72 @@ export function createPrincipals({ db, tokens, notifications }: Options): Princi
       try {
         standing = await findStanding(claims.sessionId);
       } catch (error) {
-        if (known) return known;
+        if (known) return known.principal;
         throw error;
       }
       if (!standing || standing.user_id !== claims.userId || standing.role !== claims.role) {
         if (known) remembered.forget(claims.sessionId);
         return undefined;
       }
-      const { user_id: userId, username, role, expires_at } = standing;
-      const principal: Principal = {
-        userId,
-        username,
-        role,
-        sessionId: claims.sessionId,
-        can: (permission) => ROLE_PERMISSIONS[role].has(permission),
-      };
-      const until = Math.min(claims.expiresAt * 1000, expires_at?.getTime() ?? Number.POSITIVE_INFINITY);
-      remembered.set(credential, principal, { ids: [claims.sessionId, userId], until, moment });
-      return principal;
+      const { user_id: userId, username, role } = standing;
+      const may = permissionsOf(role);
+      const principal = { userId, username, role, sessionId: claims.sessionId, can: (p: Permission) => may.has(p) };
+      return remember(credential, principal, Math.min(claims.expiresAt * 1000, endOf(standing)), moment);
     },
+
+    async ofKey(key) {
+      if (!isApiKey(key)) return undefined;
+      const hash = hashApiKey(key);
+      const known = remembered.get(hash);
+      if (known && notifications.connected()) return used(known);
+      const moment = remembered.moment();
+      const standing = await findKey(hash);
+      if (standing) return remember(hash, keyPrincipal(standing), endOf(standing), moment);
+      if (known) remembered.forget(known.principal.sessionId);
+      return undefined;
+    },
+
     forget: remembered.forget,
-    close() {
+
+    async close() {
       offChannel();
       offConnect();
+      await touching;
     },
+  };
+}
+
+/** Looks up together what several requests ask for at once. */
+function createLookup<T>(find: (keys: string[]) => Promise<Map<string, T>>): (key: string) => Promise<T | undefined> {
+  return createBatch<string, T | undefined>({
+    run: async (keys) => {
+      const found = await find([...new Set(keys)]);
+      return keys.map((key) => found.get(key));
+    },
+    max: MAX_LOOKUPS_A_STATEMENT,
+    parallel: 2,
+    limit: { items: 5_000, ms: 5_000 },
+  });
+}
+
+const permissionsOf = (role: Role) => ROLE_PERMISSIONS[role];
+
+const endOf = ({ expires_at }: Standing) => expires_at?.getTime() ?? Number.POSITIVE_INFINITY;
+
+/** What a key may do: what its scopes name, as far as its owner may, and never the owner's own account. */
+function keyPrincipal(key: KeyStanding): Principal {
+  const { id, user_id: userId, username, role, scopes, task_types, priority_ceiling } = key;
+  const may = permissionsOf(role);
+  const named = new Set(scopes);
+  return {
+    userId,
+    username,
+    role,
+    sessionId: id,
+    keyId: id,
+    taskTypes: task_types ?? undefined,
+    priorityCeiling: priority_ceiling ?? undefined,
+    can: (permission) =>
+      may.has(permission) && permission !== 'self:write' && (named.has('*') || named.has(permission)),
   };
 }

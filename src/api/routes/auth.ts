@@ -3,7 +3,7 @@ import type { UserRow } from '../../db/users.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Identity, TokenPair } from '../auth/identity.ts';
 import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH } from '../auth/passwords.ts';
-import { ROLE_PERMISSIONS } from '../policy.ts';
+import { PERMISSION_NAMES } from '../policy.ts';
 import { defineRoute, type Route } from '../route.ts';
 
 const username = v.pipe(
@@ -83,7 +83,7 @@ export function authRoutes(identity: Identity): Route[] {
       handle: async ({ principal }) => {
         const user = await identity.user(principal.userId);
         if (!user) throw new ProblemError('not_found', 'The account is gone.');
-        return { status: 200, body: { ...presentUser(user), permissions: [...ROLE_PERMISSIONS[user.role]] } };
+        return { status: 200, body: { ...presentUser(user), permissions: PERMISSION_NAMES.filter(principal.can) } };
       },
     }),
   ];

@@ -7,6 +7,7 @@ import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import { wakesOf } from '../../queues/wakes.ts';
 import type { AuditAction, Trail } from '../audit.ts';
+import { beyondKey, keyRefusals } from '../key-limits.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
 import { briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
@@ -57,6 +58,7 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
       summary: 'Run an ended task again',
       handle: async ({ params, principal, base, trail }) => {
         const before = await readTask(db, principal, params.id);
+        if (keyRefusals(before, principal, '#').length > 0) throw beyondKey();
         const owner = ownerFor(principal, 'tasks:steer:any');
         const moved = await steer(before, principal, told(trail, 'task.retry', before), (inside) =>
           retryTask(inside, owner, before.id),

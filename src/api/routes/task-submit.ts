@@ -9,7 +9,8 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
 import { presentTask } from '../../tasks/present.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
+import { defineRoute, type Principal, type Route } from '../route.ts';
 import { applyCancelAfter, parsePreferWait, prepareTask, type Submission, submission } from '../submit.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
@@ -34,16 +35,19 @@ export function submitRoutes(options: Options): Route[] {
 
   function prepareAll(
     given: Array<{ submission: Submission; pointer: string }>,
-    context: { userId: string; requestId: string; batchId: string | null; watched: boolean },
+    { principal, ...context }: { principal: Principal; requestId: string; batchId: string | null; watched: boolean },
   ) {
     const errors: FieldError[] = [];
+    const whose = { ...context, userId: principal.userId, usualPriority: usualPriority(principal) };
     const prepared = given.flatMap((one) => {
-      const made = prepareTask(one.submission, { ...context, pointer: one.pointer }, options);
+      const made = prepareTask(one.submission, { ...whose, pointer: one.pointer }, options);
       if ('task' in made) return [made];
       errors.push(...made.errors);
       return [];
     });
     if (errors.length > 0) throw invalid(errors);
+    const refused = given.flatMap(({ submission: one, pointer }) => keyRefusals(one, principal, pointer));
+    if (refused.length > 0) throw beyondKey(refused);
     return prepared;
   }
 
@@ -64,7 +68,7 @@ export function submitRoutes(options: Options): Route[] {
         const seconds = parsePreferWait(header('prefer'));
         const given = applyCancelAfter(body, header('cancel-after'));
         const [made] = prepareAll([{ submission: given, pointer: '#' }], {
-          userId: principal.userId,
+          principal,
           requestId,
           batchId: null,
           watched: seconds !== undefined,
@@ -101,7 +105,7 @@ export function submitRoutes(options: Options): Route[] {
       handle: async ({ body, principal, requestId, base }) => {
         const batchId = newId();
         const given = body.tasks.map((one, index) => ({ submission: one, pointer: `#/tasks/${index}` }));
-        const made = prepareAll(given, { userId: principal.userId, requestId, batchId, watched: false });
+        const made = prepareAll(given, { principal, requestId, batchId, watched: false });
         const rows = await store(made.map(({ task }) => task));
         return {
           status: 202,
