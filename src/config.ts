@@ -106,6 +106,15 @@ function resolveConfig(s: Values, problems: string[]) {
       adminPassword: s.ADMIN_PASSWORD,
     },
     encryptionKey: s.ENCRYPTION_KEY,
+    limits: {
+      /** What everybody has; an administrator can give a user other limits. 0 is none. */
+      user: {
+        waiting_tasks: s.MAX_WAITING_TASKS_PER_USER,
+        running_tasks: 0,
+        tokens_per_day: 0,
+        requests_per_minute: s.RATE_LIMIT_PER_MINUTE,
+      },
+    },
     models: {
       hosts: s.OLLAMA_HOST,
       defaultModel: s.OLLAMA_DEFAULT_MODEL,

@@ -8,6 +8,7 @@ import { createVectorClient, type VectorClient } from './clients/qdrant.ts';
 import { errorCode } from './clients/upstream.ts';
 import type { Config } from './config.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
+import { LIMITS_CHANNEL } from './db/limits.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
 import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
@@ -79,7 +80,11 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     log,
   );
 
-  const notifications = await openNotifications(services.databaseUrl, [TASK_CHANNEL, IDENTITY_CHANNEL], log);
+  const notifications = await openNotifications(
+    services.databaseUrl,
+    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL],
+    log,
+  );
   stack.defer('the notifications', () => notifications.close());
 
   // The leader keeps its connection, so it has a pool of its own.

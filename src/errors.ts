@@ -95,6 +95,11 @@ export const PROBLEMS = {
     title: 'Validation failed',
     help: 'Each entry of `errors` points at a field and says what is wrong with it. GET /api/v1/task-types shows what each task type takes.',
   },
+  'quota-exceeded': {
+    status: 429,
+    title: 'Quota exceeded',
+    help: 'You asked for more than you may have; `violated-policies` names the limit. Wait as long as Retry-After says and send the same request again. An administrator can raise the limit of a user.',
+  },
   internal_error: {
     status: 500,
     title: 'Internal error',
@@ -115,14 +120,17 @@ export class ProblemError extends Error {
   readonly code: ProblemCode;
   readonly errors: FieldError[] | undefined;
   readonly headers: Record<string, string>;
+  /** The limits that were passed, by name. */
+  readonly policies: string[] | undefined;
 
   constructor(
     code: ProblemCode,
     detail: string,
-    more: { errors?: FieldError[]; headers?: Record<string, string>; cause?: unknown } = {},
+    more: { errors?: FieldError[]; headers?: Record<string, string>; policies?: string[]; cause?: unknown } = {},
   ) {
     super(detail, { cause: more.cause });
     this.code = code;
+    this.policies = more.policies;
     this.errors = more.errors;
     this.headers = more.headers ?? {};
   }

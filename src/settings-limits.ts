@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { addresses, setting } from './setting.ts';
+import { addresses, integer, setting } from './setting.ts';
 
 /** The environment variables about who may ask for how much, and from where; a part of the table in `settings.ts`. */
 export const LIMIT_SETTINGS = {
@@ -8,5 +8,15 @@ export const LIMIT_SETTINGS = {
     v.optional(addresses, ''),
     'the proxies whose X-Forwarded-For is believed (addresses and CIDRs, separated by commas); none when empty',
     { example: '10.1.2.0/24' },
+  ),
+  RATE_LIMIT_PER_MINUTE: setting(
+    'Limits',
+    v.optional(integer(0, 10_000_000), '1200'),
+    'requests a user may send in a minute, over all processes; 0 is no limit',
+  ),
+  MAX_WAITING_TASKS_PER_USER: setting(
+    'Limits',
+    v.optional(integer(0, 100_000_000), '10000'),
+    'tasks of a user that may wait at a time, scheduled ones included; 0 is no limit',
   ),
 } as const;

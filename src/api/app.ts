@@ -8,6 +8,8 @@ import type { Audit } from './audit.ts';
 import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
 import { type ClientAddresses, createClientAddresses } from './client-address.ts';
+import { type Limits, tooManyRequests } from './limits/index.ts';
+import { rateHeaders } from './limits/rates.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
 import { baseOf, type Env, peerOf, readInput } from './request.ts';
@@ -19,6 +21,7 @@ interface Options {
   routes: Route[];
   principals: Principals;
   audit: Audit;
+  limits: Pick<Limits, 'request'>;
   publicUrl: string | undefined;
   /** Whom requests come from; the peer of the socket when not given. */
   addresses?: ClientAddresses;
@@ -41,6 +44,7 @@ export function createApp({
   routes,
   principals,
   audit,
+  limits,
   publicUrl,
   addresses = createClientAddresses([]),
   maxBodyBytes,
@@ -60,6 +64,8 @@ export function createApp({
     const started = performance.now();
     await next();
     c.header('X-Request-Id', requestId);
+    const rate = c.get('rate');
+    if (rate) for (const [name, value] of rateHeaders('requests_per_minute', rate)) c.header(name, value);
     log.info(
       {
         request_id: requestId,
@@ -101,6 +107,11 @@ export function createApp({
         address: c.get('address'),
         requestId: c.get('requestId'),
       });
+      if (asked !== 'public') {
+        const rate = limits.request(principal.userId);
+        c.set('rate', rate);
+        if (rate && !rate.allowed) throw tooManyRequests(rate);
+      }
       if (asked !== 'public') authorize(route, principal, asked, trail);
       const input = await readInput(c, route, principal, publicUrl);
       return respond(await call(route, { ...input, trail }));

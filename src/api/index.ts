@@ -11,6 +11,7 @@ import { createPrincipals } from './auth/principals.ts';
 import { createTokens } from './auth/tokens.ts';
 import { createBoard } from './board.ts';
 import { createClientAddresses } from './client-address.ts';
+import { createLimits } from './limits/index.ts';
 import { createProbes } from './probes.ts';
 import type { Route } from './route.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
@@ -41,6 +42,7 @@ export async function startApi(
   const principals = createPrincipals({ db, tokens, notifications, log });
   const identity = createIdentity({ db, auth, tokens, passwords, principals, log });
   const audit = createAudit({ db, log });
+  const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
   const accept = createBatch<NewTask[], TaskRow[]>({
     run: (lists) => acceptMany(db, lists),
@@ -53,9 +55,9 @@ export async function startApi(
     ...authRoutes(identity),
     ...apiKeyRoutes(parts),
     ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
-    ...submitRoutes({ ...parts, waiters, accept, checkUrl: outbound.check }),
+    ...submitRoutes({ ...parts, waiters, limits, accept, checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
-    ...steerRoutes(parts),
+    ...steerRoutes({ ...parts, limits }),
     ...sessionRoutes({ db, identity }),
     ...userRoutes({ ...parts, principals }),
     ...invitationRoutes(db),
@@ -74,6 +76,7 @@ export async function startApi(
     routes,
     principals,
     audit,
+    limits,
     publicUrl: config.http.publicUrl,
     addresses: createClientAddresses(config.http.trustedProxies),
     maxBodyBytes: config.http.maxBodyBytes,
@@ -90,6 +93,7 @@ export async function startApi(
       waiters.close();
       await server.close(graceMs);
       await audit.close();
+      await limits.close();
       await principals.close();
     },
   };

@@ -26,6 +26,7 @@ export function problemOf(error: unknown, { instance, requestId, base }: Occurre
     code: problem.code,
     request_id: requestId,
     ...(problem.errors ? { errors: problem.errors } : {}),
+    ...(problem.policies ? { 'violated-policies': problem.policies } : {}),
   };
   return new Response(JSON.stringify(body), {
     status,

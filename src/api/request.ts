@@ -1,11 +1,12 @@
 import { getConnInfo } from '@hono/node-server/conninfo';
 import type { Context } from 'hono';
 import { ProblemError } from '../errors.ts';
+import type { Standing } from './limits/rates.ts';
 import type { Principal, Route, RouteInput } from './route.ts';
 import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
 
-/** What the HTTP layer knows of every request: its id, and the address of the client, the same for everybody who asks. */
-export type Env = { Variables: { requestId: string; address: string | null } };
+/** What the HTTP layer knows of every request: its id, the address of the client, the same for everybody who asks, and how the sender stands to a limit. */
+export type Env = { Variables: { requestId: string; address: string | null; rate: Standing | undefined } };
 
 /** Everything that a handler knows of a request; the body and the query are checked. @throws ProblemError */
 export async function readInput(

@@ -10,6 +10,7 @@ import type {
   UserSessionTable,
   UserTable,
 } from './schema-accounts.ts';
+import type { LoginFailureTable, RequestCountTable, TokenUsageTable, UserLimitTable } from './schema-limits.ts';
 
 export type { Usage } from '../tasks/tools.ts';
 export * from './schema-accounts.ts';
@@ -179,4 +180,8 @@ export interface Database {
   audit_log: AuditTable;
   invitations: InvitationTable;
   paused_lanes: PausedLaneTable;
+  user_limits: UserLimitTable;
+  token_usage: TokenUsageTable;
+  login_failures: LoginFailureTable;
+  request_counts: RequestCountTable;
 }

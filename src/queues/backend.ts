@@ -29,6 +29,8 @@ export interface QueueBackend {
   readEpoch(): Promise<string | undefined>;
   /** Marks the store as complete: its epoch is answered from now on. */
   writeEpoch(): Promise<void>;
+  /** Adds to counters that all processes share and that end with their time, and answers the sums; only where the store is not Postgres. */
+  addCounts?: (counts: ReadonlyMap<string, number>, seconds: number) => Promise<Map<string, number>>;
   /** Asks the store for its version. @throws when it cannot be reached */
   ping(): Promise<string>;
   close(): Promise<void>;

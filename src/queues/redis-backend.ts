@@ -66,6 +66,15 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
       return marker === null ? undefined : `${marker}:${/run_id:(\w+)/.exec(info)?.[1]}`;
     },
     writeEpoch: async () => void (await producer.set(epochKey, new Date().toISOString(), 'NX')),
+    async addCounts(counts, seconds) {
+      const pipeline = producer.pipeline();
+      for (const [name, count] of counts)
+        pipeline.incrby(`${prefix}:count:${name}`, count).expire(`${prefix}:count:${name}`, seconds);
+      const results = (await pipeline.exec()) ?? [];
+      const failed = results.find(([error]) => error);
+      if (failed) throw failed[0];
+      return new Map([...counts.keys()].map((name, index) => [name, Number(results[index * 2]?.[1])]));
+    },
     ping: async () => /redis_version:(\S+)/.exec(await producer.info('server'))?.[1] ?? 'unknown',
     async close() {
       await closeQueues(Object.values(queues));

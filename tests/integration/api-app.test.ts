@@ -51,6 +51,7 @@ describe('the HTTP layer', () => {
       policies: table,
       principals,
       audit: createAudit({ db: database.db, log }),
+      limits: { request: () => undefined },
       publicUrl: undefined,
       maxBodyBytes: 1024,
       log,

@@ -10,6 +10,7 @@ export interface Problem {
   instance: string;
   code: string;
   request_id: string;
+  'violated-policies'?: string[];
   errors?: Array<{ detail: string; pointer: string }>;
 }
 
@@ -27,7 +28,7 @@ export function expectProblem(
   expect(problem.detail).not.toBe('');
   expect(problem.instance).toMatch(/^\//);
   expect(problem.request_id).toBe(answer.headers.get('x-request-id'));
-  const known = ['type', 'title', 'status', 'detail', 'instance', 'code', 'request_id', 'errors'];
+  const known = ['type', 'title', 'status', 'detail', 'instance', 'code', 'request_id', 'errors', 'violated-policies'];
   expect(Object.keys(problem).filter((name) => !known.includes(name))).toEqual([]);
   return problem;
 }

@@ -81,6 +81,8 @@ export async function createWorld(
     ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
     ADMIN_PASSWORD,
     BCRYPT_COST: '4',
+    RATE_LIMIT_PER_MINUTE: '0',
+    MAX_WAITING_TASKS_PER_USER: '0',
     SHUTDOWN_GRACE_SECONDS: '5',
     EGRESS_ALLOW: '127.0.0.1',
     ...options.env,

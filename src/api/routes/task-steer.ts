@@ -8,11 +8,12 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import { wakesOf } from '../../queues/wakes.ts';
 import type { AuditAction, Trail } from '../audit.ts';
 import { beyondKey, keyRefusals } from '../key-limits.ts';
+import type { Limits } from '../limits/index.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
 import { briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 /** Cancelling and retrying tasks. */
-export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher }): Route[] {
+export function steerRoutes({ db, dispatcher, limits }: { db: Db; dispatcher: Dispatcher; limits: Limits }): Route[] {
   /** Moves a task; with that of somebody else, the audit log is written in the same transaction. */
   async function steer(
     task: TaskRow,
@@ -60,9 +61,10 @@ export function steerRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatcher
         const before = await readTask(db, principal, params.id);
         if (keyRefusals(before, principal, '#').length > 0) throw beyondKey();
         const owner = ownerFor(principal, 'tasks:steer:any');
+        const done = await limits.admit(before.user_id, 1);
         const moved = await steer(before, principal, told(trail, 'task.retry', before), (inside) =>
           retryTask(inside, owner, before.id),
-        );
+        ).finally(done);
         if (!moved)
           throw new ProblemError('task_running', `The task is ${before.status}; only an ended task can be retried.`);
         // Read before a worker can have it: the answer shows what this request did.

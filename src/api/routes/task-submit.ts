@@ -10,6 +10,7 @@ import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
 import { presentTask } from '../../tasks/present.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
+import type { Limits } from '../limits/index.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
 import { applyCancelAfter, parsePreferWait, prepareTask, type Submission, submission } from '../submit.ts';
 import { invalid } from '../validate.ts';
@@ -21,6 +22,7 @@ interface Options {
   registry: Registry;
   dispatcher: Dispatcher;
   waiters: Waiters;
+  limits: Limits;
   box: SecretBox;
   checkUrl: (url: string) => string | undefined;
   /** Stores tasks together with those of other callers. */
@@ -31,7 +33,7 @@ const MAX_BATCH = 1_000;
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
-  const { db, dispatcher, waiters, accept } = options;
+  const { db, dispatcher, waiters, limits, accept } = options;
 
   function prepareAll(
     given: Array<{ submission: Submission; pointer: string }>,
@@ -52,7 +54,8 @@ export function submitRoutes(options: Options): Route[] {
   }
 
   async function store(tasks: NewTask[]): Promise<TaskRow[]> {
-    const rows = await accept(tasks);
+    const done = await limits.admit(tasks[0]?.user_id ?? '', tasks.length);
+    const rows = await accept(tasks).finally(done);
     // The rows are durable: whether a job could be added changes nothing in the answer.
     await briefly(dispatcher.enqueue(rows.map((row) => ({ ...row, kind: 'task' as const }))));
     return rows;

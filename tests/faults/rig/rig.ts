@@ -106,6 +106,7 @@ export async function createRig(
       ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
       ADMIN_PASSWORD: ADMIN.password,
       BCRYPT_COST: '4',
+      MAX_WAITING_TASKS_PER_USER: '0',
       ACCESS_TOKEN_EXPIRE_MINUTES: '1440',
       RATE_LIMIT_PER_MINUTE: '0',
       AUTH_RATE_LIMIT_PER_MINUTE: '0',

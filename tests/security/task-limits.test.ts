@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { setUserLimits, type UserLimits } from '../../src/db/limits.ts';
+import { expectProblem } from '../support/problem.ts';
+import { until } from '../support/until.ts';
+import { anonymousClient, type Client, createWorld, type World } from '../support/world.ts';
+
+const echo = { type: 'echo', input: { message: 'hi' } };
+const submit = (client: Client, more: Record<string, unknown> = {}) =>
+  client.request('POST', '/api/v1/tasks', { ...echo, ...more });
+const submitMany = (client: Client, count: number) => Promise.all(Array.from({ length: count }, () => submit(client)));
+const accepted = (answers: Array<{ status: number }>) => answers.filter(({ status }) => status === 202).length;
+
+describe('the limit of waiting tasks', () => {
+  let world: World;
+  beforeAll(async () => {
+    // Nobody works here, so what is accepted waits.
+    world = await createWorld({ mode: 'api', env: { MAX_WAITING_TASKS_PER_USER: '20' } });
+  });
+  afterAll(() => world.close());
+  const waiting = async (userId: string) =>
+    (
+      await world.db
+        .selectFrom('tasks')
+        .select('id')
+        .where('user_id', '=', userId)
+        .where('status', '=', 'pending')
+        .execute()
+    ).length;
+
+  it('S42: is never passed, however many requests come at once, and does not touch other users', async () => {
+    const user = await world.client();
+    expect(accepted(await submitMany(user, 60))).toBe(20);
+    expect(await waiting(user.userId)).toBe(20);
+    const refused = await submit(user);
+    const problem = expectProblem(refused, 'quota-exceeded');
+    expect(problem['violated-policies']).toEqual(['waiting_tasks']);
+    expect(problem.detail).toContain('at most 20');
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await submit(await world.client())).status).toBe(202);
+  });
+
+  it('S42: counts scheduled tasks and each task of a batch, which is accepted whole or not at all', async () => {
+    const user = await world.client();
+    const batch = (count: number) =>
+      user.request('POST', '/api/v1/tasks/batch', { tasks: Array.from({ length: count }, () => echo) });
+    expect((await submit(user, { delay_seconds: 3600 })).status).toBe(202);
+    expectProblem(await batch(20), 'quota-exceeded');
+    expect(await waiting(user.userId)).toBe(0);
+    expect((await batch(19)).status).toBe(202);
+    expectProblem(await submit(user), 'quota-exceeded');
+  });
+
+  it('has room again when tasks were cancelled', async () => {
+    const user = await world.client();
+    expect(accepted(await submitMany(user, 25))).toBe(20);
+    const { body } = await user.request<{ data: Array<{ id: string }> }>('GET', '/api/v1/tasks');
+    for (const { id } of body.data.slice(0, 3)) await user.request('POST', `/api/v1/tasks/${id}/cancel`);
+    await until('there is room', async () => (await submit(user)).status === 202);
+    expect(accepted(await submitMany(user, 5))).toBe(2);
+    expect(await waiting(user.userId)).toBe(20);
+  });
+
+  it('S42: holds for tasks that are run again', async () => {
+    const user = await world.client();
+    const first = await user.submit('echo', { message: 'hi' });
+    expect(accepted(await submitMany(user, 25))).toBe(19);
+    await user.request('POST', `/api/v1/tasks/${first.id}/cancel`);
+    await until('there is room', async () => (await submit(user)).status === 202);
+    expectProblem(await user.request('POST', `/api/v1/tasks/${first.id}/retry`), 'quota-exceeded');
+  });
+
+  it('S42: is passed over several processes by no more than what they let in at the same moment', async () => {
+    const user = await world.client();
+    const there = anonymousClient((await world.join('api')).url as string, user.token);
+    expect(accepted(await submitMany(user, 15))).toBe(15);
+    expect(accepted(await submitMany(there, 15))).toBe(5);
+    await until('the first process knows', async () => (await submit(user)).status === 429);
+    expect(await waiting(user.userId)).toBeLessThanOrEqual(21);
+  });
+
+  it('can be another one for a user, or none', async () => {
+    const user = await world.client();
+    const limit = (limits: Partial<UserLimits>) => setUserLimits(world.db, user.userId, limits);
+    await limit({ waiting_tasks: 1 });
+    await until('the limit is known', async () => (await submit(user)).status === 429);
+    await limit({ waiting_tasks: 0 });
+    await until('there is no limit', async () => (await submit(user)).status === 202);
+    expect(accepted(await submitMany(user, 30))).toBe(30);
+  });
+});
