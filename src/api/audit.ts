@@ -20,6 +20,9 @@ export const AUDIT_ACTIONS = {
   'invitation.delete': 'an invitation was taken back',
   'task.cancel': 'the task of somebody else was cancelled',
   'task.retry': 'the task of somebody else was run again',
+  'queue.pause': 'a queue was told to stand still',
+  'queue.resume': 'a queue was told to go on',
+  'dashboard.change': 'something was changed in the dashboard',
 } as const satisfies Record<string, string>;
 
 export type AuditAction = keyof typeof AUDIT_ACTIONS;

@@ -6,8 +6,12 @@ import { HonoAdapter } from '@bull-board/hono';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { type Context, Hono } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
+import { insertAudit } from '../db/audit.ts';
+import type { Db } from '../db/connect.ts';
+import { deletePausedLane, insertPausedLane } from '../db/paused-lanes.ts';
 import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { QueueBackend } from '../queues/backend.ts';
+import { applyPauses } from '../queues/pauses.ts';
 import { isStorable } from '../tasks/clean.ts';
 import { LANE_DEFAULTS, LANES } from '../tasks/lanes.ts';
 import type { App } from './app.ts';
@@ -19,6 +23,7 @@ import type { Env } from './request.ts';
 import type { Principal } from './route.ts';
 
 interface Options {
+  db: Db;
   backend: QueueBackend;
   identity: Identity;
   principals: Principals;
@@ -30,17 +35,24 @@ interface Options {
 export const BOARD_PATH = '/admin/queues';
 const LOGIN_PATH = '/admin/login';
 const COOKIE = 'sutazai_dashboard';
-/** Bull Board brings scripts and styles of its own and inline configuration. */
-const CONTENT_POLICY =
-  "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
-
+/** The scripts of Bull Board are files; what stands in its page is data and styles. */
+const CONTENT_POLICY = [
+  "default-src 'self'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "object-src 'none'",
+  "base-uri 'self'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join('; ');
 /**
  * Bull Board behind the same accounts: a login page and a session cookie that opens nothing else. Operators read, admins
  * steer. The guard is inside the mounted app, so that no spelling of the path goes around it.
  */
-export function createBoard({ backend, identity, principals, audit, secureCookie, sessionSeconds }: Options): App {
-  const full = board(backend, false);
-  const readOnly = board(backend, true);
+export function createBoard({ db, backend, identity, principals, audit, secureCookie, sessionSeconds }: Options): App {
+  const full = board(db, backend, false);
+  const readOnly = board(db, backend, true);
   const app: App = new Hono<Env>();
   const visitor = (c: Context<Env>) => principals.ofToken(getCookie(c, COOKIE) ?? '', 'dashboard');
   const trailOf = (c: Context<Env>, actor: Principal | undefined) =>
@@ -94,10 +106,17 @@ export function createBoard({ backend, identity, principals, audit, secureCookie
     }
     if (c.req.method !== 'GET' && c.req.method !== 'HEAD') {
       requireSameOrigin(c);
-      if (!principal.can('queues:steer'))
+      const trail = trailOf(c, principal);
+      const change = { action: 'dashboard.change', object: { type: 'dashboard', id: objectOf(c) } } as const;
+      if (!principal.can('queues:steer')) {
+        trail.record({ ...change, outcome: 'refused' });
         throw new ProblemError('forbidden', 'Your role may look at the queues but not change them.');
+      }
+      await insertAudit(db, [trail.entry(change)]);
     }
     const answer = await (principal.can('queues:steer') ? full : readOnly).fetch(c.req.raw, c.env);
+    // Its errors carry the words of Redis and Postgres.
+    if (answer.status >= 500) throw new Error('the dashboard failed', { cause: await answer.text() });
     answer.headers.set('Content-Security-Policy', CONTENT_POLICY);
     return answer;
   }
@@ -112,6 +131,11 @@ async function readLogin(c: Context): Promise<{ login: string; password: string 
     return typeof given === 'string' && isStorable(given) ? given : '';
   };
   return { login: read('login'), password: read('password') };
+}
+
+/** What a changing call is about: its method and its path below the dashboard. */
+function objectOf(c: Context): string {
+  return `${c.req.method} ${c.req.path.slice(BOARD_PATH.length)}`.slice(0, 200);
 }
 
 /** A browser says where a request comes from; a page of somebody else cannot change that. */
@@ -129,16 +153,22 @@ function requireSameOrigin(c: Context): void {
     );
 }
 
-function board(backend: QueueBackend, readOnlyMode: boolean): Hono {
+function board(db: Db, backend: QueueBackend, readOnlyMode: boolean): Hono {
   const serverAdapter = new HonoAdapter(serveStatic);
-  const queues = LANES.map(
-    (lane) =>
-      new BullMQAdapter(backend.queue(lane), {
-        readOnlyMode,
-        allowRetries: false,
-        description: LANE_DEFAULTS[lane].about,
-      }),
-  );
+  const queues = LANES.map((lane) => {
+    const description = LANE_DEFAULTS[lane].about;
+    const adapter = new BullMQAdapter(backend.queue(lane), { readOnlyMode, allowRetries: false, description });
+    // What stands still is written in the table; what only the queue store knew would be undone by the reconciler.
+    adapter.pause = async () => {
+      await insertPausedLane(db, lane, 'the dashboard');
+      await applyPauses(db, backend);
+    };
+    adapter.resume = async () => {
+      await deletePausedLane(db, lane);
+      await applyPauses(db, backend);
+    };
+    return adapter;
+  });
   const uiBasePath = dirname(createRequire(import.meta.url).resolve('@bull-board/ui/package.json'));
   createBullBoard({
     queues,

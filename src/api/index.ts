@@ -21,6 +21,7 @@ import { catalogueRoutes } from './routes/catalogue.ts';
 import { docsRoutes } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
 import { invitationRoutes } from './routes/invitations.ts';
+import { monitoringRoutes } from './routes/monitoring.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import { readRoutes } from './routes/task-read.ts';
 import { steerRoutes } from './routes/task-steer.ts';
@@ -61,10 +62,12 @@ export async function startApi(
     ...sessionRoutes({ db, identity }),
     ...userRoutes({ ...parts, principals }),
     ...invitationRoutes(db),
+    ...monitoringRoutes(parts),
     ...auditRoutes(db),
     ...docsRoutes(),
   ];
   const board = createBoard({
+    db,
     backend,
     identity,
     principals,

@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Db } from '../db/connect.ts';
 import { listWaitingDeliveries, rescueDeliveries } from '../db/deliveries.ts';
@@ -8,6 +7,7 @@ import {
   listWaitingTasks,
   type Place,
   promoteTasks,
+  raiseGenerations,
   rescueTasks,
   type Waiting,
 } from '../db/tasks/repair.ts';
@@ -16,6 +16,7 @@ import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { QueueBackend } from './backend.ts';
 import type { Dispatcher, Wake } from './dispatcher.ts';
+import { applyPauses } from './pauses.ts';
 import { wakesOf } from './wakes.ts';
 
 /** What the reconciler repaired since it was made, for metrics and tests. */
@@ -135,6 +136,7 @@ export function createReconciler({
     if (missing.length === 0) return;
     // A finished job keeps its id, and adding the same id again would be ignored without a word.
     const renewed = await raiseGenerations(
+      db,
       kind,
       missing.filter(({ finished }) => finished).map(({ wake }) => wake),
     );
@@ -142,21 +144,6 @@ export function createReconciler({
     repairs.rebuilt += wakes.length;
     log.info({ kind, jobs: wakes.length }, 'added jobs that were missing');
     if (!(await dispatcher.enqueue(wakes.map((wake) => ({ ...wake, kind }))))) throw new Error('the queue is away');
-  }
-
-  async function raiseGenerations(kind: Wake['kind'], rows: Waiting[]): Promise<Waiting[]> {
-    if (rows.length === 0) return [];
-    const table = sql.table(kind === 'task' ? 'tasks' : 'deliveries');
-    const { rows: raised } = await sql<{ id: string; generation: number }>`
-      update ${table} t set generation = t.generation + 1
-      from unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ generation }) => generation)}::int[]) as g(id, generation)
-      where t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
-      returning t.id, t.generation`.execute(db);
-    const generations = new Map(raised.map(({ id, generation }) => [id, generation]));
-    return rows.flatMap((row) => {
-      const generation = generations.get(row.id);
-      return generation === undefined ? [] : [{ ...row, generation }];
-    });
   }
 
   /** What the rows need among themselves; only Postgres takes part. */
@@ -171,6 +158,7 @@ export function createReconciler({
   /** What the lanes lack. */
   async function repairLanes(): Promise<void> {
     if (!backend.isUp()) return;
+    await applyPauses(db, backend);
     await checkEpoch();
     if (Date.now() - sweptAt > FULL_SWEEP_MS) restartSweeps();
     for (const sweep of sweeps) await advance(sweep);

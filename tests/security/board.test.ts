@@ -50,6 +50,7 @@ describe.each(BACKENDS)('the queue dashboard on %s', (backend) => {
     ],
     ...['/admin/./queues/api/queues', '/x/../admin/queues/api/queues', '/admin/login/../queues/api/queues'],
     ...['/admin/queues/api/queues?x=/admin/login', '/admin/queues/api/queues#', '/admin\\queues', '/admin/queues%00'],
+    ...['//admin', '/admin//x', '/%61dmin', '/admin%2Fx', '/ADMIN', '/admin;x', '/admin/queues/queue/system'],
     ...['/admin/queues/static/js/main.js', '/admin/queues/api/redis/stats', '/api/queues', '/queues/api/queues'],
   ])('S29: shows nothing to strangers at %s', async (path) => {
     const browser = { accept: 'text/html' };
@@ -58,7 +59,7 @@ describe.each(BACKENDS)('the queue dashboard on %s', (backend) => {
       'x-original-url': '/admin/login',
       'x-rewrite-url': '/admin/login',
     };
-    for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'OPTIONS'])
+    for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND', 'get'])
       for (const headers of [{}, browser, override]) {
         const { status, headers: given, body } = await ask(method, path, headers);
         expect([303, 400, 401, 404, 405], `${method} ${status}`).toContain(status);

@@ -87,3 +87,19 @@ export async function listWaitingTasks(db: Db, place: Place, quietMs: number, li
     order by ready_at, id limit ${limit}`.execute(db);
   return rows;
 }
+
+/** Puts waiting rows into a new generation, because a finished job keeps its id; answers those that were still as given. */
+export async function raiseGenerations(db: Db, kind: 'task' | 'delivery', rows: Waiting[]): Promise<Waiting[]> {
+  if (rows.length === 0) return [];
+  const table = sql.table(kind === 'task' ? 'tasks' : 'deliveries');
+  const { rows: raised } = await sql<{ id: string; generation: number }>`
+    update ${table} t set generation = t.generation + 1
+    from unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ generation }) => generation)}::int[]) as g(id, generation)
+    where t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
+    returning t.id, t.generation`.execute(db);
+  const generations = new Map(raised.map(({ id, generation }) => [id, generation]));
+  return rows.flatMap((row) => {
+    const generation = generations.get(row.id);
+    return generation === undefined ? [] : [{ ...row, generation }];
+  });
+}

@@ -1,0 +1,59 @@
+import { sql } from 'kysely';
+import type { Lane } from '../tasks/lanes.ts';
+import type { Db } from './connect.ts';
+import { firstIdAt } from './ids.ts';
+import type { Status } from './schema.ts';
+
+/** How many tasks, or deliveries, of a lane have a status. */
+export interface LaneCount {
+  lane: Lane;
+  status: Status;
+  count: number;
+  /** How long the one of them that waits longest has been due, in seconds; `null` where none waits. */
+  oldest_seconds: number | null;
+}
+
+/**
+ * Counts the rows of each lane by status: all that have not ended, and of those that have the ones accepted since `since`,
+ * because counting every task that ever ended would take longer each day. Deliveries count as the lane `webhook`.
+ */
+export async function countLanes(db: Db, since: Date): Promise<LaneCount[]> {
+  const first = firstIdAt(since);
+  const { rows } = await sql<LaneCount>`
+    with rows as (
+      select lane, status, ready_at from tasks where status in ('scheduled', 'pending', 'running', 'cancelling')
+      union all
+      select lane, status, null from tasks where status in ('completed', 'failed', 'cancelled', 'expired') and id > ${first}
+      union all
+      select 'webhook', case when status = 'pending' and ready_at > now() then 'scheduled' else status end, ready_at
+      from deliveries where status in ('pending', 'running')
+      union all
+      select 'webhook', case status when 'delivered' then 'completed' else 'failed' end, null
+      from deliveries where status in ('delivered', 'failed') and task_id > ${first}
+    )
+    select lane, status, count(*)::int as count,
+      extract(epoch from now() - min(ready_at) filter (where status = 'pending'))::float8 as oldest_seconds
+    from rows group by lane, status`.execute(db);
+  return rows;
+}
+
+/** A task that a worker has at this moment. */
+export interface Running {
+  worker: string;
+  id: string;
+  type: string;
+  lane: Lane;
+  attempt: number;
+  user_id: string;
+  status: Status;
+  started_at: Date;
+  lease_until: Date;
+}
+
+/** What is at work, by worker, longest first within each; at most `limit`. */
+export async function listRunning(db: Db, limit: number): Promise<Running[]> {
+  const { rows } = await sql<Running>`
+    select worker, id, type, lane, attempt, user_id, status, started_at, lease_until from tasks
+    where status in ('running', 'cancelling') order by worker, started_at, id limit ${limit}`.execute(db);
+  return rows;
+}
