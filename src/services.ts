@@ -119,6 +119,7 @@ async function embeddedPostgres({ dataDir }: Config, home: Home, stack: Stack, l
   const postgres = await startPostgres({
     dataDir: `${dataDir}/postgres`,
     password: home.secrets.POSTGRES_PASSWORD,
+    restart: true,
     log,
   });
   stack.defer(EMBEDDED_POSTGRES, () => postgres.close());

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -25,9 +26,13 @@ interface Options {
   database?: string;
   /** Further settings, such as `{ fsync: 'off' }` for tests. */
   settings?: Record<string, string>;
+  /** Whether it is started again when it ends by itself. */
+  restart?: boolean;
 }
 
 const START_TIMEOUT_MS = 60_000;
+const RESTART_MS = 500;
+const RESTARTS = 20;
 
 /** A small server that several processes of one machine share. */
 const SETTINGS = {
@@ -47,6 +52,7 @@ export async function startPostgres({
   log,
   database = 'sutazai',
   settings = {},
+  restart = false,
 }: Options): Promise<EmbeddedPostgres> {
   const cluster = resolve(dataDir, 'cluster');
   const binaries = await findBinaries();
@@ -57,35 +63,57 @@ export async function startPostgres({
 
   const port = await freePort();
   const logFile = join(dataDir, 'postgres.log');
-  const output = openSync(logFile, 'w', 0o600);
   const flags = Object.entries({ ...SETTINGS, ...settings, port: String(port) }).flatMap(([name, value]) => [
     '-c',
     `${name}=${value}`,
   ]);
-  // In a group of its own, so that Ctrl-C does not take the database away while tasks are still being given back.
-  const server = launcher.spawn(binaries.postgres, ['-D', cluster, ...flags], {
-    stdio: ['ignore', output, output],
-    detached: true,
-    cwd: dataDir,
-  });
-  closeSync(output);
-  server.unref();
-  const exited = new Promise<number | null>((done) => server.once('exit', done));
   const url = (name: string) => `postgres://${USER}:${encodeURIComponent(password)}@127.0.0.1:${port}/${name}`;
-  try {
-    await waitUntilUp(url('postgres'), exited, logFile);
-    await ensureDatabase(url('postgres'), database);
-  } catch (error) {
+  let server: ChildProcess;
+  let exited: Promise<number | null>;
+  let closing = false;
+
+  async function launch(): Promise<void> {
+    const output = openSync(logFile, 'w', 0o600);
+    // In a group of its own, so that Ctrl-C does not take the database away while tasks are still being given back.
+    server = launcher.spawn(binaries.postgres, ['-D', cluster, ...flags], {
+      stdio: ['ignore', output, output],
+      detached: true,
+      cwd: dataDir,
+    });
+    closeSync(output);
+    server.unref();
+    exited = new Promise((done) => server.once('exit', done));
+    try {
+      await waitUntilUp(url('postgres'), exited, logFile);
+    } catch (error) {
+      server.kill('SIGQUIT');
+      throw error;
+    }
+    if (restart) void exited.then(startAgain);
+  }
+
+  /** What was accepted is kept, and everybody connects again on the same port. */
+  async function startAgain(code: number | null): Promise<void> {
+    if (closing) return;
+    log.error({ code }, `the embedded Postgres ended by itself; starting it again. Its log is ${logFile}.`);
+    for (let left = RESTARTS; left > 0 && !closing; left--) {
+      await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
+      try {
+        // What a killed server leaves behind takes a moment to notice.
+        await stopLeftOver(cluster, binaries, launcher, log);
+        if (!closing) await launch();
+        return;
+      } catch (error) {
+        log[left > 1 ? 'warn' : 'fatal']({ err: error }, 'the embedded Postgres does not start again');
+      }
+    }
+  }
+
+  await launch();
+  await ensureDatabase(url('postgres'), database).catch((error) => {
+    closing = true;
     server.kill('SIGQUIT');
     throw error;
-  }
-  let closing = false;
-  void exited.then((code) => {
-    if (!closing)
-      log.fatal(
-        { code },
-        `the embedded Postgres ended by itself; its log is ${logFile}. Stop and start again: what was accepted is kept.`,
-      );
   });
   log.debug({ port }, 'embedded Postgres is up');
   return {

@@ -1,8 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataFolder, type Product, runCommand, startProduct } from '../support/product.ts';
+import { until } from '../support/until.ts';
 import { anonymousClient, type Client } from '../support/world.ts';
 
 async function logIn(url: string, password: string): Promise<Client> {
@@ -134,6 +135,25 @@ describe('sutazai start on a machine where nothing is configured', () => {
     while (counts.completed !== 24) counts = await countByStatus(client, body.batch_id);
     expect(counts).toEqual({ completed: 24 });
   }, 90_000);
+
+  it('starts its database again when that is killed, and goes on', async () => {
+    const cluster = join(folder.dir, 'postgres', 'cluster');
+    process.kill(Number(readFileSync(join(cluster, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGKILL');
+    await until(
+      'a task to be done again',
+      async () => {
+        const { status, body } = await client.request(
+          'POST',
+          '/api/v1/tasks',
+          { type: 'echo', input: { message: 'again' } },
+          { prefer: 'wait=20' },
+        );
+        return status === 200 && body.status === 'completed';
+      },
+      { withinMs: 40_000 },
+    );
+    expect(product.output()).toContain('the embedded Postgres ended by itself; starting it again');
+  }, 60_000);
 
   it('stops on SIGTERM with exit code 0 and keeps its data', async () => {
     const { code } = await product.stop('SIGTERM');
