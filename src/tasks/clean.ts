@@ -27,6 +27,47 @@ export function cleanJson(value: unknown): unknown {
 }
 
 /**
+ * Looks in a value that a task type answered for what cannot be written as JSON or is not stored: other kinds of values,
+ * infinite numbers, too deep a nesting (a cycle too), too many names. Fields that are `undefined` are left out when it is written.
+ * @returns where and what, or `undefined` when all is well
+ */
+export function findNotJson(value: unknown): { pointer: string; detail: string } | undefined {
+  const found = notJson(value, 0);
+  return found && { pointer: `#${found.pointer}`, detail: found.detail };
+}
+
+/** The pointer is put together on the way back, because nearly always there is nothing to point at. */
+function notJson(value: unknown, depth: number): { pointer: string; detail: string } | undefined {
+  if (typeof value === 'number')
+    return Number.isFinite(value) ? undefined : { pointer: '', detail: 'is not a finite number' };
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return undefined;
+  if (typeof value !== 'object') return { pointer: '', detail: `is not JSON but of the type ${typeof value}` };
+  if (depth >= MAX_JSON_DEPTH) return { pointer: '', detail: `nests deeper than ${MAX_JSON_DEPTH} levels` };
+  if (Array.isArray(value)) {
+    for (const [index, inner] of value.entries()) {
+      const found = notJson(inner, depth + 1);
+      if (found) return { pointer: `/${index}${found.pointer}`, detail: found.detail };
+    }
+    return undefined;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null)
+    return { pointer: '', detail: `is not JSON but a ${value.constructor?.name ?? 'thing of some kind'}` };
+  const entries = Object.entries(value);
+  if (entries.length > MAX_JSON_NAMES) return { pointer: '', detail: `has more than ${MAX_JSON_NAMES} names` };
+  for (const [key, inner] of entries) {
+    const found = inner === undefined ? undefined : notJson(inner, depth + 1);
+    if (found) return { pointer: `/${pointerPart(key)}${found.pointer}`, detail: found.detail };
+  }
+  return undefined;
+}
+
+/** A name as a part of a JSON pointer (RFC 6901). */
+function pointerPart(key: string): string {
+  return key.replaceAll('~', '~0').replaceAll('/', '~1');
+}
+
+/**
  * Looks for what must not be stored in a parsed JSON value.
  * @returns where and what, or `undefined` when all is well
  */
@@ -46,7 +87,7 @@ export function findUnstorable(
   if (!Array.isArray(value) && entries.length > MAX_JSON_NAMES)
     return { pointer, detail: `has more than ${MAX_JSON_NAMES} names` };
   for (const [key, inner] of entries) {
-    const at = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    const at = `${pointer}/${pointerPart(key)}`;
     if (!isStorable(key))
       return { pointer: cleanText(at), detail: 'the name holds a NUL character or half of a surrogate pair' };
     if (FORBIDDEN_NAMES.has(key)) return { pointer: at, detail: 'is a name that cannot be used' };

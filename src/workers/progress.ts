@@ -28,7 +28,7 @@ export function createProgress(db: Db, log: Logger): ProgressWriter {
   return {
     report(attempt, percent, message) {
       const bounded = percent === null || !Number.isFinite(percent) ? null : Math.min(100, Math.max(0, percent));
-      latest.set(attempt, { percent: bounded, message: message === null ? null : cleanText(message).slice(0, 500) });
+      latest.set(attempt, { percent: bounded, message: message === null ? null : cleanText(message.slice(0, 500)) });
     },
     close: stop,
   };

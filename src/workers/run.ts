@@ -4,7 +4,7 @@ import type { ClaimedTask, Settlement } from '../db/tasks/run.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { errorMessage, TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { cleanJson, cleanText } from '../tasks/clean.ts';
+import { cleanJson, cleanText, findNotJson } from '../tasks/clean.ts';
 import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
@@ -15,7 +15,8 @@ export type RunResult =
   | { kind: 'dropped' }
   | { kind: 'done' }
   | { kind: 'failed'; error: StoredError }
-  | { kind: 'retry'; error: StoredError; delayMs: number };
+  /** `turnedAway` when nothing was tried, or might as well not have been. */
+  | { kind: 'retry'; error: StoredError; delayMs: number; turnedAway: boolean };
 
 /** What the steps of a run need. */
 export interface RunContext {
@@ -70,7 +71,12 @@ export async function runTask(job: { id: string; generation: number }, context: 
 function resultOf(moved: Transition, ending: Ending): RunResult {
   if (moved.status === 'failed' && ending.error) return { kind: 'failed', error: ending.error };
   if (moved.status === 'pending' && ending.error && !ending.new_job)
-    return { kind: 'retry', error: ending.error, delayMs: ending.delay_ms };
+    return {
+      kind: 'retry',
+      error: ending.error,
+      delayMs: ending.delay_ms,
+      turnedAway: ending.outcome === 'released',
+    };
   return { kind: 'done' };
 }
 
@@ -101,9 +107,7 @@ function givenBack({ type, attempt }: ClaimedTask): Ending {
 }
 
 function completed(type: TaskType, output: unknown, maxBytes: number): Ending {
-  const text = JSON.stringify(
-    cleanJson(parse(type.output, output, 'invalid_output', 'The output does not fit the task type')),
-  );
+  const text = jsonOf(type, output);
   if (Buffer.byteLength(text) > maxBytes) {
     throw new TaskError(
       'output_too_large',
@@ -111,6 +115,20 @@ function completed(type: TaskType, output: unknown, maxBytes: number): Ending {
     );
   }
   return { status: 'completed', outcome: 'completed', output: text, error: null, delay_ms: 0, new_job: false };
+}
+
+/** What cannot be stored now cannot be stored after another attempt either, so whatever goes wrong here is final. */
+function jsonOf(type: TaskType, output: unknown): string {
+  try {
+    // First, because nothing after it bears a cycle or any depth.
+    const wrong = findNotJson(output);
+    if (wrong) throw new TaskError('invalid_output', `The output cannot be stored: ${wrong.pointer} ${wrong.detail}.`);
+    const parsed = parse(type.output, output, 'invalid_output', 'The output does not fit the task type');
+    return JSON.stringify(cleanJson(parsed));
+  } catch (error) {
+    if (error instanceof TaskError) throw error;
+    throw new TaskError('invalid_output', `The output cannot be stored: ${errorMessage(error)}`, { cause: error });
+  }
 }
 
 function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskType, log: Logger): Ending | 'lost' {
@@ -128,9 +146,13 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
     log.error({ err: cause, task_id: task.id, type: task.type }, 'a task type threw what it does not understand');
   const known =
     cause instanceof TaskError ? cause : new TaskError('internal_error', 'Internal error', { retryable: true });
-  const stored = { code: known.code, message: cleanText(known.message).slice(0, 2_000), retryable: known.retryable };
+  const stored = { code: known.code, message: cleanText(known.message.slice(0, 2_000)), retryable: known.retryable };
   if (known.later) {
-    const delay = Math.max(known.retryAfterMs ?? 0, laterMs(type.defaults.backoff, task.attempt));
+    // Who says when it is worth coming back is believed, so that a long outage leaves no long waits behind.
+    const delay =
+      known.retryAfterMs === undefined
+        ? laterMs(type.defaults.backoff, task.attempt)
+        : known.retryAfterMs + backoffMs(type.defaults.backoff, 1);
     return { ...nothing, status: 'pending', outcome: 'released', error: stored, delay_ms: delay };
   }
   const failures = task.failures + 1;
