@@ -106,10 +106,11 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     embeddingModel: config.models.embeddingModel,
     allowed: config.models.allowed,
     autoPull: config.models.autoPull,
+    log,
   });
   stack.defer('the model client', () => models.close());
   const vectors = services.qdrantUrl
-    ? createVectorClient({ url: services.qdrantUrl, apiKey: config.vectors.apiKey })
+    ? createVectorClient({ url: services.qdrantUrl, apiKey: config.vectors.apiKey, log })
     : undefined;
   if (mode === 'start') await checkUpstreams(models, vectors);
   else if (mode === 'worker')
@@ -173,7 +174,7 @@ async function checkUpstreams(models: ModelClient, vectors: VectorClient | undef
       { cause: error },
     );
   });
-  await vectors?.ping().catch((error) => {
+  await vectors?.ping(AbortSignal.timeout(RESOLVE_TIMEOUT_MS)).catch((error) => {
     throw new UsageError(
       `Qdrant cannot be used (${errorCode(error) ?? errorMessage(error)}): look at QDRANT_URL and QDRANT_API_KEY, or set ENABLE_VECTOR_SEARCH=false.`,
       { cause: error },

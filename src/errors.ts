@@ -148,6 +148,7 @@ export type TaskErrorCode =
   | 'output_too_large'
   | 'model_unavailable'
   | 'model_error'
+  | 'context_exceeded'
   | 'collection_not_found'
   | 'dimension_mismatch'
   | 'upstream_unavailable'
@@ -162,6 +163,8 @@ export type TaskErrorCode =
  * What a task type or a client throws when it knows what happened.
  * `retryable` decides between another attempt and the end; `retryAfterMs` moves the next attempt at least that far away.
  * `later` is for a dependency that is away or full: the task is as good as before, so the attempt does not count.
+ * `outage` says that the failure is one of the dependency as a whole, which its circuit breaker counts: `away` when nobody
+ * took the call, it broke off or was too much; `failing` when it was answered with an internal error.
  */
 export class TaskError extends Error {
   override readonly name = 'TaskError';
@@ -169,17 +172,25 @@ export class TaskError extends Error {
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
   readonly later: boolean;
+  readonly outage: 'away' | 'failing' | undefined;
 
   constructor(
     code: TaskErrorCode,
     message: string,
-    more: { retryable?: boolean; retryAfterMs?: number; later?: boolean; cause?: unknown } = {},
+    more: {
+      retryable?: boolean;
+      retryAfterMs?: number;
+      later?: boolean;
+      outage?: 'away' | 'failing';
+      cause?: unknown;
+    } = {},
   ) {
     super(message, { cause: more.cause });
     this.code = code;
     this.retryable = (more.retryable || more.later) ?? false;
     this.retryAfterMs = more.retryAfterMs;
     this.later = more.later ?? false;
+    this.outage = more.outage;
   }
 }
 

@@ -28,6 +28,7 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
       kind: kinds.models,
       required: false,
       check: async (signal) => ({ version: await models.ping(signal) }),
+      breaker: models.breaker,
     },
   ];
   if (vectors)
@@ -35,7 +36,8 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
       name: 'vectors',
       kind: kinds.vectors,
       required: false,
-      check: async () => ({ version: await vectors.ping() }),
+      check: async (signal) => ({ version: await vectors.ping(signal) }),
+      breaker: vectors.breaker,
     });
   return probes;
 }

@@ -1,7 +1,7 @@
 import type { Ollama } from 'ollama/browser';
-import { errorMessage, TaskError } from '../errors.ts';
+import { TaskError } from '../errors.ts';
 import type { ModelChoice } from '../tasks/tools.ts';
-import { upstreamError } from './upstream.ts';
+import { UpstreamRefusal, upstreamError } from './upstream.ts';
 
 /** A model that a host really has. */
 export interface ModelInfo {
@@ -30,7 +30,8 @@ export interface ModelCatalogue {
 }
 
 interface Options {
-  client: (signal?: AbortSignal) => Ollama;
+  /** A client of one call; `pull` is one that bears long silences. */
+  client: (signal?: AbortSignal, kind?: 'pull') => Ollama;
   defaults: Record<Capability, string | undefined>;
   /** Only these may be used; empty means all. */
   allowed: readonly string[];
@@ -38,6 +39,8 @@ interface Options {
 }
 
 const CACHE_MS = 5_000;
+/** Questions that a host answers without a model. */
+const QUESTION_MS = 10_000;
 
 /** `tinyllama` and `tinyllama:latest` are the same model. */
 export function canonicalName(name: string): string {
@@ -52,7 +55,7 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
 
   async function load(): Promise<ModelInfo[]> {
     try {
-      const { models } = await client(AbortSignal.timeout(10_000)).list();
+      const { models } = await client(AbortSignal.timeout(QUESTION_MS)).list();
       const usable = models.filter(({ name }) => allowedNames.size === 0 || allowedNames.has(canonicalName(name)));
       const infos = await Promise.all(
         usable.map(async ({ name, digest, size, details }) => {
@@ -62,7 +65,10 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
       );
       return infos.filter((info) => info !== undefined);
     } catch (error) {
-      throw upstreamError('Ollama', error, (error as { status_code?: number }).status_code);
+      const known = upstreamError('Ollama', error);
+      if (known.outage !== 'away') throw known;
+      // Nothing was begun by asking, so the attempt need not count.
+      throw new TaskError(known.code, known.message, { later: true, outage: 'away', cause: error });
     }
   }
 
@@ -71,10 +77,10 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
     const key = `${name}@${digest}`;
     let known = capabilities.get(key);
     if (!known) {
-      const shown = await client(AbortSignal.timeout(10_000))
+      const shown = await client(AbortSignal.timeout(QUESTION_MS))
         .show({ model: name })
         .catch((error) => {
-          if ((error as { status_code?: number }).status_code !== 404) throw error;
+          if (!(error instanceof UpstreamRefusal && error.status === 404)) throw error;
         });
       if (!shown) return undefined;
       // Hosts older than 0.6 do not say; they ran completions.
@@ -97,14 +103,14 @@ export function createModelCatalogue({ client, defaults, allowed, autoPull }: Op
 
   async function pull(name: string, signal?: AbortSignal): Promise<void> {
     try {
-      for await (const _ of await client(signal).pull({ model: name, stream: true })) signal?.throwIfAborted();
+      const steps = await client(signal, 'pull').pull({ model: name, stream: true });
+      for await (const _ of steps) signal?.throwIfAborted();
     } catch (error) {
       signal?.throwIfAborted();
-      throw new TaskError(
-        'model_unavailable',
-        `The model ${name} is not there and could not be pulled: ${errorMessage(error)}`,
-        { retryable: true, cause: error },
-      );
+      const known = upstreamError('Ollama', error);
+      if (known.outage === 'away') throw known;
+      const message = `The model ${name} is not there and could not be pulled. ${known.message}`;
+      throw new TaskError('model_unavailable', message, { retryable: true, cause: error });
     }
     await list(true);
   }

@@ -1,16 +1,30 @@
 // The browser build does not open files: the other one reads an image given as text from disk when such a path exists.
 import { type ChatResponse, type GenerateResponse, Ollama } from 'ollama/browser';
-import { Agent, fetch as undiciFetch } from 'undici';
+import { Agent } from 'undici';
 import { TaskError } from '../errors.ts';
-import type { ChatAnswer, ChatRequest, EmbedAnswer, GenerateAnswer, GenerateRequest, Usage } from '../tasks/tools.ts';
-import { createModelCatalogue, type ModelCatalogue } from './models.ts';
-import { upstreamError } from './upstream.ts';
+import type { Logger } from '../log.ts';
+import type {
+  ChatAnswer,
+  ChatRequest,
+  EmbedAnswer,
+  GenerateAnswer,
+  GenerateRequest,
+  ModelChoice,
+  Usage,
+} from '../tasks/tools.ts';
+import { type Breaker, createBreaker, createBreakers } from './breaker.ts';
+import { type Capability, createModelCatalogue, type ModelCatalogue } from './models.ts';
+import { counter, isTooLong, jsonOf, tooLong, usageOf } from './ollama-answers.ts';
+import { createOllamaFetch } from './ollama-fetch.ts';
+import { UpstreamRefusal, upstreamError } from './upstream.ts';
 
 /** What a call of a model belongs to. */
 export interface ModelCall {
   signal: AbortSignal;
   /** Hears each piece of text as it is made. */
   onText?: (text: string) => void;
+  /** The call is broken off when the answer has more. */
+  maxBytes?: number;
 }
 
 export interface Answered<T> {
@@ -21,6 +35,8 @@ export interface Answered<T> {
 /** The Ollama host, with our choice of model and our classes of error. */
 export interface ModelClient {
   models: ModelCatalogue;
+  /** That of the host; each model on it has one of its own besides. */
+  breaker: Breaker;
   chat(request: ChatRequest, call: ModelCall): Promise<Answered<ChatAnswer>>;
   generate(request: GenerateRequest, call: ModelCall): Promise<Answered<GenerateAnswer>>;
   embed(request: { input: string[]; model?: string }, call: ModelCall): Promise<Answered<EmbedAnswer>>;
@@ -37,69 +53,113 @@ interface Options {
   autoPull: boolean;
   /** How long a model may say nothing between two pieces; {@link STALL_MS} by default. */
   stallMs?: number;
+  log: Logger;
 }
 
 /** A model that says nothing for this long between two pieces has stalled. The first piece may take as long as the task. */
 const STALL_MS = 120_000;
 
+/** Ollama cuts off what does not fit the context, and says nothing, unless it is told not to. */
+const STRICT = { truncate: false };
+
+/** A pull is silent while the host checks what it loaded, which takes minutes for a large model on a slow disk. */
+const PULL_STALL_MS = 600_000;
+const PROBE_MS = 5_000;
+
 /** Makes the client. Nothing connects before first use. */
 export function createModelClient(options: Options): ModelClient {
+  // A cold load takes minutes without a word, so only the task's own time-out bounds the wait for the first piece.
   const agent = new Agent({
     headersTimeout: 0,
     bodyTimeout: options.stallMs ?? STALL_MS,
     connect: { timeout: 5_000 },
-    connections: 64,
   });
+  const pulls = new Agent({ headersTimeout: PULL_STALL_MS, bodyTimeout: PULL_STALL_MS, connect: { timeout: 5_000 } });
 
   /** One Ollama object a call: its own abort switch would stop the calls of all others too. */
-  function client(signal?: AbortSignal): Ollama {
-    const fetchWithSignal = (input: unknown, init?: { signal?: AbortSignal | null }) => {
-      const signals = [signal, init?.signal].filter((one) => one !== undefined && one !== null);
-      return undiciFetch(input as string, { ...(init as object), dispatcher: agent, signal: AbortSignal.any(signals) });
-    };
-    return new Ollama({ host: options.host, fetch: fetchWithSignal as unknown as typeof fetch });
+  function client(signal?: AbortSignal, kind?: 'pull'): Ollama {
+    return new Ollama({ host: options.host, fetch: createOllamaFetch(kind === 'pull' ? pulls : agent, signal) });
   }
 
+  const ping = async (signal: AbortSignal) => (await client(signal).version()).version;
   const models = createModelCatalogue({
     client,
     defaults: { completion: options.defaultModel, embedding: options.embeddingModel },
     allowed: options.allowed,
     autoPull: options.autoPull,
   });
+  const breaker = createBreaker({
+    name: 'Ollama',
+    probe: () => ping(AbortSignal.timeout(PROBE_MS)),
+    trips: ({ outage }) => outage === 'away',
+    log: options.log,
+  });
+  // A model that is too large for the host answers 500 for ever; the others must not wait for that.
+  const ofModel = createBreakers((model) =>
+    createBreaker({
+      name: `The model ${model}`,
+      trips: ({ outage }) => outage === 'failing',
+      log: options.log,
+    }),
+  );
 
-  async function guarded<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const call = new AbortController();
+  /** Chooses the model and calls it. What is thrown is a TaskError, or the reason of the signal when that aborts. */
+  async function call<T>(
+    outer: AbortSignal,
+    requested: string | undefined,
+    capability: Capability,
+    work: (model: string, signal: AbortSignal) => Promise<Answered<T>>,
+  ): Promise<Answered<T & ModelChoice>> {
+    return breaker.run(async () => {
+      const choice = await models.select(requested, capability, { signal: outer }).catch((error) => {
+        outer.throwIfAborted();
+        throw error;
+      });
+      const { answer, usage } = await ofModel.of(choice.model).run(() => guarded(outer, choice.model, work));
+      return { answer: { ...answer, ...choice }, usage };
+    });
+  }
+
+  async function guarded<T>(
+    outer: AbortSignal,
+    model: string,
+    work: (model: string, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const abort = new AbortController();
     try {
-      return await work(AbortSignal.any([signal, call.signal]));
+      return await work(model, AbortSignal.any([outer, abort.signal]));
     } catch (error) {
       // Whoever stops reading in the middle must not leave the model writing.
-      call.abort();
-      signal.throwIfAborted();
-      const status = (error as { status_code?: number }).status_code;
-      if (status === 404) {
+      abort.abort();
+      outer.throwIfAborted();
+      if (error instanceof UpstreamRefusal && error.status === 404) {
         await models.list(true).catch(() => {});
-        throw new TaskError('model_unavailable', `Ollama says: ${(error as Error).message}`, {
-          retryable: true,
-          cause: error,
-        });
+        const message = `Ollama says: ${error.message}`;
+        throw new TaskError('model_unavailable', message, { retryable: true, cause: error });
       }
-      throw upstreamError('Ollama', error, status);
+      if (error instanceof UpstreamRefusal && isTooLong(error)) throw tooLong(model, error);
+      throw upstreamError('Ollama', error);
     }
   }
 
   return {
     models,
-    chat: ({ model: requested, ...request }, { signal: outer, onText }) =>
-      guarded(outer, async (signal) => {
-        const choice = await models.select(requested, 'completion', { signal });
-        const stream = await client(signal).chat({ ...request, model: choice.model, stream: true } as never);
+    breaker,
+    chat: ({ model: requested, ...request }, { signal: outer, onText, maxBytes }) =>
+      call(outer, requested, 'completion', async (model, signal) => {
+        const count = counter(maxBytes);
+        const stream = await client(signal).chat({ ...request, ...STRICT, model, stream: true } as never);
         let content = '';
         const toolCalls: unknown[] = [];
         let last: ChatResponse | undefined;
         for await (const piece of stream as unknown as AsyncIterable<ChatResponse>) {
           last = piece;
-          toolCalls.push(...(piece.message?.tool_calls ?? []));
+          if (piece.message?.tool_calls) {
+            count(jsonOf(piece.message.tool_calls));
+            toolCalls.push(...piece.message.tool_calls);
+          }
           if (piece.message?.content) {
+            count(piece.message.content);
             content += piece.message.content;
             onText?.(piece.message.content);
           }
@@ -109,57 +169,43 @@ export function createModelClient(options: Options): ModelClient {
           content,
           ...(toolCalls.length > 0 ? { tool_calls: toolCalls } : {}),
         };
-        return { answer: { message, done_reason: last?.done_reason ?? 'stop', ...choice }, usage: usageOf(last) };
+        return { answer: { message, done_reason: last?.done_reason ?? 'stop' }, usage: usageOf(last) };
       }),
 
-    generate: ({ model: requested, ...request }, { signal: outer, onText }) =>
-      guarded(outer, async (signal) => {
-        const choice = await models.select(requested, 'completion', { signal });
-        const stream = await client(signal).generate({ ...request, model: choice.model, stream: true } as never);
+    generate: ({ model: requested, ...request }, { signal: outer, onText, maxBytes }) =>
+      call(outer, requested, 'completion', async (model, signal) => {
+        const count = counter(maxBytes);
+        const stream = await client(signal).generate({ ...request, ...STRICT, model, stream: true } as never);
         let text = '';
         let last: GenerateResponse | undefined;
         for await (const piece of stream as unknown as AsyncIterable<GenerateResponse>) {
           last = piece;
           if (piece.response) {
+            count(piece.response);
             text += piece.response;
             onText?.(piece.response);
           }
         }
-        return { answer: { text, done_reason: last?.done_reason ?? 'stop', ...choice }, usage: usageOf(last) };
+        return { answer: { text, done_reason: last?.done_reason ?? 'stop' }, usage: usageOf(last) };
       }),
 
     embed: ({ model: requested, input }, { signal: outer }) =>
-      guarded(outer, async (signal) => {
-        const choice = await models.select(requested, 'embedding', { signal });
-        const answer = await client(signal).embed({ model: choice.model, input });
-        const dimensions = answer.embeddings[0]?.length ?? 0;
-        if (answer.embeddings.length !== input.length || dimensions === 0) {
+      call(outer, requested, 'embedding', async (model, signal) => {
+        const { embeddings, ...timed } = await client(signal).embed({ model, input, ...STRICT });
+        const dimensions = embeddings?.[0]?.length ?? 0;
+        if (embeddings?.length !== input.length || dimensions === 0) {
           throw new TaskError(
             'upstream_protocol',
-            `Ollama answered ${answer.embeddings.length} embeddings for ${input.length} texts.`,
+            `Ollama answered ${embeddings?.length ?? 'no'} embeddings for ${input.length} texts.`,
             { retryable: true },
           );
         }
-        return { answer: { embeddings: answer.embeddings, dimensions, ...choice }, usage: usageOf(answer) };
+        return { answer: { embeddings, dimensions }, usage: usageOf(timed) };
       }),
 
-    async ping(signal) {
-      const answer = await client(signal).version();
-      return answer.version;
+    ping,
+    async close() {
+      await Promise.all([agent.destroy(), pulls.destroy()]);
     },
-    close: () => agent.destroy(),
-  };
-}
-
-type Timed = { prompt_eval_count?: number; eval_count?: number; load_duration?: number; total_duration?: number };
-
-/** Ollama counts in nanoseconds. */
-function usageOf(last: Timed | undefined): Usage {
-  const ms = (nanoseconds: number | undefined) => Math.round((nanoseconds ?? 0) / 1e6);
-  return {
-    input_tokens: last?.prompt_eval_count ?? 0,
-    output_tokens: last?.eval_count ?? 0,
-    load_ms: ms(last?.load_duration),
-    run_ms: ms((last?.total_duration ?? 0) - (last?.load_duration ?? 0)),
   };
 }

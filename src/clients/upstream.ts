@@ -29,32 +29,75 @@ export function isUnreachable(error: unknown): boolean {
   return [...NOT_THERE, ...BROKEN_OFF].includes(errorCode(error) ?? '');
 }
 
+/** What a dependency said instead of what it was asked for. */
+export class UpstreamRefusal extends Error {
+  override readonly name = 'UpstreamRefusal';
+  /** The HTTP status; `undefined` for an error in the middle of an answer that had begun well. */
+  readonly status: number | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, status?: number, retryAfterMs?: number) {
+    super(message);
+    this.status = status;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** A dependency may ask to be left alone for so long; more is not believed. */
+const MAX_RETRY_AFTER_MS = 60_000;
+
+/** The header Retry-After where it is a number of seconds, in milliseconds and bounded. */
+export function retryAfterOf(seconds: string | null | undefined): number | undefined {
+  if (!/^\d+$/.test(seconds ?? '')) return undefined;
+  return Math.min(Number(seconds) * 1_000, MAX_RETRY_AFTER_MS);
+}
+
+/** What an upstream says is kept up to this many characters. */
+const MAX_SAID = 1_000;
+
 /**
- * What a failed call of a model host or the vector store means for the task. Addresses of the inside stay out of the text.
+ * What a failed call of a model host, the vector store or a user's URL means for the task. Addresses of the inside stay out
+ * of the text.
  * @param name how users know the dependency, such as `Ollama`
+ * @param error what was thrown; best an {@link UpstreamRefusal} where something was answered
+ * @param status the HTTP status, where something else was thrown for an answer
  */
-export function upstreamError(name: string, error: unknown, status?: number): TaskError {
+export function upstreamError(
+  name: string,
+  error: unknown,
+  status = error instanceof UpstreamRefusal ? error.status : undefined,
+): TaskError {
   if (error instanceof TaskError) return error;
+  if (error instanceof Error && error.name === 'TimeoutError')
+    return new TaskError('upstream_unavailable', `${name} did not answer in time.`, {
+      retryable: true,
+      outage: 'away',
+      cause: error,
+    });
   if (isUnreachable(error)) {
     const stalled = errorCode(error) === 'UND_ERR_BODY_TIMEOUT' || errorCode(error) === 'UND_ERR_HEADERS_TIMEOUT';
     return new TaskError('upstream_unavailable', `${name} ${stalled ? 'stopped answering' : 'cannot be reached'}.`, {
       retryable: true,
       later: NOT_THERE.includes(errorCode(error) ?? ''),
+      outage: 'away',
       cause: error,
     });
   }
-  const said = errorMessage(error);
-  if (status === 429 || status === 503) {
-    return new TaskError('upstream_unavailable', `${name} is busy: ${said}`, {
-      later: true,
-      retryAfterMs: 1_000,
+  const said = errorMessage(error).slice(0, MAX_SAID);
+  if (status === undefined || status < 400)
+    return new TaskError('upstream_protocol', `${name} broke off its answer: ${said}`, {
+      retryable: true,
       cause: error,
     });
-  }
-  if (status !== undefined && status >= 500) {
-    return new TaskError('upstream_unavailable', `${name} failed: ${said}`, { retryable: true, cause: error });
-  }
-  if (status !== undefined && status >= 400)
-    return new TaskError('upstream_rejected', `${name} refused: ${said}`, { cause: error });
-  return new TaskError('upstream_protocol', `${name} broke off its answer: ${said}`, { retryable: true, cause: error });
+  const retryAfterMs = error instanceof UpstreamRefusal ? error.retryAfterMs : undefined;
+  const unavailable = (what: string, more: ConstructorParameters<typeof TaskError>[2]) =>
+    new TaskError('upstream_unavailable', `${name} ${what}: ${said}`, { retryable: true, cause: error, ...more });
+  if (status === 503) return unavailable('is busy', { later: true, outage: 'away', retryAfterMs });
+  if (status === 429) return unavailable('is busy', { later: true, retryAfterMs });
+  // A gateway in front of it found nobody there, or lost it.
+  if (status === 502 || status === 504) return unavailable('failed', { outage: 'away' });
+  if (status >= 500) return unavailable('failed', { outage: 'failing' });
+  // It gave the call up itself, as it does when it stops.
+  if (status === 408 || status === 499) return unavailable('gave up', {});
+  return new TaskError('upstream_rejected', `${name} refused: ${said}`, { cause: error });
 }

@@ -61,6 +61,8 @@ const MAX_BATCH = 200;
 /** For what happens outside of a task, such as a database that is away during the claim. */
 const CLAIM_BACKOFF = { minMs: 1_000, maxMs: 10_000 };
 const SETTLE_RETRY_MS = 500;
+/** After a task whose dependency is away: an outage must not turn over the whole backlog as fast as it can be claimed. */
+const TURNED_AWAY_MS = 200;
 
 /** Starts to work. */
 export function startWorkers(options: Options): LaneWorkers {
@@ -131,7 +133,10 @@ export function startWorkers(options: Options): LaneWorkers {
       }
       const result = await runTask({ id, generation }, context);
       if (result.kind === 'failed') throw new UnrecoverableError(result.error.code);
-      if (result.kind === 'retry') throw new RetryLater(result.error.code, result.delayMs);
+      if (result.kind === 'retry') {
+        if (result.turnedAway) await new Promise((resolve) => setTimeout(resolve, TURNED_AWAY_MS));
+        throw new RetryLater(result.error.code, result.delayMs);
+      }
     } finally {
       heartbeat.release(job.queueName as Lane, job.id ?? '', token ?? '');
     }

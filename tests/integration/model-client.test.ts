@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createModelClient, type ModelClient } from '../../src/clients/ollama.ts';
+import { createLog } from '../../src/log.ts';
 import { type FakeOllama, type Script, sendJson, sendLines, startFakeOllama } from '../support/fake-ollama.ts';
 import { freePort } from '../support/redis.ts';
 
@@ -8,7 +9,7 @@ let client: ModelClient;
 type Options = Partial<Parameters<typeof createModelClient>[0]>;
 
 function use(options: Options = {}): void {
-  client = createModelClient({ host: ollama.url, allowed: [], autoPull: false, ...options });
+  client = createModelClient({ host: ollama.url, allowed: [], autoPull: false, log: createLog('silent'), ...options });
 }
 beforeEach(async () => {
   ollama = await startFakeOllama();

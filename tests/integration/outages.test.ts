@@ -4,7 +4,7 @@ import { listAttempts } from '../../src/db/tasks/read.ts';
 import { sendJson, startFakeOllama } from '../support/fake-ollama.ts';
 import { freePort, type PrivateRedis, startPrivateRedis } from '../support/redis.ts';
 import { until } from '../support/until.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { BACKENDS, createWorld, type World } from '../support/world.ts';
 
 const chat = { messages: [{ role: 'user', content: 'hello' }] };
 const LEASE_MS = 2_000;
@@ -100,6 +100,51 @@ describe('tasks whose model host is away', () => {
     const task = await client.runTask('chat', chat, { max_attempts: 1 });
     expect(task).toMatchObject({ status: 'completed', attempt: 3 });
   }, 40_000);
+});
+
+describe('a backlog whose model host is full for a while', () => {
+  it.each(BACKENDS)(
+    'on %s makes few calls, loses no attempts, and goes on soon after',
+    async (backend) => {
+      const world = await createWorld({ backend });
+      const client = await world.client();
+      const [models] = await rowsOf(world);
+      expect(models).toMatchObject({ name: 'models', status: 'up', breaker: 'closed' });
+      world.ollama.everything = (_, response) => {
+        sendJson(response, 503, { error: 'server busy, please try again.  maximum pending requests exceeded' });
+        return true;
+      };
+      const asked = world.ollama.asked.length;
+      const inputs = Array.from({ length: 60 }, (_, n) => ({ type: 'embed', input: { input: `text ${n}` } }));
+      const began = Date.now();
+      const submitted = await Promise.all(
+        inputs.map(({ type, input }) => client.submit(type, input, { max_attempts: 1 })),
+      );
+      const released = () =>
+        world.db.selectFrom('attempts').select('task_id').where('outcome', '=', 'released').execute();
+      await until('many were turned away', async () => (await released()).length >= 60, { withinMs: 20_000 });
+      // Four slots, each of which rests for 200 ms after a task that was turned away.
+      expect(Date.now() - began).toBeGreaterThan(2_500);
+      expect(world.ollama.asked.length - asked).toBeLessThan(25);
+      expect(['open', 'half_open']).toContain((await rowsOf(world))[0]?.breaker);
+
+      world.ollama.everything = undefined;
+      const back = Date.now();
+      const ended = await Promise.all(submitted.map(({ id }) => client.waitForEnd(id)));
+      expect(Date.now() - back).toBeLessThan(20_000);
+      expect(ended.every(({ status }) => status === 'completed')).toBe(true);
+      const rows = await world.db.selectFrom('tasks').select(['failures', 'losses']).execute();
+      expect(rows.every(({ failures, losses }) => failures === 0 && losses === 0)).toBe(true);
+      await world.close();
+    },
+    60_000,
+  );
+
+  /** The row of the models in `/readyz`. */
+  async function rowsOf(world: World) {
+    const { body } = await world.anonymous.request<{ dependencies: Array<Record<string, unknown>> }>('GET', '/readyz');
+    return body.dependencies.filter(({ name }) => name === 'models');
+  }
 });
 
 it('readiness tells of a database that takes no writes', async () => {

@@ -11,7 +11,7 @@ describe.each(BACKENDS)('a worker on %s', (backend) => {
   let world: World;
   let client: Client;
   beforeAll(async () => {
-    world = await createWorld({ backend, env: { MAX_OUTPUT_BYTES: '2000' } });
+    world = await createWorld({ backend, env: { MAX_OUTPUT_BYTES: '2000', LEASE_SECONDS: '3' } });
     client = await world.client();
   });
   afterEach(() => {
@@ -113,7 +113,7 @@ describe.each(BACKENDS)('a worker on %s', (backend) => {
       return task.attempt > 0 && task.status === 'pending' && task;
     });
     expect(waiting).toMatchObject({ failures: 0, losses: 0, error: { code: 'unknown_task_type' } });
-    expect(waiting.ready_at.getTime()).toBeGreaterThan(Date.now() + 5_000);
+    expect(waiting.ready_at.getTime()).toBeGreaterThan(Date.now() + 3_000);
     expect(await outcomes(id)).toEqual(['released']);
   });
 
@@ -148,6 +148,45 @@ describe.each(BACKENDS)('a worker on %s', (backend) => {
     };
     const task = await client.runTask('generate', { prompt: 'x' });
     expect(task).toMatchObject({ status: 'failed', attempt: 1, error: { code: 'output_too_large' }, output: null });
+  });
+
+  it('breaks a text off that does not end, and its call of the model', async () => {
+    world.ollama.script = (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+      const timer = setInterval(() => response.write('{"response":"and so on","done":false}\n'), 1);
+      response.once('close', () => clearInterval(timer));
+      return true;
+    };
+    const called = world.ollama.nextCall('/api/generate');
+    const task = await client.runTask('generate', { prompt: 'x' });
+    expect(task).toMatchObject({ status: 'failed', attempt: 1, error: { code: 'output_too_large', retryable: false } });
+    expect(await (await called).closedEarly).toBe(true);
+  });
+
+  it('fails an answer that nests too deep once, for good', async () => {
+    for (const depth of [70, 100_000]) {
+      world.ollama.script = (_, response) => {
+        const calls = `${'['.repeat(depth)}${']'.repeat(depth)}`;
+        const line = `{"message":{"role":"assistant","content":"","tool_calls":${calls}},"done":true,"done_reason":"stop"}`;
+        response.writeHead(200, { 'content-type': 'application/x-ndjson' }).end(`${line}\n`);
+        return true;
+      };
+      expect(await client.runTask('chat', chat)).toMatchObject({
+        status: 'failed',
+        attempt: 1,
+        error: { code: expect.stringMatching(/invalid_output|output_too_large/), retryable: false },
+      });
+    }
+  });
+
+  it('closes the call of the model when another worker has taken the task over', async () => {
+    world.ollama.script = () => true;
+    const called = world.ollama.nextCall('/api/chat');
+    const { id } = await client.submit('chat', chat);
+    const call = await called;
+    await world.db.updateTable('tasks').set({ attempt: 2 }).where('id', '=', id).execute();
+    expect(await call.closedEarly).toBe(true);
+    await client.request('POST', `/api/v1/tasks/${id}/cancel`);
   });
 
   it('cleans what Postgres cannot store out of outputs and errors', async () => {

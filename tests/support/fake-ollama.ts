@@ -19,6 +19,12 @@ export interface FakeOllama {
   models: Array<{ name: string; capabilities: string[] }>;
   /** Used for each call of chat, generate, embed or pull, until it is replaced. */
   script: Script | undefined;
+  /** Used before that, for questions such as that for the version too. */
+  everything: Script | undefined;
+  /** The paths of all calls and questions. */
+  asked: string[];
+  /** Words that a text may have. What is longer is cut off without a word, as Ollama does, or refused where `truncate` is false. */
+  contextWords: number;
   /** Resolves with the next call of this path. */
   nextCall(path: string): Promise<OllamaCall>;
   close(): Promise<void>;
@@ -38,6 +44,9 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
       { name: 'all-minilm:latest', capabilities: ['embedding'] },
     ],
     script: undefined,
+    everything: undefined,
+    asked: [],
+    contextWords: Number.POSITIVE_INFINITY,
     nextCall: (path) => new Promise((resolve) => waiters.push({ path, resolve })),
     close: () =>
       new Promise((resolve) => {
@@ -49,6 +58,13 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
   const server = createServer(async (request, response) => {
     const path = request.url ?? '';
     const body = await readJson(request);
+    const call: OllamaCall = {
+      path,
+      body,
+      closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
+    };
+    fake.asked.push(path);
+    if (await fake.everything?.(call, response)) return;
     if (path === '/api/tags')
       return sendJson(response, 200, {
         models: fake.models.map(({ name }) => ({
@@ -66,15 +82,12 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
         ? sendJson(response, 200, { capabilities: model.capabilities, details: {} })
         : notFound(response, body.model);
     }
-    const call: OllamaCall = {
-      path,
-      body,
-      closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
-    };
     fake.calls.push(call);
     for (const waiter of waiters.splice(0)) waiter.path === path ? waiter.resolve(call) : waiters.push(waiter);
     if (await fake.script?.(call, response)) return;
-    if (!find(fake, body.model) && path !== '/api/pull') return notFound(response, body.model);
+    if (!find(fake, body.model) && path !== '/api/pull') return notFound(response, body.model, path);
+    if (body.truncate === false && textsOf(body).some((text) => text.split(' ').length > fake.contextWords))
+      return sendJson(response, 400, { error: 'the input length exceeds the context length' });
     answer(fake, call, response);
   });
   server.on('connection', (socket) => {
@@ -153,8 +166,16 @@ export function sendLines(response: ServerResponse, lines: unknown[]): void {
   response.end();
 }
 
-function notFound(response: ServerResponse, model: unknown): void {
-  sendJson(response, 404, { error: `model '${model}' not found` });
+/** The path through the scheduler has a text of its own. */
+function notFound(response: ServerResponse, model: unknown, path = ''): void {
+  const error =
+    path === '/api/embed' ? `model "${model}" not found, try pulling it first` : `model '${model}' not found`;
+  sendJson(response, 404, { error });
+}
+
+function textsOf({ prompt, messages, input }: Record<string, unknown>): string[] {
+  const said = (messages ?? []) as Array<{ content: string }>;
+  return [prompt ?? [], said.map(({ content }) => content).join(' '), input ?? []].flat() as string[];
 }
 
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {

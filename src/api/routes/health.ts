@@ -1,3 +1,4 @@
+import type { Breaker } from '../../clients/breaker.ts';
 import { within } from '../../lifecycle.ts';
 import { defineRoute, type Route } from '../route.ts';
 
@@ -10,6 +11,8 @@ export interface Probe {
   required: boolean;
   /** Answers details for the row. @throws when it is down */
   check(signal: AbortSignal): Promise<Record<string, unknown>>;
+  /** Keeps the tasks of this process from it while it does not work. */
+  breaker?: Breaker;
 }
 
 const PROBE_TIMEOUT_MS = 2_000;
@@ -22,12 +25,13 @@ export function healthRoutes(probes: readonly Probe[]): Route[] {
 
   async function check(): Promise<{ status: number; body: object }> {
     const rows = await Promise.all(
-      probes.map(async ({ name, kind, required, check: probe }) => {
+      probes.map(async ({ name, kind, required, check: probe, breaker }) => {
+        const more = breaker && { breaker: breaker.state() };
         try {
           const details = await within(probe(AbortSignal.timeout(PROBE_TIMEOUT_MS)), PROBE_TIMEOUT_MS, name);
-          return { name, kind, required, status: 'up', ...details };
+          return { name, kind, required, status: 'up', ...details, ...more };
         } catch {
-          return { name, kind, required, status: 'down' };
+          return { name, kind, required, status: 'down', ...more };
         }
       }),
     );

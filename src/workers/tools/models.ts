@@ -1,5 +1,4 @@
 import type { ModelClient } from '../../clients/ollama.ts';
-import { TaskError } from '../../errors.ts';
 import type { Tools, Usage } from '../../tasks/tools.ts';
 import type { Attempt } from '../attempt.ts';
 
@@ -13,26 +12,20 @@ interface Options {
 export function modelTools(attempt: Attempt, { models, progress, maxOutputBytes }: Options): Tools['models'] {
   const { signal } = attempt;
 
-  /** Notes what a model call used and how far it is, and breaks off a text that does not end. */
+  /** Notes what a model call used and how far it is. */
   async function model<T extends { model: string }>(
-    call: (onText: (text: string) => void) => Promise<{ answer: T; usage: Usage }>,
+    call: (onText: () => void) => Promise<{ answer: T; usage: Usage }>,
   ): Promise<T> {
     let pieces = 0;
-    let bytes = 0;
-    const { answer, usage } = await call((text) => {
-      bytes += Buffer.byteLength(text);
-      if (bytes > maxOutputBytes)
-        throw new TaskError('output_too_large', `The text has more than ${maxOutputBytes} bytes.`);
-      progress(null, `${++pieces} tokens`);
-    });
+    const { answer, usage } = await call(() => progress(null, `${++pieces} tokens`));
     attempt.model = answer.model;
     attempt.usage = addUsage(attempt.usage, usage);
     return answer;
   }
 
   return {
-    chat: (request) => model((onText) => models.chat(request, { signal, onText })),
-    generate: (request) => model((onText) => models.generate(request, { signal, onText })),
+    chat: (request) => model((onText) => models.chat(request, { signal, onText, maxBytes: maxOutputBytes })),
+    generate: (request) => model((onText) => models.generate(request, { signal, onText, maxBytes: maxOutputBytes })),
     embed: (request) => model(() => models.embed(request, { signal })),
   };
 }

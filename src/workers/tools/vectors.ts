@@ -21,7 +21,7 @@ export function vectorTools(
 ): Tools['vectors'] {
   return {
     upsert: (request) => upsert(requireStore(vectors), attempt, request, embed),
-    search: (request) => search(requireStore(vectors), attempt.task.user_id, request, embed),
+    search: (request) => search(requireStore(vectors), attempt, request, embed),
   };
 
   async function upsert(
@@ -86,11 +86,13 @@ export function vectorTools(
     await store.upsert(
       physical,
       points.map(({ stored }) => stored),
+      attempt.signal,
     );
     return { collection: collection.name, upserted: points.length, ids: points.map(({ given }) => given) };
   }
 
-  async function search(store: VectorClient, userId: string, request: SearchRequest, embed: Embed) {
+  async function search(store: VectorClient, attempt: Attempt, request: SearchRequest, embed: Embed) {
+    const userId = attempt.task.user_id;
     const collection = await findCollection(db, userId, request.collection);
     if (!collection)
       throw new TaskError(
@@ -112,18 +114,22 @@ export function vectorTools(
     }
     if (vector?.length !== collection.dimensions)
       throw wrongDimensions(collection.name, collection.dimensions, vector?.length ?? 0);
-    const found = await store.query(storeName(collection.embedding_model, collection.dimensions), {
-      vector,
-      filter: {
-        must: [
-          { key: TENANT_FIELD, match: { value: userId } },
-          { key: COLLECTION_FIELD, match: { value: collection.id } },
-          ...(request.filter === undefined ? [] : [scopeFilter(request.filter, (id) => pointId(collection.id, id))]),
-        ],
+    const found = await store.query(
+      storeName(collection.embedding_model, collection.dimensions),
+      {
+        vector,
+        filter: {
+          must: [
+            { key: TENANT_FIELD, match: { value: userId } },
+            { key: COLLECTION_FIELD, match: { value: collection.id } },
+            ...(request.filter === undefined ? [] : [scopeFilter(request.filter, (id) => pointId(collection.id, id))]),
+          ],
+        },
+        limit: request.limit ?? DEFAULT_HITS,
+        scoreThreshold: request.score_threshold,
       },
-      limit: request.limit ?? DEFAULT_HITS,
-      scoreThreshold: request.score_threshold,
-    });
+      attempt.signal,
+    );
     return {
       hits: found.map(({ score, payload }) => ({
         id: payload.id as string | number,
