@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { AUDIT_ACTIONS } from '../src/api/audit.ts';
 import { PERMISSIONS, type Permission, POLICIES, ROLE_PERMISSIONS } from '../src/api/policy.ts';
 import { ROLES } from '../src/db/schema.ts';
+import { ACTORS, outcomeOf } from './access-matrix.ts';
 
 const PAGE = new URL('../docs/security.md', import.meta.url);
 
@@ -32,11 +33,15 @@ function permissions(): string {
   );
 }
 
-/** Routes × permission. */
+/** Routes × who asks. */
 function routes(): string {
   return table(
-    ['route', 'wants'],
-    Object.entries(POLICIES).map(([route, policy]) => [code(route), policy in PERMISSIONS ? code(policy) : policy]),
+    ['route', 'wants', ...ACTORS.map(({ name }) => name)],
+    Object.entries(POLICIES).map(([route, policy]) => [
+      code(route),
+      policy in PERMISSIONS ? code(policy) : policy,
+      ...ACTORS.map((actor) => String(outcomeOf(route, actor))),
+    ]),
   );
 }
 

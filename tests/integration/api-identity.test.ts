@@ -164,6 +164,14 @@ describe('accounts', () => {
     expect(await permissions('admin')).toContain('queues:steer');
   });
 
+  it('show to an API key what that key may do, which is less', async () => {
+    const client = await world.client();
+    const made = await client.request('POST', '/api/v1/api-keys', { name: 'x', scopes: ['self:read', 'tasks:read'] });
+    const headers = { authorization: `Bearer ${made.body.key}` };
+    const { body } = await world.anonymous.request('GET', '/api/v1/auth/me', undefined, headers);
+    expect([body.username, body.permissions]).toEqual([client.username, ['self:read', 'tasks:read']]);
+  });
+
   it('have one administrator from the start, made once', async () => {
     const again = await world.join('api', { ADMIN_PASSWORD: 'another long password' });
     expect(again.firstAdmin).toBeUndefined();
