@@ -92,6 +92,7 @@ function resolveConfig(s: Values, problems: string[]) {
       prefix: s.QUEUE_PREFIX,
       keepCompleted: s.QUEUE_KEEP_COMPLETED,
       keepFailed: s.QUEUE_KEEP_FAILED,
+      agingMs: s.PRIORITY_AGING_SECONDS * 1000,
     },
     auth: {
       secret: s.JWT_SECRET_KEY,

@@ -76,7 +76,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   stack.defer('the queue backend', () => backend.close());
   const dispatcher = createDispatcher(
     backend,
-    { completed: config.queue.keepCompleted, failed: config.queue.keepFailed },
+    { completed: config.queue.keepCompleted, failed: config.queue.keepFailed, agingMs: config.queue.agingMs },
     log,
   );
 
@@ -96,6 +96,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     backend,
     dispatcher,
     leaseMs: config.worker.leaseSeconds * 1000,
+    agingMs: config.queue.agingMs,
     log,
   });
   stack.defer('the reconciler', () => reconciler.close());

@@ -93,6 +93,11 @@ export const SETTINGS = {
     v.optional(integer(0, 100_000), '5000'),
     'failed jobs a lane keeps for the dashboard',
   ),
+  PRIORITY_AGING_SECONDS: setting(
+    'Queues',
+    v.optional(integer(0, 604_800), '600'),
+    'how much longer a task may wait, for each class of priority, than newer ones that are more urgent; 0 is strict',
+  ),
   REDIS_URL: setting(
     'Queues',
     v.optional(url(['redis:', 'rediss:'], 'redis://127.0.0.1:6379')),

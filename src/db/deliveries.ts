@@ -1,7 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db } from './connect.ts';
 import type { DeliveryTable } from './schema.ts';
-import type { Place, Waiting } from './tasks/repair.ts';
+import type { Place, Waiting } from './tasks/waiting.ts';
 
 export type DeliveryRow = Selectable<DeliveryTable>;
 
@@ -63,16 +63,26 @@ export async function rescueDeliveries(db: Db, limit: number): Promise<Waiting[]
   return rows;
 }
 
-/** A page of the deliveries that wait since before `quietMs` ago, after `place`, oldest first. */
-export async function listWaitingDeliveries(db: Db, place: Place, quietMs: number, limit: number): Promise<Waiting[]> {
+/**
+ * A page of the waiting deliveries that became ready before `quietMs` ago, after `place`, oldest first; with `later`,
+ * those too that are due in the future.
+ */
+export async function listWaitingDeliveries(
+  db: Db,
+  place: Place,
+  quietMs: number,
+  limit: number,
+  { later = false } = {},
+): Promise<Waiting[]> {
+  const quiet = sql`ready_at < now() - ${quietMs}::int * interval '1 millisecond'`;
   const { rows } = await sql<Waiting>`
     select ${waitingColumns} from deliveries
     where status = 'pending' and (ready_at, id) > (${place.place}::timestamptz, ${place.id}::uuid)
-      and ready_at < now() - ${quietMs}::int * interval '1 millisecond'
+      and ${later ? sql`(${quiet} or ready_at > now())` : quiet}
     order by ready_at, id limit ${limit}`.execute(db);
   return rows;
 }
 
 const waitingColumns = sql.raw(
-  `id, ready_at::text as place, event as type, 'webhook' as lane, ${DELIVERY_PRIORITY} as priority, generation, ready_at, null as request_id`,
+  `id, ready_at::text as place, event as type, 'webhook' as lane, ${DELIVERY_PRIORITY} as priority, generation, ready_at, null::timestamptz as queued_at, null as request_id`,
 );

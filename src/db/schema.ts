@@ -104,6 +104,8 @@ export interface TaskTable {
   cancel_reason: string | null;
   created_at: GeneratedTime;
   ready_at: GeneratedTime;
+  /** Since when it stands in line, where that is not `ready_at`: a task that comes back keeps its place. */
+  queued_at: NullableTime;
   scheduled_for: NullableTime;
   started_at: NullableTime;
   completed_at: NullableTime;

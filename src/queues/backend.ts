@@ -18,6 +18,12 @@ export type LaneQueue = Queue<JobData, void, string>;
 export type LaneWorker = Worker<JobData, void, string>;
 export type LaneProcessor = Processor<JobData, void, string>;
 
+/**
+ * `live` is a job that will run or runs. `spent` is one that will not, and its id with it: a job under the same id would be
+ * ignored without a word.
+ */
+export type JobState = 'missing' | 'live' | 'spent';
+
 /** Where BullMQ keeps its jobs. Both kinds behave alike to the rest of the house. */
 export interface QueueBackend {
   kind: 'redis' | 'postgres';
@@ -25,6 +31,12 @@ export interface QueueBackend {
   createWorker(lane: Lane, processor: LaneProcessor, options: Omit<WorkerOptions, 'connection' | 'prefix'>): LaneWorker;
   /** Whether adding has a chance now; a `false` saves the wait for a time-out. */
   isUp(): boolean;
+  /** What became of jobs, in the order of their ids. @throws when the store does not answer */
+  jobStates(lane: Lane, ids: string[]): Promise<JobState[]>;
+  /** The ids of all jobs that wait or are delayed, page by page, in no order; what moves meanwhile may be missing or there twice. */
+  listJobs(lane: Lane): AsyncIterable<string[]>;
+  /** Takes jobs away, except those that a worker holds; answers how many there were. */
+  removeJobs(lane: Lane, ids: string[]): Promise<number>;
   /** A word that stays the same as long as no job can have been lost; `undefined` where the store is new or was emptied. */
   readEpoch(): Promise<string | undefined>;
   /** Marks the store as complete: its epoch is answered from now on. */

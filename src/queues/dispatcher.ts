@@ -1,10 +1,12 @@
 import type { BulkJobOptions } from 'bullmq';
 import { createBatch } from '../db/batch.ts';
-import type { Waiting } from '../db/tasks/repair.ts';
+import type { Waiting } from '../db/tasks/waiting.ts';
 import { within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { LANES, type Lane } from '../tasks/lanes.ts';
-import { type JobData, jobOptions, type QueueBackend } from './backend.ts';
+import { type JobData, type JobState, jobOptions, type QueueBackend } from './backend.ts';
+import { type JobRef, jobId } from './job-id.ts';
+import { turnOf } from './turn.ts';
 
 /** A row that wants a job: a task, or a webhook delivery. The job gets the row's type as its name, and waits until `ready_at`. */
 export interface Wake extends Omit<Waiting, 'place'> {
@@ -26,37 +28,41 @@ export interface Dispatcher {
    * cannot be added now is added by the reconciler. Answers whether all were added.
    */
   enqueue(wakes: Wake[]): Promise<boolean>;
+  /** Adds a job for each row, a lane's in the order given. @throws when one cannot be added */
+  restore(wakes: Wake[]): Promise<void>;
   /** Takes the waiting job of a row away, if it can. */
-  remove(wake: Pick<Wake, 'lane' | 'id' | 'generation'>): Promise<void>;
-  /** Those of the rows that have no job that will still run. @throws when the backend does not answer */
-  findMissing<T extends Pick<Wake, 'lane' | 'id' | 'generation'>>(
-    wakes: T[],
-  ): Promise<Array<{ wake: T; finished: boolean }>>;
+  remove(wake: JobRef & { lane: Lane }): Promise<void>;
+  /** Those of the rows that have no job that will still run, in the order given. @throws when the backend does not answer */
+  findMissing<T extends JobRef & { lane: Lane }>(wakes: T[]): Promise<Array<{ wake: T; finished: boolean }>>;
   /** Counts by BullMQ's states, per lane. @throws when the backend does not answer */
   counts(): Promise<Record<Lane, LaneCounts>>;
 }
 
 const ADD_TIMEOUT_MS = 2_000;
+const STATES_TIMEOUT_MS = 10_000;
 const AWAY_MS = 1_000;
 const MAX_BULK = 1_000;
 
-/** The id of the job that wakes a row: another generation is another job, whatever became of the earlier ones. */
-export function jobId({ id, generation }: Pick<Wake, 'id' | 'generation'>): string {
-  return `${id}_g${generation}`;
-}
-
 /** During a roll-out there are rows for lanes that only newer processes know; those are theirs to wake. */
-function hasLane({ lane }: Pick<Wake, 'lane'>): boolean {
+function hasLane({ lane }: { lane: Lane }): boolean {
   return LANES.includes(lane);
 }
 
-/** Makes the dispatcher. @param keep how many finished jobs a lane keeps for the dashboard */
-export function createDispatcher(
-  backend: QueueBackend,
-  keep: { completed: number; failed: number },
-  log: Logger,
-): Dispatcher {
-  const shared = jobOptions(keep) as BulkJobOptions;
+function byLane<T extends { lane: Lane }>(wakes: T[]): Map<Lane, T[]> {
+  return Map.groupBy(wakes, ({ lane }) => lane);
+}
+
+interface Options {
+  /** How many finished jobs a lane keeps for the dashboard. */
+  completed: number;
+  failed: number;
+  /** How much waiting a class of priority is worth; see `turn.ts`. */
+  agingMs: number;
+}
+
+/** Makes the dispatcher. */
+export function createDispatcher(backend: QueueBackend, options: Options, log: Logger): Dispatcher {
+  const shared = jobOptions(options) as BulkJobOptions;
 
   /** A store that has just not answered is not asked again at once: what waits for it would pile up here. */
   let awayUntil = 0;
@@ -75,7 +81,7 @@ export function createDispatcher(
       opts: {
         ...shared,
         jobId: jobId(wake),
-        priority: wake.priority,
+        priority: turnOf(wake, options.agingMs),
         ...(wake.ready_at.getTime() > now ? { delay: wake.ready_at.getTime() - now } : {}),
       },
     }));
@@ -117,16 +123,23 @@ export function createDispatcher(
       );
     },
 
+    async restore(wakes) {
+      await Promise.all([...byLane(wakes)].map(([lane, own]) => add(lane, own)));
+    },
+
     async findMissing(given) {
-      const wakes = given.filter(hasLane);
-      const states = await within(
-        Promise.all(wakes.map((wake) => backend.queue(wake.lane).getJobState(jobId(wake)))),
-        ADD_TIMEOUT_MS * 5,
-        `the ${backend.kind} queue`,
-      );
-      return wakes.flatMap((wake, index) => {
-        const finished = states[index] === 'completed' || states[index] === 'failed';
-        return finished || states[index] === 'unknown' ? [{ wake, finished }] : [];
+      const states = new Map<(typeof given)[number], JobState | undefined>();
+      const ask = async (lane: Lane, wakes: typeof given) => {
+        const found = await backend.jobStates(lane, wakes.map(jobId));
+        wakes.forEach((wake, index) => {
+          states.set(wake, found[index]);
+        });
+      };
+      const asked = Promise.all([...byLane(given.filter(hasLane))].map(([lane, wakes]) => ask(lane, wakes)));
+      await within(asked, STATES_TIMEOUT_MS, `the ${backend.kind} queue`);
+      return given.flatMap((wake) => {
+        const state = states.get(wake);
+        return state === 'missing' || state === 'spent' ? [{ wake, finished: state === 'spent' }] : [];
       });
     },
 

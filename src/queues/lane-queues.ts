@@ -5,6 +5,9 @@ import type { LaneQueue } from './backend.ts';
 
 export const CALL_TIMEOUT_MS = 3_000;
 
+/** How many ids a walk over the jobs of a lane asks for at a time. */
+export const JOBS_A_PAGE = 1_000;
+
 /** One queue a lane. */
 export function openQueues(open: (lane: Lane) => LaneQueue, log: Logger): Record<Lane, LaneQueue> {
   const queues = Object.fromEntries(LANES.map((lane) => [lane, open(lane)])) as Record<Lane, LaneQueue>;

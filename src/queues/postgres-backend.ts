@@ -2,7 +2,7 @@ import { createPostgresBackend, runMigrations, withBackend } from 'bullmq';
 import type pg from 'pg';
 import { createPool } from '../db/connect.ts';
 import type { BackendOptions, LaneQueue, LaneWorker, QueueBackend } from './backend.ts';
-import { closeQueues, openQueues } from './lane-queues.ts';
+import { closeQueues, JOBS_A_PAGE, openQueues } from './lane-queues.ts';
 
 const SCHEMA = 'bullmq';
 
@@ -34,6 +34,31 @@ export async function openPostgres({ databaseUrl, workers, log }: BackendOptions
     createWorker: (lane, processor, workerOptions) =>
       new classes.Worker(lane, processor as never, { ...workerOptions, connection }) as unknown as LaneWorker,
     isUp: () => true,
+    async jobStates(lane, ids) {
+      const { rows } = await pool.query<{ id: string; spent: boolean }>(
+        `select id, state in ('completed', 'failed') as spent from job where queue = $1 and id = any($2)`,
+        [lane, ids],
+      );
+      const spent = new Map(rows.map((row) => [row.id, row.spent]));
+      return ids.map((id) => (spent.has(id) ? (spent.get(id) ? 'spent' : 'live') : 'missing'));
+    },
+    async *listJobs(lane) {
+      for (let last = '', ids = [last]; ids.length > 0; last = ids.at(-1) ?? last) {
+        const { rows } = await pool.query<{ id: string }>(
+          `select id from job where queue = $1 and state in ('waiting', 'delayed') and id > $2 order by id limit $3`,
+          [lane, last, JOBS_A_PAGE],
+        );
+        ids = rows.map(({ id }) => id);
+        if (ids.length > 0) yield ids;
+      }
+    },
+    async removeJobs(lane, ids) {
+      const { rows } = await pool.query<{ removed: number }>(
+        'select coalesce(sum(remove($1, id, false)), 0)::int as removed from unnest($2::text[]) as id',
+        [lane, ids],
+      );
+      return rows[0]?.removed ?? 0;
+    },
     // Jobs and rows live and die together here, so there is nothing to lose between them but what a restore brings.
     readEpoch: async () => 'postgres',
     writeEpoch: async () => {},

@@ -4,6 +4,7 @@ import { errorMessage, UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { BackendOptions, QueueBackend } from './backend.ts';
 import { CALL_TIMEOUT_MS, closeQueues, openQueues } from './lane-queues.ts';
+import { listJobs, readJobStates } from './redis-jobs.ts';
 import { checkRedis } from './redis-settings.ts';
 
 /** How many finished jobs a lane keeps for the dashboard is set per job; the stream of events is kept short. */
@@ -60,6 +61,12 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
     createWorker: (lane, processor, workerOptions) =>
       new Worker(lane, processor, { ...workerOptions, connection: consumer, prefix }),
     isUp: () => producer.status === 'ready',
+    jobStates: (lane, ids) => readJobStates(producer, queues[lane], ids),
+    listJobs: (lane) => listJobs(producer, queues[lane]),
+    async removeJobs(lane, ids) {
+      const removed = await Promise.all(ids.map((id) => queues[lane].remove(id, { removeChildren: false })));
+      return removed.reduce((sum, count) => sum + count, 0);
+    },
     async readEpoch() {
       const [marker, info] = await Promise.all([producer.get(epochKey), producer.info('server')]);
       // A restart gives a new run_id: with appendfsync everysec the last second of adds may be gone.

@@ -34,7 +34,7 @@ beforeAll(async () => {
   });
   const pool = createPool({ url: relay.url, max: 1, name: 'test:reconciler', log });
   closePool = () => pool.end();
-  const dispatcher = createDispatcher(backend, { completed: 0, failed: 0 }, log);
+  const dispatcher = createDispatcher(backend, { completed: 0, failed: 0, agingMs: 0 }, log);
   reconciler = createReconciler({
     db: database.db,
     pool,
@@ -42,6 +42,7 @@ beforeAll(async () => {
     dispatcher,
     log,
     leaseMs: LEASE_MS,
+    agingMs: 600_000,
     everyMs: EVERY_MS,
   });
 });

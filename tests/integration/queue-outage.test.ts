@@ -69,7 +69,13 @@ describe('Redis', () => {
     await running.reconciler.runOnce();
     await redis.command('FLUSHALL');
     await until('all jobs are back', () => running.reconciler.repairs().rebuilt >= 700, { withinMs: 15_000 });
-    expect(running.reconciler.repairs()).toEqual({ rescued: 0, expired: 0, rebuilt: 700, epochsLost: 1 });
+    expect(running.reconciler.repairs()).toMatchObject({
+      rescued: 0,
+      expired: 0,
+      rebuilt: 700,
+      orphans: 0,
+      epochsLost: 1,
+    });
     await join('worker', WORK);
     await allEnded(700);
     const ledger = await db.selectFrom('attempts').select('task_id').execute();
@@ -107,7 +113,7 @@ describe('Redis', () => {
     const log = createLog('silent');
     const options = { kind: 'redis', redisUrl: redis.url, databaseUrl: '', prefix: 'outage', workers: 0, log } as const;
     const backend = await openQueueBackend(options);
-    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0 }, log);
+    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0, agingMs: 600_000 }, log);
     const wake = () => ({
       kind: 'task' as const,
       id: newId(),
@@ -116,6 +122,7 @@ describe('Redis', () => {
       priority: 5,
       generation: 0,
       ready_at: new Date(),
+      queued_at: null,
       request_id: null,
     });
     expect(await dispatcher.enqueue([wake()])).toBe(true);

@@ -4,7 +4,8 @@ import { createPool } from '../../src/db/connect.ts';
 import { cancelTask } from '../../src/db/tasks/steer.ts';
 import { createLog } from '../../src/log.ts';
 import { openQueueBackend, type QueueBackend } from '../../src/queues/backend.ts';
-import { createDispatcher, type Dispatcher, jobId } from '../../src/queues/dispatcher.ts';
+import { createDispatcher, type Dispatcher } from '../../src/queues/dispatcher.ts';
+import { jobId } from '../../src/queues/job-id.ts';
 import { createReconciler, type Reconciler } from '../../src/queues/reconciler.ts';
 import { until } from '../support/until.ts';
 import { BACKENDS, type Client, createWorld, type World } from '../support/world.ts';
@@ -21,7 +22,7 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
     client = await world.client();
     const { REDIS_URL: redisUrl, QUEUE_PREFIX: prefix = '' } = world.env;
     backend = await openQueueBackend({ kind, redisUrl, databaseUrl: world.databaseUrl, prefix, workers: 0, log });
-    dispatcher = createDispatcher(backend, { completed: 100, failed: 100 }, log);
+    dispatcher = createDispatcher(backend, { completed: 100, failed: 100, agingMs: 600_000 }, log);
   });
   afterAll(async () => {
     await backend.close();
@@ -39,6 +40,7 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
       dispatcher,
       log,
       leaseMs: 20_000,
+      agingMs: 600_000,
       everyMs: 3_600_000,
       quietMs,
     });

@@ -2,9 +2,10 @@ import { sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { acceptTasks } from '../../src/db/tasks/accept.ts';
 import { listAttempts } from '../../src/db/tasks/read.ts';
-import { BEGINNING, expireTasks, listWaitingTasks, promoteTasks, rescueTasks } from '../../src/db/tasks/repair.ts';
+import { expireTasks, promoteTasks, rescueTasks } from '../../src/db/tasks/repair.ts';
 import { claimTasks, renewLeases, settleTasks, writeProgress } from '../../src/db/tasks/run.ts';
 import { cancelTask } from '../../src/db/tasks/steer.ts';
+import { BEGINNING, listWaitingTasks } from '../../src/db/tasks/waiting.ts';
 import { LEASE_MS, newTask, settlement, useTasks } from '../support/tasks.ts';
 
 const { database, accept, running, read, loseLease, deliveriesOf } = useTasks();

@@ -72,6 +72,7 @@ const FRESH = {
   generation: 0,
   worker: null,
   lease_until: null,
+  queued_at: null,
   model: null,
   usage: null,
   agent_id: null,

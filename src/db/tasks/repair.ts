@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
-import type { Lane } from '../../tasks/lanes.ts';
 import type { Db } from '../connect.ts';
+import type { Claim } from './run.ts';
 import { announce, insertDeliveries, type Transition } from './transition.ts';
 
 /** How many attempts may end with a lost worker before a task counts as a killer of workers. */
@@ -9,6 +9,9 @@ export const KILL_BUDGET = 3;
 /**
  * Takes tasks away from workers whose lease ran out: running → pending in a new generation, or failed as `poison` when
  * the kill budget is spent; cancelling → cancelled. The ledger says `lost`. At most `limit` a call.
+ *
+ * After the first loss a task keeps its place in line: it has waited already, and most of what a worker takes with it is
+ * innocent. After the second it may be what kills them, and goes behind the others of its class.
  */
 export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> {
   const { rows } = await sql<Transition>`
@@ -20,6 +23,7 @@ export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> 
       update tasks t set
         status = case when l.cancelling then 'cancelled' when l.poison then 'failed' else 'pending' end,
         losses = t.losses + 1, generation = t.generation + 1, lease_until = null, progress = null, ready_at = now(),
+        queued_at = case when t.losses = 0 then coalesce(t.queued_at, t.ready_at) end,
         completed_at = case when l.cancelling or l.poison then now() end,
         error = case when l.poison and not l.cancelling then jsonb_build_object('code', 'poison', 'retryable', false,
           'message', 'The worker was lost during ' || (t.losses + 1) || ' attempts of this task, so it is not tried again.') end
@@ -60,46 +64,21 @@ export async function promoteTasks(db: Db, limit: number): Promise<number> {
   return rows.length;
 }
 
-/** A waiting task or delivery for which a job ought to exist. */
-export interface Waiting {
-  id: string;
-  /** `ready_at` as Postgres writes it: a `Date` would cut the microseconds off and a page would start too early. */
-  place: string;
-  type: string;
-  lane: Lane;
-  priority: number;
-  generation: number;
-  ready_at: Date;
-  request_id: string | null;
-}
-
-/** A place in the order of waiting rows; the first page starts at {@link BEGINNING}. */
-export type Place = Pick<Waiting, 'place' | 'id'>;
-
-export const BEGINNING: Place = { place: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
-
-/** A page of the tasks that wait since before `quietMs` ago, after `place`, oldest first. */
-export async function listWaitingTasks(db: Db, place: Place, quietMs: number, limit: number): Promise<Waiting[]> {
-  const { rows } = await sql<Waiting>`
-    select id, ready_at::text as place, type, lane, priority, generation, ready_at, request_id from tasks
-    where status in ('scheduled', 'pending') and (ready_at, id) > (${place.place}::timestamptz, ${place.id}::uuid)
-      and ready_at < now() - ${quietMs}::int * interval '1 millisecond'
-    order by ready_at, id limit ${limit}`.execute(db);
-  return rows;
-}
-
-/** Puts waiting rows into a new generation, because a finished job keeps its id; answers those that were still as given. */
-export async function raiseGenerations(db: Db, kind: 'task' | 'delivery', rows: Waiting[]): Promise<Waiting[]> {
-  if (rows.length === 0) return [];
+/**
+ * Puts waiting rows that stand in these generations into the next one, because a job that is spent keeps its id. Answers
+ * the new generations by id.
+ */
+export async function raiseGenerations(
+  db: Db,
+  kind: 'task' | 'delivery',
+  given: Claim[],
+): Promise<Map<string, number>> {
+  if (given.length === 0) return new Map();
   const table = sql.table(kind === 'task' ? 'tasks' : 'deliveries');
-  const { rows: raised } = await sql<{ id: string; generation: number }>`
+  const { rows } = await sql<Claim>`
     update ${table} t set generation = t.generation + 1
-    from unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ generation }) => generation)}::int[]) as g(id, generation)
+    from unnest(${given.map(({ id }) => id)}::uuid[], ${given.map(({ generation }) => generation)}::int[]) as g(id, generation)
     where t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
     returning t.id, t.generation`.execute(db);
-  const generations = new Map(raised.map(({ id, generation }) => [id, generation]));
-  return rows.flatMap((row) => {
-    const generation = generations.get(row.id);
-    return generation === undefined ? [] : [{ ...row, generation }];
-  });
+  return new Map(rows.map(({ id, generation }) => [id, generation]));
 }

@@ -97,6 +97,7 @@ export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Ar
         generation = t.generation + case when r.new_job and not r.cancelling then 1 else 0 end,
         progress = case when r.status = 'completed' and not r.cancelling and t.progress is not null
           then jsonb_build_object('percent', 100, 'message', null) end,
+        queued_at = case when r.status = 'pending' then coalesce(t.queued_at, t.ready_at) else t.queued_at end,
         ready_at = case when r.status = 'pending' then now() + r.delay_ms * interval '1 millisecond' else t.ready_at end,
         completed_at = case when r.cancelling or r.status <> 'pending' then now() end
       from resolved r where t.id = r.id

@@ -33,7 +33,7 @@ export async function retryTask(db: Db, owner: Owner, id: string): Promise<Trans
   const { rows } = await sql<Transition>`
     with moved as (
       update tasks set status = 'pending', generation = generation + 1, failures = 0, losses = 0, output = null,
-        error = null, progress = null, cancel_reason = null, completed_at = null, expires_at = null, ready_at = now()
+        error = null, progress = null, cancel_reason = null, completed_at = null, expires_at = null, ready_at = now(), queued_at = null
       where id = ${id} and ${owned(owner)} and status in ('completed', 'failed', 'cancelled', 'expired')
       returning *
     ), ${insertDeliveries('moved')}

@@ -15,6 +15,8 @@ export interface Transition {
   attempt: number;
   generation: number;
   ready_at: Date;
+  /** Since when it stands in line, where that is not `ready_at`. */
+  queued_at: Date | null;
   request_id: string | null;
   /** Ids of the webhook deliveries that the same statement stored. */
   deliveries: string[] | null;
@@ -33,7 +35,8 @@ export function insertDeliveries(source: string) {
 
 /** The select that ends such a statement: answers {@link Transition}s and wakes whoever waits. */
 export function announce(source: string) {
-  return sql`select m.id, m.type, m.lane, m.status, m.priority, m.attempt, m.generation, m.ready_at, m.request_id,
+  return sql`select m.id, m.type, m.lane, m.status, m.priority, m.attempt, m.generation, m.ready_at, m.queued_at,
+      m.request_id,
       (select array_agg(told.id) from told where told.task_id = m.id) as deliveries,
       case
         when m.completed_at is not null and m.watched then pg_notify(${TASK_CHANNEL}, 'ended ' || m.id)

@@ -99,7 +99,7 @@ export async function emptyLanes(rig: Rig, withinMs = 60_000): Promise<string[]>
     log,
   });
   try {
-    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0 }, log);
+    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0, agingMs: 0 }, log);
     let last = '';
     await until(
       'lanes without jobs',

@@ -1,0 +1,44 @@
+import type { Redis } from 'ioredis';
+import type { JobState, LaneQueue } from './backend.ts';
+import { JOBS_A_PAGE } from './lane-queues.ts';
+
+/**
+ * What became of jobs. BullMQ's own `getState` is a script a job; here three commands answer for all of them where they
+ * all wait, and one where there are none, which is the case after a loss.
+ */
+export async function readJobStates(redis: Redis, queue: LaneQueue, ids: string[]): Promise<JobState[]> {
+  const keys = ids.map((id) => queue.toKey(id));
+  const [there, prioritized, delayed] = await Promise.all([
+    redis.exists(...keys),
+    redis.zmscore(queue.toKey('prioritized'), ...ids),
+    redis.zmscore(queue.toKey('delayed'), ...ids),
+  ]);
+  if (there === 0) return ids.map(() => 'missing');
+  const each = there === ids.length ? undefined : await Promise.all(keys.map((key) => redis.exists(key)));
+  return Promise.all(
+    ids.map(async (id, index) => {
+      // An id that stands in a lane without its job would reach a worker empty; adding it again fills it.
+      if (each?.[index] === 0) return 'missing';
+      if (prioritized[index] != null || delayed[index] != null) return 'live';
+      const state = await queue.getJobState(id);
+      return state === 'active' || state === 'waiting' ? 'live' : 'spent';
+    }),
+  );
+}
+
+/** The ids of all jobs that wait or are delayed. */
+export async function* listJobs(redis: Redis, queue: LaneQueue): AsyncIterable<string[]> {
+  for (const key of ['prioritized', 'delayed'].map((name) => queue.toKey(name))) {
+    let cursor = '0';
+    do {
+      const [next, found] = await redis.zscan(key, cursor, 'COUNT', JOBS_A_PAGE);
+      cursor = next;
+      // Members and scores take turns.
+      const ids = found.filter((_, index) => index % 2 === 0);
+      if (ids.length > 0) yield ids;
+    } while (cursor !== '0');
+  }
+  // Only what was taken from a stalled worker waits without its priority.
+  const stalled = await redis.lrange(queue.toKey('wait'), 0, -1);
+  if (stalled.length > 0) yield stalled;
+}

@@ -1,0 +1,27 @@
+/** BullMQ's limit; lower numbers go first, and 0 would mean no priority at all. */
+const LAST_TURN = 2_097_151;
+const BASE_MS = Date.UTC(2026, 0, 1);
+
+/** What the place of a row in its lane depends on. */
+export interface InLine {
+  priority: number;
+  ready_at: Date;
+  /** Since when it stands in line, where that is not `ready_at`. */
+  queued_at: Date | null;
+}
+
+/**
+ * When it is a task's turn, as the number by which BullMQ orders a lane. BullMQ is strict: under an endless stream of
+ * urgent tasks the others would never run. So a class of priority is worth a span of waiting, `agingMs`: a task stands
+ * behind newer ones that are more urgent by n classes until it has waited n spans longer than they, and never for less
+ * than n − ½ spans. With a span of 0 the order is strict.
+ *
+ * The number depends on nothing but the row, so that a lane that is filled again has the order that it had. It counts
+ * half spans since 2026; after two million of them (with the default of 600 s in 2045) it starts anew.
+ */
+export function turnOf({ priority, queued_at, ready_at }: InLine, agingMs: number): number {
+  if (agingMs === 0) return priority;
+  const since = (queued_at ?? ready_at).getTime() - BASE_MS;
+  const halfSpans = Math.floor(since / (agingMs / 2)) + 2 * (priority - 1);
+  return (Math.max(halfSpans, 0) % LAST_TURN) + 1;
+}
