@@ -101,10 +101,11 @@ async function login(url: string, password: string): Promise<Call> {
 
 async function runExample(call: Call, type: TaskType, receiver: Receiver): Promise<PresentedTask> {
   const started = Date.now();
-  const input =
-    type.name === 'vector.upsert'
-      ? { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) }
-      : type.examples[0];
+  const inputs: Record<string, unknown> = {
+    'vector.upsert': { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) },
+    'http.request': { method: 'POST', url: receiver.helloUrl, body: { name: 'Ada' } },
+  };
+  const input = inputs[type.name] ?? type.examples[0];
   const submitted = (await call('POST', '/api/v1/tasks', {
     type: type.name,
     input,
@@ -161,13 +162,15 @@ interface Delivered {
 
 interface Receiver {
   url: string;
+  /** Greets who is named in what is posted there; for `http.request`, which needs somebody to call. */
+  helloUrl: string;
   /** The secret by which the delivery of this task has to be signed. */
   expect(taskId: string, secret: string): void;
   waitFor(taskId: string): Promise<Delivered>;
   close(): void;
 }
 
-/** A webhook receiver as a user would write it: the reference library of Standard Webhooks checks each delivery. */
+/** A receiver as a user would write it: the reference library of Standard Webhooks checks each delivery. */
 async function startReceiver(): Promise<Receiver> {
   const { Webhook } = await import('standardwebhooks').catch((error) => {
     throw new UsageError('The demo needs the development dependencies: run `npm ci`.', { cause: error });
@@ -180,6 +183,10 @@ async function startReceiver(): Promise<Receiver> {
     let body = '';
     for await (const chunk of request) body += chunk;
     try {
+      if (request.url === '/hello')
+        return void response
+          .setHeader('content-type', 'application/json')
+          .end(JSON.stringify({ greeting: `Hello, ${(JSON.parse(body) as { name: string }).name}` }));
       const { data } = JSON.parse(body) as Delivered;
       const secret = secrets.get(data.id);
       // Delivered before the answer to the submission was read: asked to come again, as a real receiver would.
@@ -193,8 +200,10 @@ async function startReceiver(): Promise<Receiver> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 
+  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
+    url: `${base}/hook`,
+    helloUrl: `${base}/hello`,
     expect: (taskId, secret) => void secrets.set(taskId, secret),
     waitFor: (taskId) =>
       new Promise((resolve, reject) => {

@@ -151,6 +151,7 @@ export type TaskErrorCode =
   | 'context_exceeded'
   | 'collection_not_found'
   | 'dimension_mismatch'
+  | 'egress_refused'
   | 'upstream_unavailable'
   | 'upstream_rejected'
   | 'upstream_protocol'

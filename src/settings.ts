@@ -203,7 +203,7 @@ export const SETTINGS = {
   EGRESS_ALLOW: setting(
     'Operation',
     v.optional(networks, ''),
-    'private addresses (CIDRs, IPs or host names) that users may call as webhooks all the same, separated by commas',
+    'private addresses (CIDRs, IPs or host names) that users may call as webhooks or by http.request all the same, separated by commas',
     { example: '10.1.2.0/24,hooks.internal' },
   ),
   WORKER_LANES: setting(

@@ -4,6 +4,7 @@ import type { TaskWebhook } from '../db/schema.ts';
 import type { NewTask } from '../db/tasks/accept.ts';
 import { type FieldError, ProblemError } from '../errors.ts';
 import type { SecretBox } from '../secretbox.ts';
+import type { TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import { jsonObject } from '../tasks/schemas.ts';
 import { isWebhookSecret, newWebhookSecret } from '../webhooks/sign.ts';
@@ -106,6 +107,7 @@ export function prepareTask(
   const errors: FieldError[] = [];
   const input = v.safeParse(type.input, given.input);
   if (!input.success) errors.push(...fieldErrors(input.issues, `${pointer}/input`));
+  else errors.push(...urlErrors(type, input.output as Record<string, unknown>, pointer, checkUrl));
   if (given.scheduled_for !== undefined && given.delay_seconds !== undefined) {
     errors.push({ pointer: `${pointer}/delay_seconds`, detail: 'cannot stand beside scheduled_for' });
   }
@@ -135,6 +137,18 @@ export function prepareTask(
     watched,
   };
   return { task, secret };
+}
+
+function urlErrors(
+  { urls = [] }: TaskType,
+  input: Record<string, unknown>,
+  pointer: string,
+  checkUrl: Context['checkUrl'],
+): FieldError[] {
+  return urls.flatMap((field) => {
+    const detail = checkUrl(String(input[field]));
+    return detail === undefined ? [] : [{ pointer: `${pointer}/input/${field}`, detail }];
+  });
 }
 
 function sealWebhook(

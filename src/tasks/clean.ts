@@ -6,6 +6,12 @@ export const MAX_JSON_NAMES = 10_000;
 /** Names that reach behind an object instead of into it, or that validation would leave out without a word. */
 const FORBIDDEN_NAMES = new Set(['__proto__', 'constructor', 'prototype']);
 
+/** What was found in a value, and where: a JSON pointer with the leading `#`. */
+interface Found {
+  pointer: string;
+  detail: string;
+}
+
 /** Whether text holds what Postgres cannot store or other programs choke on: NUL, or half of a surrogate pair. */
 export function isStorable(text: string): boolean {
   return !text.includes('\u0000') && text.isWellFormed();
@@ -31,13 +37,11 @@ export function cleanJson(value: unknown): unknown {
  * infinite numbers, too deep a nesting (a cycle too), too many names. Fields that are `undefined` are left out when it is written.
  * @returns where and what, or `undefined` when all is well
  */
-export function findNotJson(value: unknown): { pointer: string; detail: string } | undefined {
-  const found = notJson(value, 0);
-  return found && { pointer: `#${found.pointer}`, detail: found.detail };
+export function findNotJson(value: unknown): Found | undefined {
+  return fromRoot(notJson(value, 0));
 }
 
-/** The pointer is put together on the way back, because nearly always there is nothing to point at. */
-function notJson(value: unknown, depth: number): { pointer: string; detail: string } | undefined {
+function notJson(value: unknown, depth: number): Found | undefined {
   if (typeof value === 'number')
     return Number.isFinite(value) ? undefined : { pointer: '', detail: 'is not a finite number' };
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return undefined;
@@ -46,7 +50,7 @@ function notJson(value: unknown, depth: number): { pointer: string; detail: stri
   if (Array.isArray(value)) {
     for (const [index, inner] of value.entries()) {
       const found = notJson(inner, depth + 1);
-      if (found) return { pointer: `/${index}${found.pointer}`, detail: found.detail };
+      if (found) return below(`${index}`, found);
     }
     return undefined;
   }
@@ -57,44 +61,82 @@ function notJson(value: unknown, depth: number): { pointer: string; detail: stri
   if (entries.length > MAX_JSON_NAMES) return { pointer: '', detail: `has more than ${MAX_JSON_NAMES} names` };
   for (const [key, inner] of entries) {
     const found = inner === undefined ? undefined : notJson(inner, depth + 1);
-    if (found) return { pointer: `/${pointerPart(key)}${found.pointer}`, detail: found.detail };
+    if (found) return below(key, found);
   }
   return undefined;
-}
-
-/** A name as a part of a JSON pointer (RFC 6901). */
-function pointerPart(key: string): string {
-  return key.replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
 /**
  * Looks for what must not be stored in a parsed JSON value.
  * @returns where and what, or `undefined` when all is well
  */
-export function findUnstorable(
-  value: unknown,
-  pointer = '#',
-  depth = 0,
-): { pointer: string; detail: string } | undefined {
+export function findUnstorable(value: unknown): Found | undefined {
+  return fromRoot(unstorable(value, 0));
+}
+
+function unstorable(value: unknown, depth: number): Found | undefined {
   if (typeof value === 'string') {
-    return isStorable(value) ? undefined : { pointer, detail: 'holds a NUL character or half of a surrogate pair' };
+    return isStorable(value) ? undefined : { pointer: '', detail: 'holds a NUL character or half of a surrogate pair' };
   }
   // JSON.parse makes Infinity of 1e400, and JSON.stringify would make null of that.
-  if (typeof value === 'number' && !Number.isFinite(value)) return { pointer, detail: 'is too large a number' };
+  if (typeof value === 'number' && !Number.isFinite(value)) return { pointer: '', detail: 'is too large a number' };
   if (value === null || typeof value !== 'object') return undefined;
-  if (depth >= MAX_JSON_DEPTH) return { pointer, detail: `nests deeper than ${MAX_JSON_DEPTH} levels` };
-  const entries = Object.entries(value);
-  if (!Array.isArray(value) && entries.length > MAX_JSON_NAMES)
-    return { pointer, detail: `has more than ${MAX_JSON_NAMES} names` };
-  for (const [key, inner] of entries) {
-    const at = `${pointer}/${pointerPart(key)}`;
-    if (!isStorable(key))
-      return { pointer: cleanText(at), detail: 'the name holds a NUL character or half of a surrogate pair' };
-    if (FORBIDDEN_NAMES.has(key)) return { pointer: at, detail: 'is a name that cannot be used' };
-    const found = findUnstorable(inner, at, depth + 1);
-    if (found) return found;
+  if (depth >= MAX_JSON_DEPTH) return { pointer: '', detail: `nests deeper than ${MAX_JSON_DEPTH} levels` };
+  if (Array.isArray(value)) {
+    for (const [index, inner] of value.entries()) {
+      const found = unstorable(inner, depth + 1);
+      if (found) return below(`${index}`, found);
+    }
+    return undefined;
+  }
+  const names = Object.keys(value);
+  if (names.length > MAX_JSON_NAMES) return { pointer: '', detail: `has more than ${MAX_JSON_NAMES} names` };
+  for (const name of names) {
+    const found = unusableName(name) ?? unstorable((value as Record<string, unknown>)[name], depth + 1);
+    if (found) return below(name, found);
   }
   return undefined;
+}
+
+function unusableName(name: string): Found | undefined {
+  if (!isStorable(name)) return { pointer: '', detail: 'the name holds a NUL character or half of a surrogate pair' };
+  return FORBIDDEN_NAMES.has(name) ? { pointer: '', detail: 'is a name that cannot be used' } : undefined;
+}
+
+/** Pointers (RFC 6901) are put together on the way back, because nearly always there is nothing to point at. */
+function below(name: string, { pointer, detail }: Found): Found {
+  return { pointer: `/${cleanText(name).replaceAll('~', '~0').replaceAll('/', '~1')}${pointer}`, detail };
+}
+
+function fromRoot(found: Found | undefined): Found | undefined {
+  return found && { ...found, pointer: `#${found.pointer}` };
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const BRACKET = 0x5b;
+const CLOSING_BRACKET = 0x5d;
+const BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;
+
+/** Whether JSON text nests so deep that it would be refused one level further down; told before it is parsed, which is what costs. */
+export function nestsTooDeep(json: string): boolean {
+  let depth = 0;
+  for (let at = 0; at < json.length; at++) {
+    switch (json.charCodeAt(at)) {
+      case QUOTE:
+        for (at++; at < json.length && json.charCodeAt(at) !== QUOTE; at++) if (json.charCodeAt(at) === BACKSLASH) at++;
+        break;
+      case BRACKET:
+      case BRACE:
+        if (++depth >= MAX_JSON_DEPTH) return true;
+        break;
+      case CLOSING_BRACKET:
+      case CLOSING_BRACE:
+        depth--;
+    }
+  }
+  return false;
 }
 
 /** How many names all objects in a parsed JSON value have together, down to the depth that is not refused. */

@@ -16,6 +16,8 @@ export interface TaskType<I extends Schema = Schema, O extends Schema = Schema> 
   input: I;
   /** Checked before the result is stored. */
   output: O;
+  /** Fields of the input that hold URLs to call: refused at the door where they may not be called, as those of webhooks are. */
+  urls?: readonly string[];
   defaults: { attempts: number; timeoutSeconds: number; backoff: Backoff };
   /** Inputs that work as they stand on a fresh machine. */
   examples: readonly v.InferInput<I>[];

@@ -3,12 +3,13 @@ import type { TaskType } from './define.ts';
 import { echo } from './echo.ts';
 import { embed } from './embed.ts';
 import { generate } from './generate.ts';
+import { httpRequest } from './http-request.ts';
 import { LANES } from './lanes.ts';
 import { vectorSearch } from './vector-search.ts';
 import { vectorUpsert } from './vector-upsert.ts';
 
 /** Every task type there is. A new kind of work is a file beside this one and a line here. */
-const TASK_TYPES = [echo, chat, generate, embed, vectorUpsert, vectorSearch] as const;
+const TASK_TYPES = [echo, chat, generate, embed, httpRequest, vectorUpsert, vectorSearch] as const;
 
 /** The task types by name. */
 export interface Registry {
@@ -31,6 +32,9 @@ export function createRegistry(options: { vectors: boolean }, types: readonly un
     if (!LANES.includes(type.lane)) throw new Error(`${where}: the lane must be one of ${LANES.join(', ')}`);
     if (typeof type.run !== 'function') throw new Error(`${where} has no run function`);
     if (type.examples.length === 0) throw new Error(`${where} has no example`);
+    const example = type.examples[0] as Record<string, unknown>;
+    const wrongUrl = type.urls?.find((field) => typeof example[field] !== 'string');
+    if (wrongUrl !== undefined) throw new Error(`${where}: urls names ${wrongUrl}, which its first example has not`);
     byName.set(type.name, type);
   }
   for (const [name, type] of byName) if (type.lane === 'vector' && !options.vectors) byName.delete(name);

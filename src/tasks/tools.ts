@@ -70,6 +70,20 @@ export interface Hit {
   text?: string;
 }
 
+export interface HttpRequest {
+  method: string;
+  url: string;
+  headers: Record<string, string>;
+  body?: string;
+}
+
+/** An answer with a status of 2xx. Header names are in lower case; cookies are left out. */
+export interface HttpAnswer {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
 /** What a running task is handed. Everything in it belongs to one attempt and stops with its signal. */
 export interface Tools {
   /** The models of the Ollama host. */
@@ -85,6 +99,10 @@ export interface Tools {
       points: Point[];
     }): Promise<{ collection: string; upserted: number; ids: Array<string | number> }>;
     search(request: SearchRequest): Promise<{ hits: Hit[] }>;
+  };
+  /** URLs that users gave, through the guard against private addresses; other answers than 2xx are thrown. */
+  http: {
+    request(request: HttpRequest): Promise<HttpAnswer>;
   };
   /** Aborts when the task is cancelled, times out, loses its lease or the worker stops. */
   signal: AbortSignal;

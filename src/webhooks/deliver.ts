@@ -1,4 +1,5 @@
 import { EgressRefused, type Outbound, type OutboundAnswer } from '../clients/outbound.ts';
+import { retryAfterMs } from '../clients/retry-after.ts';
 import type { Db } from '../db/connect.ts';
 import { claimDelivery, type DeliveryResult, type DeliveryRow, settleDelivery } from '../db/deliveries.ts';
 import { findTask, listAttempts } from '../db/tasks/read.ts';
@@ -110,7 +111,7 @@ function judge({ status, headers, body }: OutboundAnswer, attempt: number): Omit
   if (status === 410) return { ...END, error: 'The endpoint is gone (410).', ...seen };
   const redirect = status >= 300 && status < 400 ? ' Redirects are not followed.' : '';
   return {
-    ...again(attempt, retryAfterMs(headers['retry-after'])),
+    ...again(attempt, retryAfterMs(headers['retry-after'], MAX_RETRY_AFTER_MS)),
     error: `The endpoint answered ${status}.${redirect}`,
     ...seen,
   };
@@ -120,11 +121,4 @@ function again(attempt: number, atLeastMs = 0): Pick<DeliveryResult, 'status' | 
   const step = SCHEDULE_MS[attempt - 1];
   if (step === undefined) return END;
   return { status: 'pending', delayMs: Math.max(atLeastMs, Math.round(step * (1 + JITTER * Math.random()))) };
-}
-
-function retryAfterMs(header: string | string[] | undefined): number {
-  const value = [header].flat()[0];
-  if (!value) return 0;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : 0;
 }

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { dataFolder, runCommand } from '../support/product.ts';
 
-const TYPES = ['echo', 'chat', 'generate', 'embed', 'vector.upsert', 'vector.search'];
+const TYPES = ['echo', 'chat', 'generate', 'embed', 'http.request', 'vector.upsert', 'vector.search'];
 
 it('runs one task of each kind, shows the results, checks a webhook, and exits 0', async () => {
   const folder = dataFolder();
@@ -12,6 +12,7 @@ it('runs one task of each kind, shows the results, checks a webhook, and exits 0
     expect(stdout).toMatch(
       new RegExp(`▸ ${type.replace('.', '\\.')} \\(.*\\) accepted as [0-9a-f-]{36}\\n  completed in`),
     );
+  expect(stdout).toContain('{"greeting":"Hello, Ada"}');
   expect(stdout).toContain('"text":"The kettle is in the kitchen."');
   expect(stdout).toContain('Webhook received and its signature verified: task.completed for vector.search');
   expect(stdout).toMatch(/\/admin\/queues/);

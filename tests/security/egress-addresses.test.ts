@@ -1,40 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createAddressRules } from '../../src/clients/addresses.ts';
 import { createOutbound } from '../../src/clients/outbound.ts';
-
-/** The first and the last address of each range that is not the public internet. */
-const PRIVATE: Array<[string, string, string]> = [
-  ['this network', '0.0.0.0', '0.255.255.255'],
-  ['private', '10.0.0.0', '10.255.255.255'],
-  ['shared', '100.64.0.0', '100.127.255.255'],
-  ['loopback', '127.0.0.0', '127.255.255.255'],
-  ['link-local, with the metadata of clouds', '169.254.0.0', '169.254.255.255'],
-  ['private', '172.16.0.0', '172.31.255.255'],
-  ['protocol assignments', '192.0.0.0', '192.0.0.255'],
-  ['documentation', '192.0.2.0', '192.0.2.255'],
-  ['6to4 relays', '192.88.99.0', '192.88.99.255'],
-  ['private', '192.168.0.0', '192.168.255.255'],
-  ['benchmarks', '198.18.0.0', '198.19.255.255'],
-  ['documentation', '198.51.100.0', '198.51.100.255'],
-  ['documentation', '203.0.113.0', '203.0.113.255'],
-  ['multicast', '224.0.0.0', '239.255.255.255'],
-  ['reserved and broadcast', '240.0.0.0', '255.255.255.255'],
-  ['unspecified and loopback', '::', '::1'],
-  ['IPv4-compatible', '::7f00:1', '::ffff:ffff'],
-  ['IPv4-mapped', '::ffff:0:0', '::ffff:ffff:ffff'],
-  ['NAT64', '64:ff9b::', '64:ff9b::ffff:ffff'],
-  ['local NAT64', '64:ff9b:1::', '64:ff9b:1:ffff:ffff:ffff:ffff:ffff'],
-  ['discard', '100::', '100::ffff:ffff:ffff:ffff'],
-  ['protocol assignments', '2001::', '2001:1ff:ffff::'],
-  ['documentation', '2001:db8::', '2001:db8:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['6to4', '2002::', '2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['documentation', '3fff::', '3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['segment routing', '5f00::', '5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['unique local', 'fc00::', 'fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['link-local', 'fe80::', 'febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['site-local', 'fec0::', 'feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
-  ['multicast', 'ff00::', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
-];
+import { PRIVATE, SPELLINGS } from '../support/private-urls.ts';
 
 /** Addresses of the public internet, many of them just beside a range above. */
 const PUBLIC = [
@@ -61,32 +28,7 @@ describe('the guard of outgoing calls', () => {
     expect(createAddressRules([]).allows(address, 'example.com')).toBe(true);
   });
 
-  it.each([
-    ['decimal', 'http://2130706433/'],
-    ['hexadecimal', 'http://0x7f000001/'],
-    ['octal', 'http://0177.0.0.1/'],
-    ['octal and hexadecimal', 'http://0177.0.0.0x1/'],
-    ['short', 'http://127.1/'],
-    ['nought alone', 'http://0/'],
-    ['a trailing dot', 'http://127.0.0.1./'],
-    ['full-width digits', 'http://１２７.０.０.１/'],
-    ['full-width dots', 'http://127。0。0。1/'],
-    ['circled digits', 'http://①②⑦.⓪.⓪.①/'],
-    ['percent signs', 'http://%31%32%37.0.0.1/'],
-    ['an IPv4-mapped address', 'http://[::ffff:127.0.0.1]/'],
-    ['an IPv4-mapped address in hexadecimal', 'http://[::ffff:7f00:1]/'],
-    ['a long IPv6 address', 'http://[0000:0000:0000:0000:0000:0000:0000:0001]/'],
-    ['a NAT64 address', 'http://[64:ff9b::127.0.0.1]/'],
-    ['backslashes', 'http:\\\\127.0.0.1\\'],
-    ['a tab inside', 'http://127.0.\t0.1/'],
-    ['a line break inside', 'http://127.0.0\r\n.1/'],
-    ['one slash', 'http:/127.0.0.1/'],
-    ['capitals', 'HTTP://LOCALHOST/'],
-    ['a name', 'http://localhost/'],
-    ['a name with a dot', 'http://localhost./'],
-    ['a name below it', 'http://a.localhost:80/'],
-    ['a port', 'https://127.0.0.1:8443/'],
-  ])('S34: sees through an address of this host that is written with %s', (_, url) => {
+  it.each(SPELLINGS)('S34: sees through an address of this host that is written with %s', (_, url) => {
     expect(outbound.check(url)).toContain('leads to a private address');
   });
 

@@ -2,14 +2,16 @@ import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'nod
 import type { AddressInfo, Socket } from 'node:net';
 import { open } from './open.ts';
 
-/** A webhook message as it came. */
+/** A webhook message, or another call, as it came. */
 export interface Received {
+  method: string | undefined;
+  path: string | undefined;
   headers: IncomingHttpHeaders;
   body: string;
   at: number;
 }
 
-/** A receiver of webhooks that answers as it is told. */
+/** A receiver of webhooks and other calls that answers as it is told. */
 export interface Sink {
   url: string;
   received: Received[];
@@ -25,7 +27,8 @@ export async function startSink(): Promise<Sink> {
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
-    received.push({ headers: request.headers, body, at: Date.now() });
+    const { method, url: path, headers } = request;
+    received.push({ method, path, headers, body, at: Date.now() });
     if (sink.answer) sink.answer(received.length - 1, response);
     else response.writeHead(204).end();
   });

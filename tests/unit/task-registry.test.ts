@@ -17,6 +17,7 @@ describe('the registry of task types', () => {
     ['a lane that is none', [{ ...echo, lane: 'fast' }], `the lane must be one of ${LANES.join(', ')}`],
     ['no run function', [{ ...echo, run: undefined }], 'has no run function'],
     ['no example', [{ ...echo, examples: [] }], 'has no example'],
+    ['a URL in a field that is none', [{ ...echo, urls: ['link'] }], 'urls names link'],
   ])('does not start with %s, and names the line', (_, given, message) => {
     expect(() => createRegistry({ vectors: true }, given)).toThrow(message);
     expect(() => createRegistry({ vectors: true }, given)).toThrow('src/tasks/index.ts');

@@ -1,9 +1,11 @@
 import type { ModelClient } from '../../clients/ollama.ts';
+import type { Outbound } from '../../clients/outbound.ts';
 import type { VectorClient } from '../../clients/qdrant.ts';
 import type { Db } from '../../db/connect.ts';
 import type { Logger } from '../../log.ts';
 import type { Tools } from '../../tasks/tools.ts';
 import type { Attempt } from '../attempt.ts';
+import { httpTools } from './http.ts';
 import { modelTools } from './models.ts';
 import { vectorTools } from './vectors.ts';
 
@@ -11,6 +13,7 @@ interface Options {
   db: Db;
   models: ModelClient;
   vectors: VectorClient | undefined;
+  outbound: Outbound;
   /** Takes progress of an attempt; called as often as the task likes. */
   onProgress: (attempt: Attempt, percent: number | null, message: string | null) => void;
   maxOutputBytes: number;
@@ -22,6 +25,7 @@ export function createToolFactory({
   db,
   models: modelClient,
   vectors,
+  outbound,
   onProgress,
   maxOutputBytes,
   log,
@@ -34,6 +38,7 @@ export function createToolFactory({
     return {
       models,
       vectors: vectorTools(db, vectors, attempt, models.embed),
+      http: httpTools(attempt, outbound, maxOutputBytes),
       signal,
       progress,
       log: { info: (text) => taskLog.info(text), warn: (text) => taskLog.warn(text) },
