@@ -1,5 +1,6 @@
 import { sql, type Transaction } from 'kysely';
 import type { Db } from './connect.ts';
+import type { UserLimits } from './limits.ts';
 import { pageOf } from './page.ts';
 import type { Database, Role } from './schema.ts';
 import type { UserRow } from './users.ts';
@@ -52,6 +53,13 @@ export async function holdUser(trx: Transaction<Database>, id: string): Promise<
   return trx.selectFrom('users').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
 }
 
+/** The limits of these users, where they have some of their own. */
+export async function findLimitsOf(db: Db, userIds: string[]): Promise<Map<string, UserLimits>> {
+  if (userIds.length === 0) return new Map();
+  const rows = await db.selectFrom('user_limits').selectAll().where('user_id', 'in', userIds).execute();
+  return new Map(rows.map(({ user_id, ...limits }) => [user_id, limits]));
+}
+
 /** What an administrator may change of an account. */
 export interface UserChange {
   role?: Role;
@@ -76,6 +84,7 @@ export async function deleteTasksOfUser(db: Db, userId: string, limit: number): 
 
 /** Deletes a user who has no task any more, with everything else that is theirs; answers whether it is gone. */
 export async function deleteUser(trx: Transaction<Database>, id: string): Promise<boolean> {
+  await trx.deleteFrom('token_usage').where('user_id', '=', id).execute();
   const { numDeletedRows } = await trx
     .deleteFrom('users')
     .where('id', '=', id)

@@ -51,6 +51,14 @@ describe('a deleted account', () => {
       await one.submit('echo', { message: 'x' }, { delay_seconds: 600 });
     }
     expect([await pointsOf(client.userId), await pointsOf(bystander.userId)]).toEqual([2, 2]);
+    const today = { day: '2030-01-01', tokens: 5 };
+    for (const { userId: user_id } of [client, bystander]) {
+      await world.db
+        .insertInto('token_usage')
+        .values({ user_id, ...today })
+        .execute();
+      await admin.request('PATCH', `/api/v1/users/${user_id}`, { limits: { waiting_tasks: 9 } });
+    }
     const kept = await leftOf(bystander);
 
     expect((await remove(client)).status).toBe(204);
@@ -66,6 +74,7 @@ describe('a deleted account', () => {
       .orderBy('id')
       .execute();
     expect(told.map(({ action, actor_id }) => [action, actor_id])).toEqual([
+      ['user.update', admin.userId],
       ['user.update', admin.userId],
       ['user.delete', admin.userId],
     ]);

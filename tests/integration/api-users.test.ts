@@ -93,7 +93,30 @@ describe('accounts, for an administrator', () => {
     expect([await statusOf(client), (await entries(client.userId)).length]).toEqual([200, before]);
   });
 
+  it('have limits of their own, which hold at once, one by one, and end no session', async () => {
+    const client = await world.client();
+    const none = { waiting_tasks: null, running_tasks: null, tokens_per_day: null, requests_per_minute: null };
+    expect((await admin.request('GET', `${USERS}/${client.userId}`)).body.limits).toEqual(none);
+    await patch(client.userId, { limits: { waiting_tasks: 1, tokens_per_day: 500 } });
+    const { body } = await patch(client.userId, { limits: { tokens_per_day: null, running_tasks: 0 } });
+    const limits = { ...none, waiting_tasks: 1, running_tasks: 0 };
+    expect(body).toMatchObject({ limits, role: 'user' });
+    const listed = await admin.request<{ data: User[] }>('GET', `${USERS}?q=${client.username}`);
+    expect(listed.body.data).toMatchObject([{ limits }]);
+    await client.submit('echo', { message: 'x' }, { delay_seconds: 600 });
+    const submission = { type: 'echo', input: { message: 'x' }, delay_seconds: 600 };
+    expectProblem(await client.request('POST', '/api/v1/tasks', submission), 'quota-exceeded');
+    expect((await entries(client.userId)).map(({ details }) => details).slice(0, 2)).toEqual([
+      { tokens_per_day: { from: 500, to: null }, running_tasks: { from: null, to: 0 } },
+      { tokens_per_day: { from: null, to: 500 }, waiting_tasks: { from: null, to: 1 } },
+    ]);
+  });
+
   it.each([
+    ['a limit below zero', { limits: { waiting_tasks: -1 } }, '#/limits/waiting_tasks'],
+    ['half a task', { limits: { running_tasks: 0.5 } }, '#/limits/running_tasks'],
+    ['a limit that no column holds', { limits: { tokens_per_day: 2 ** 31 } }, '#/limits/tokens_per_day'],
+    ['an unknown limit', { limits: { cpu: 1 } }, '#/limits/cpu'],
     ['nothing', {}, '#'],
     ['an unknown role', { role: 'root' }, '#/role'],
     ['a state in words', { is_active: 'no' }, '#/is_active'],
