@@ -51,8 +51,9 @@ export async function startApi(
     parallel: 2,
     limit: { items: 2_000, ms: 5_000 },
   });
+  const probes = createProbes(parts);
   const routes: Route[] = [
-    ...healthRoutes(createProbes(parts)),
+    ...healthRoutes(probes),
     ...authRoutes(identity),
     ...apiKeyRoutes(parts),
     ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
@@ -62,7 +63,7 @@ export async function startApi(
     ...sessionRoutes({ db, identity }),
     ...userRoutes({ ...parts, principals }),
     ...invitationRoutes(db),
-    ...monitoringRoutes(parts),
+    ...monitoringRoutes(parts, probes),
     ...auditRoutes(db),
     ...docsRoutes(),
   ];

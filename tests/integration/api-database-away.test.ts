@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectProblem, type Problem, textOf } from '../support/problem.ts';
 import { type Relay, startRelay } from '../support/relay.ts';
-import { type Client, createWorld, type World } from '../support/world.ts';
+import { ADMIN_PASSWORD, type Client, createWorld, type World } from '../support/world.ts';
 
 describe('while the database is away', () => {
   let world: World;
@@ -30,7 +30,7 @@ describe('while the database is away', () => {
     return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Problem };
   }
 
-  it('answers 503 and when to ask again, says that it is not ready but alive, and is itself again afterwards', async () => {
+  it('S49: answers 503 and when to ask again, says that it is not ready but alive, and is itself again afterwards', async () => {
     const submission = { type: 'echo', input: { message: 'x' } };
     const accepted = await ask('POST', '/api/v1/tasks', submission);
     expect(accepted.status).toBe(202);
@@ -44,6 +44,9 @@ describe('while the database is away', () => {
       ['GET', `/api/v1/tasks/${randomBytes(4).toString('hex')}-0000-7000-8000-000000000000`],
       ['GET', '/api/v1/auth/me'],
       ['POST', '/api/v1/auth/logout'],
+      ['DELETE', '/api/v1/auth/sessions'],
+      ['GET', '/api/v1/auth/sessions'],
+      ['POST', '/api/v1/auth/password', { current_password: 'whatever', new_password: 'another long password' }],
       ['POST', '/api/v1/auth/login', { username: client.username, password: 'whatever it is' }],
       ['POST', '/api/v1/auth/register', { username: 'new', email: 'new@example.com', password: 'a long password' }],
     ];
@@ -53,6 +56,13 @@ describe('while the database is away', () => {
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(textOf(problem)).not.toMatch(/ECONN|postgres|127\.0\.0\.1|select|insert/i);
     }
+    const dashboard = await fetch(`${url}/admin/login`, {
+      method: 'POST',
+      headers: { origin: url },
+      body: new URLSearchParams({ login: client.username, password: ADMIN_PASSWORD }),
+      redirect: 'manual',
+    });
+    expect([dashboard.status, dashboard.headers.get('set-cookie')]).toEqual([503, null]);
     await expect.poll(async () => (await ask('GET', '/readyz')).status, { timeout: 5_000 }).toBe(503);
     const { body } = await ask('GET', '/readyz');
     expect(JSON.stringify(body)).not.toMatch(/127\.0\.0\.1|ECONN/);

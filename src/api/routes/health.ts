@@ -18,23 +18,29 @@ export interface Probe {
 const PROBE_TIMEOUT_MS = 2_000;
 const REMEMBER_MS = 1_000;
 
-/** Liveness and readiness, for load balancers: answered without a login, so they tell no addresses and no errors. */
+/** How each dependency is, with what it says of itself. */
+export async function askDependencies(probes: readonly Probe[]) {
+  return Promise.all(
+    probes.map(async ({ name, kind, required, check, breaker }) => {
+      const more = breaker && { breaker: breaker.state() };
+      try {
+        const details = await within(check(AbortSignal.timeout(PROBE_TIMEOUT_MS)), PROBE_TIMEOUT_MS, name);
+        return { name, kind, required, status: 'up', details, ...more };
+      } catch {
+        return { name, kind, required, status: 'down', details: {}, ...more };
+      }
+    }),
+  );
+}
+
+/** Liveness and readiness, for load balancers: answered without a login, so they tell no addresses, versions and errors. */
 export function healthRoutes(probes: readonly Probe[]): Route[] {
   let last: { at: number; answer: Promise<{ status: number; body: object }> } | undefined;
   let checking = false;
 
   async function check(): Promise<{ status: number; body: object }> {
-    const rows = await Promise.all(
-      probes.map(async ({ name, kind, required, check: probe, breaker }) => {
-        const more = breaker && { breaker: breaker.state() };
-        try {
-          const details = await within(probe(AbortSignal.timeout(PROBE_TIMEOUT_MS)), PROBE_TIMEOUT_MS, name);
-          return { name, kind, required, status: 'up', ...details, ...more };
-        } catch {
-          return { name, kind, required, status: 'down', ...more };
-        }
-      }),
-    );
+    const asked = await askDependencies(probes);
+    const rows = asked.map(({ details: { version: _, ...shown }, ...row }) => ({ ...row, ...shown }));
     const ready = rows.every(({ required, status }) => status === 'up' || !required);
     const status = !ready ? 'unavailable' : rows.every((row) => row.status === 'up') ? 'ready' : 'degraded';
     return { status: ready ? 200 : 503, body: { status, dependencies: rows } };

@@ -9,13 +9,14 @@ import type { QueueBackend } from '../../queues/backend.ts';
 import { applyPauses } from '../../queues/pauses.ts';
 import { LANES, type Lane } from '../../tasks/lanes.ts';
 import { defineRoute, type Route, type RouteInput } from '../route.ts';
+import { askDependencies, type Probe } from './health.ts';
 import { briefly } from './task-access.ts';
 
 const ENDED_WITHIN_SECONDS = 3_600;
 const MAX_RUNNING = 1_000;
 
 /** What goes on, and stopping it. */
-export function monitoringRoutes({ db, backend, kinds, vectors }: Parts): Route[] {
+export function monitoringRoutes({ db, backend }: Parts, probes: readonly Probe[]): Route[] {
   const startedAt = new Date(Date.now() - process.uptime() * 1000);
 
   return [
@@ -60,8 +61,9 @@ export function monitoringRoutes({ db, backend, kinds, vectors }: Parts): Route[
     defineRoute({
       method: 'GET',
       path: '/api/v1/monitoring/system',
-      summary: 'How this process is',
-      handle: () => {
+      summary: 'How this process is, and what it depends on',
+      handle: async () => {
+        const dependencies = await askDependencies(probes);
         const { rss, heapUsed, external } = process.memoryUsage();
         const { user, system } = process.cpuUsage();
         return {
@@ -74,9 +76,7 @@ export function monitoringRoutes({ db, backend, kinds, vectors }: Parts): Route[
             cpu: { user_seconds: user / 1e6, system_seconds: system / 1e6 },
             event_loop_utilization: performance.eventLoopUtilization().utilization,
             queue_backend: backend.kind,
-            database: kinds.database,
-            models: kinds.models,
-            vectors: vectors ? kinds.vectors : null,
+            dependencies: dependencies.map(({ details, ...row }) => ({ ...row, ...details })),
           },
         };
       },
