@@ -1,2 +1,3 @@
-export const DEFAULTS: { JWT_ISSUER: string; JWT_ALGORITHM: string; MAX_BODY_BYTES: string };
+export const DEFAULTS: { JWT_ALGORITHM: string; MAX_BODY_BYTES: string };
+export const OWN_SETTINGS: string[];
 export function renderKong(template: string, env: Record<string, string | undefined>): string;

@@ -1,10 +1,14 @@
 // Fills the placeholders of kong.yml in from the environment: node scripts/render-kong.mjs <template> <result>
 // Plain JavaScript without dependencies and imports of ours, so that it can be mounted alone beside the gateway.
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** As in src/settings.ts; a test compares them. */
-export const DEFAULTS = { JWT_ISSUER: 'sutazai', JWT_ALGORITHM: 'HS256', MAX_BODY_BYTES: '1048576' };
+export const DEFAULTS = { JWT_ALGORITHM: 'HS256', MAX_BODY_BYTES: '1048576' };
+
+/** Read here alone: the key that JWT_SECRET_KEY takes the place of. */
+export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS'];
 
 /**
  * Replaces each `${NAME}` by the variable, or by what is in the file that `NAME_FILE` names.
@@ -12,8 +16,9 @@ export const DEFAULTS = { JWT_ISSUER: 'sutazai', JWT_ALGORITHM: 'HS256', MAX_BOD
  */
 export function renderKong(template, env) {
   const missing = new Set();
+  const keys = keysOf(env);
   const rendered = template.replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, name) => {
-    const value = read(env, name) || DEFAULTS[name];
+    const value = keys[name] ?? (read(env, name) || DEFAULTS[name]);
     if (value === undefined) missing.add(`${name} (or ${name}_FILE)`);
     // The text of a YAML string in double quotes, which JSON's are.
     return JSON.stringify(value ?? '').slice(1, -1);
@@ -25,6 +30,23 @@ export function renderKong(template, env) {
     throw new Error(`Line ${line} still holds a placeholder that is not of the form \${NAME}.`);
   }
   return rendered;
+}
+
+/** The two keys of tokens and their names. Where there is no previous one, it is one that nobody has, so it opens nothing. */
+function keysOf(env) {
+  const present = read(env, 'JWT_SECRET_KEY');
+  const given = read(env, 'JWT_SECRET_KEY_PREVIOUS');
+  const previous = given && given !== present ? given : randomBytes(32).toString('base64');
+  return {
+    JWT_KEY_ID: kidOf(present ?? ''),
+    JWT_SECRET_KEY_PREVIOUS: previous,
+    JWT_PREVIOUS_KEY_ID: kidOf(previous),
+  };
+}
+
+/** As in src/api/auth/signing-keys.ts; a test compares them. */
+function kidOf(secret) {
+  return createHash('sha256').update(secret).digest('hex').slice(0, 12);
 }
 
 function read(env, name) {

@@ -57,6 +57,15 @@ migrate
   .description('take the newest migration back; what it made is lost')
   .action(() => migration('down'));
 
+program
+  .command('secrets')
+  .description('change secrets in a running system')
+  .command('rotate-jwt')
+  .description('sign access tokens with JWT_SECRET_KEY where it holds a new key, or with a random one')
+  .option('--random', 'a random key, also where JWT_SECRET_KEY is set; a gateway that checks tokens does not know it')
+  .option('--at-once', 'for a key that leaked: what was signed before is dead at once, and clients have to refresh')
+  .action(async (options) => (await import('./secrets-command.ts')).rotateJwt(options));
+
 async function migration(verb: 'status' | 'up' | 'down'): Promise<void> {
   await (await import('./migrate-command.ts')).migrate(verb);
 }

@@ -1,9 +1,11 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 
 /** Seals small secrets before they are stored, and opens them again. */
 export interface SecretBox {
   seal(text: string): Buffer;
   open(sealed: Buffer): string;
+  /** A keyed hash, so that what has few possible values cannot be found by trying them all. */
+  digest(text: string): Buffer;
 }
 
 const IV_BYTES = 12;
@@ -12,6 +14,7 @@ const TAG_BYTES = 16;
 /** AES-256-GCM; layout: 12 bytes of nonce, 16 of tag, then the ciphertext. @param key 32 bytes in base64 */
 export function createSecretBox(key: string): SecretBox {
   const bytes = Buffer.from(key, 'base64');
+  const digestKey = Buffer.from(hkdfSync('sha256', bytes, '', 'sutazai digest', 32));
   return {
     seal(text) {
       const iv = randomBytes(IV_BYTES);
@@ -26,5 +29,6 @@ export function createSecretBox(key: string): SecretBox {
       decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
       return decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES), undefined, 'utf8') + decipher.final('utf8');
     },
+    digest: (text) => createHmac('sha256', digestKey).update(text).digest(),
   };
 }

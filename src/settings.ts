@@ -112,7 +112,7 @@ export const SETTINGS = {
   JWT_SECRET_KEY: setting(
     'Identity',
     v.optional(secretKey),
-    'signs access tokens; generated into DATA_DIR when empty, refused when empty in production',
+    'signs access tokens until `sutazai secrets rotate-jwt`; generated into DATA_DIR when empty, refused when empty in production',
     { secret: true },
   ),
   JWT_ALGORITHM: setting(
@@ -120,11 +120,7 @@ export const SETTINGS = {
     v.optional(oneOf(['HS256', 'HS384', 'HS512']), 'HS256'),
     'how access tokens are signed',
   ),
-  JWT_ISSUER: setting(
-    'Identity',
-    v.optional(text, 'sutazai'),
-    'the `iss` of access tokens; the gateway finds its key by it',
-  ),
+  JWT_ISSUER: setting('Identity', v.optional(text, 'sutazai'), 'the `iss` of access tokens'),
   JWT_AUDIENCE: setting('Identity', v.optional(text, 'sutazai-api'), 'the `aud` of access tokens'),
   ACCESS_TOKEN_EXPIRE_MINUTES: setting(
     'Identity',

@@ -8,6 +8,7 @@ import { createAudit } from './audit.ts';
 import { createIdentity } from './auth/identity.ts';
 import type { Passwords } from './auth/passwords.ts';
 import { createPrincipals } from './auth/principals.ts';
+import { openSigningKeys, overlapOf } from './auth/signing-keys.ts';
 import { createTokens } from './auth/tokens.ts';
 import { createBoard } from './board.ts';
 import { createClientAddresses } from './client-address.ts';
@@ -38,10 +39,16 @@ export async function startApi(
   auth: Config['auth'] & { secret: string },
   passwords: Passwords,
 ): Promise<ApiServer> {
-  const { config, db, backend, notifications, outbound, log } = parts;
-  const tokens = createTokens(auth);
+  const { config, db, backend, notifications, outbound, box, log } = parts;
+  const keys = await openSigningKeys({
+    ...{ db, box, notifications, log },
+    configured: auth.secret,
+    overlapSeconds: overlapOf(auth),
+  });
+  const tokens = createTokens(auth, keys);
   const principals = createPrincipals({ db, tokens, notifications, log });
-  const identity = createIdentity({ db, auth, tokens, passwords, principals, log });
+  keys.onChange(principals.forgetAll);
+  const identity = createIdentity({ db, auth, seal: box.digest, tokens, passwords, principals, log });
   const audit = createAudit({ db, log });
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
@@ -98,6 +105,7 @@ export async function startApi(
       await server.close(graceMs);
       await audit.close();
       await limits.close();
+      keys.close();
       await principals.close();
     },
   };

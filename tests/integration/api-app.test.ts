@@ -12,6 +12,7 @@ import { IDENTITY_CHANNEL } from '../../src/db/principals.ts';
 import { UsageError } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { fixedKeys } from '../support/keys.ts';
 import { expectProblem } from '../support/problem.ts';
 
 const SECRET = 'select * from users where password_hash = $1';
@@ -58,8 +59,13 @@ describe('the HTTP layer', () => {
   beforeAll(async () => {
     database = await createTestDatabase();
     notifications = await openNotifications(database.url, [IDENTITY_CHANNEL], log);
-    const auth = { ...loadConfig({}).auth, secret: 'k'.repeat(32) };
-    principals = createPrincipals({ db: database.db, tokens: createTokens(auth), notifications, log });
+    const { auth } = loadConfig({});
+    principals = createPrincipals({
+      db: database.db,
+      tokens: createTokens(auth, fixedKeys('k'.repeat(32))),
+      notifications,
+      log,
+    });
     server = await listen(build(routes, policies), { host: '127.0.0.1', port: 0 });
   });
   afterAll(async () => {

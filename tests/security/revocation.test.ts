@@ -8,6 +8,8 @@ import { openNotifications } from '../../src/db/notify.ts';
 import { IDENTITY_CHANNEL } from '../../src/db/principals.ts';
 import { createLog } from '../../src/log.ts';
 import { updateUser } from '../support/accounts.ts';
+import { fixedKeys } from '../support/keys.ts';
+import { breakListeners } from '../support/listeners.ts';
 import { expectProblem, type Problem } from '../support/problem.ts';
 import { startRelay } from '../support/relay.ts';
 import { until } from '../support/until.ts';
@@ -100,12 +102,7 @@ describe('tokens', () => {
     await expectEverywhere(token, 200);
     await revokeSilently(world.db, userId);
     expect(await statusesOf(token)).toEqual([200, 200]);
-    const before = await listenersOf(world.db);
-    await sql`select pg_terminate_backend(pid) from unnest(${before}::int[]) pid`.execute(world.db);
-    await until('both listen again', async () => {
-      const now = await listenersOf(world.db);
-      return now.length === before.length && !now.some((pid) => before.includes(pid));
-    });
+    await breakListeners(world.db);
     expect(await statusesOf(token)).toEqual([401, 401]);
   });
 });
@@ -118,21 +115,12 @@ async function revokeSilently(db: Db, userId: string): Promise<void> {
   });
 }
 
-/** The connections that hear, once they do. */
-async function listenersOf(db: Db): Promise<number[]> {
-  const { rows } = await sql<{ pid: number }>`select pid from pg_stat_activity
-    where application_name = 'sutazai:notify' and datname = current_database() and state = 'idle' and query ilike 'listen %'`.execute(
-    db,
-  );
-  return rows.map(({ pid }) => pid);
-}
-
 it('tokens are looked up each time while nothing can be heard of their end', async () => {
   const world = await createWorld({ mode: 'api' });
   const relay = await startRelay(world.databaseUrl);
   const log = createLog('silent');
   const notifications = await openNotifications(relay.url, [IDENTITY_CHANNEL], log);
-  const tokens = createTokens({ ...loadConfig(world.env).auth, secret: world.env.JWT_SECRET_KEY as string });
+  const tokens = createTokens(loadConfig(world.env).auth, fixedKeys(world.env.JWT_SECRET_KEY as string));
   const principals = createPrincipals({ db: world.db, tokens, notifications, log });
   const { token = '', userId } = await world.client();
   expect(await principals.ofToken(token)).toMatchObject({ userId });

@@ -1,3 +1,4 @@
+import { OWN_SETTINGS } from '../../scripts/render-kong.mjs';
 import { SETTINGS } from '../../src/settings.ts';
 
 /** What we read of a service of docker-compose.yml, after its anchors are resolved. */
@@ -65,7 +66,9 @@ function waits({ services }: Compose, service: Service): string[] {
 function settingProblems({ environment = {}, secrets = [] }: Service): string[] {
   return Object.entries(environment).flatMap(([variable, value]) => {
     const name = variable.replace(/_FILE$/, '');
-    const setting = SETTINGS[name as keyof typeof SETTINGS] as { secret?: true } | undefined;
+    const setting = OWN_SETTINGS.includes(name)
+      ? { secret: true }
+      : (SETTINGS[name as keyof typeof SETTINGS] as { secret?: true } | undefined);
     if (!setting) return [`sets ${variable}, which is no setting`];
     if (name === variable) return [];
     if (!setting.secret) return [`sets ${variable}, but ${name} is no secret`];

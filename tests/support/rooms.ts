@@ -15,7 +15,7 @@ const GROUND = ['errors', 'log', 'lifecycle'];
 const EVERYTHING_BELOW = [...GROUND, 'config', 'secretbox', 'tasks', 'db', 'clients', 'queues', 'webhooks'];
 /** Nobody reaches into these rooms, but the files that put the house together. */
 const UPPER = ['api', 'workers', 'embedded'];
-const COMPOSITION = ['deps', 'services', 'main', 'demo'];
+const COMPOSITION = ['deps', 'services', 'main', 'demo', 'secrets-command'];
 
 const RULES: Record<string, Rule> = {
   errors: { rooms: GROUND },

@@ -5,8 +5,10 @@ import { loadConfig } from '../../src/config.ts';
 import { newId } from '../../src/db/ids.ts';
 import { ProblemError } from '../../src/errors.ts';
 import { createSecretBox } from '../../src/secretbox.ts';
+import { fixedKeys, sealWith } from '../support/keys.ts';
 
-const auth = { ...loadConfig({ ACCESS_TOKEN_EXPIRE_MINUTES: '1' }).auth, secret: 'k'.repeat(32) };
+const { auth } = loadConfig({ ACCESS_TOKEN_EXPIRE_MINUTES: '1' });
+const keys = fixedKeys('k'.repeat(32));
 const ada = { userId: newId(), username: 'ada', role: 'user', sessionId: newId() } as const;
 
 describe('access tokens', () => {
@@ -14,7 +16,7 @@ describe('access tokens', () => {
   afterEach(() => void vi.useRealTimers());
 
   it('say who it is until they expire', async () => {
-    const tokens = createTokens(auth);
+    const tokens = createTokens(auth, keys);
     const token = await tokens.issue(ada);
     expect(await tokens.verify(token)).toMatchObject(ada);
     vi.advanceTimersByTime(58_000);
@@ -24,7 +26,7 @@ describe('access tokens', () => {
   });
 
   it('are good for their own kind alone', async () => {
-    const tokens = createTokens(auth);
+    const tokens = createTokens(auth, keys);
     const access = await tokens.issue(ada);
     const dashboard = await tokens.issue(ada, 'dashboard');
     expect(await tokens.verify(access)).toBeDefined();
@@ -33,34 +35,52 @@ describe('access tokens', () => {
     expect(await tokens.verify(dashboard)).toBeUndefined();
   });
 
+  it('of another key are refused, also under the name of ours', async () => {
+    const other = { ...keys.current(), secret: 'K'.repeat(32) };
+    const made = [
+      await createTokens(auth, fixedKeys(other.secret)).issue(ada),
+      await createTokens(auth, { ...keys, current: () => other }).issue(ada),
+    ];
+    for (const token of made) expect(await createTokens(auth, keys).verify(token)).toBeUndefined();
+  });
+
+  it('are good no longer than their key', async () => {
+    const until = Date.now() + 20_000;
+    const retiring = { ...keys.current(), until };
+    const tokens = createTokens(auth, { ...keys, find: async () => retiring });
+    const claims = await tokens.verify(await tokens.issue(ada));
+    expect(claims?.expiresAt).toBe(until / 1000);
+  });
+
   it.each([
-    ['secret', { secret: 'K'.repeat(32) }],
     ['algorithm', { algorithm: 'HS512' as const }],
     ['issuer', { issuer: 'other' }],
     ['audience', { audience: 'other' }],
   ])('of another %s are refused', async (_, other) => {
-    const token = await createTokens({ ...auth, ...other }).issue(ada);
-    expect(await createTokens(auth).verify(token)).toBeUndefined();
-    expect(await createTokens({ ...auth, ...other }).verify(token)).toBeDefined();
+    const token = await createTokens({ ...auth, ...other }, keys).issue(ada);
+    expect(await createTokens(auth, keys).verify(token)).toBeUndefined();
+    expect(await createTokens({ ...auth, ...other }, keys).verify(token)).toBeDefined();
   });
 });
 
 describe('refresh tokens', () => {
+  const seal = sealWith('secret');
+
   it('name their session to whoever has the secret, and each is another one', () => {
-    const token = newRefreshToken('secret', 'session-1');
-    expect(sessionOfRefreshToken('secret', token)).toBe('session-1');
-    expect(sessionOfRefreshToken('other', token)).toBeUndefined();
-    expect(newRefreshToken('secret', 'session-1')).not.toBe(token);
+    const token = newRefreshToken(seal, 'session-1');
+    expect(sessionOfRefreshToken(seal, token)).toBe('session-1');
+    expect(sessionOfRefreshToken(sealWith('other'), token)).toBeUndefined();
+    expect(newRefreshToken(seal, 'session-1')).not.toBe(token);
   });
 
   it('say nothing when they were changed anywhere', () => {
-    const token = newRefreshToken('secret', 'session-1');
+    const token = newRefreshToken(seal, 'session-1');
     for (let at = 0; at < token.length; at++) {
       const changed = `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`;
-      expect(sessionOfRefreshToken('secret', changed), String(at)).toBeUndefined();
-      expect(sessionOfRefreshToken('secret', token.slice(0, at))).toBeUndefined();
+      expect(sessionOfRefreshToken(seal, changed), String(at)).toBeUndefined();
+      expect(sessionOfRefreshToken(seal, token.slice(0, at))).toBeUndefined();
     }
-    expect(sessionOfRefreshToken('secret', '')).toBeUndefined();
+    expect(sessionOfRefreshToken(seal, '')).toBeUndefined();
   });
 });
 

@@ -11,6 +11,7 @@ import { createTokens } from '../../src/api/auth/tokens.ts';
 import { POLICIES } from '../../src/api/policy.ts';
 import { loadConfig } from '../../src/config.ts';
 import { SETTINGS } from '../../src/settings.ts';
+import { fixedKeys } from '../support/keys.ts';
 import { kongProblems } from '../support/kong-rules.ts';
 
 const TEMPLATE = readFileSync(new URL('../../kong.yml', import.meta.url), 'utf8');
@@ -89,19 +90,54 @@ test.each<[string, (kong: Document) => void, string]>([
   expect(kongProblems(kong).join('\n')).toContain(problem);
 });
 
-test('the gateway accepts the tokens that the API issues, by its own steps', async () => {
-  const { auth } = loadConfig({ JWT_SECRET_KEY: SECRET, JWT_ISSUER: 'https://tasks.example.com' });
-  const tokens = createTokens({ ...auth, secret: SECRET });
-  const token = await tokens.issue({ userId: 'u', username: 'n', role: 'user', sessionId: 's' });
-  const kong = render({ JWT_SECRET_KEY: SECRET, JWT_ISSUER: 'https://tasks.example.com' });
-
+/** Kong's own steps: it finds the key by a name in the claims or in the header, then checks the signature. */
+function isAccepted(kong: Document, token: string): boolean {
   const [header, claims, signature] = token.split('.') as [string, string, string];
-  const { iss, exp } = JSON.parse(Buffer.from(claims, 'base64url').toString());
-  const credential = kong.consumers[0].jwt_secrets.find(({ key }: { key: string }) => key === iss);
-  expect(credential.algorithm).toBe(JSON.parse(Buffer.from(header, 'base64url').toString()).alg);
-  expect(signature).toBe(createHmac('sha256', credential.secret).update(`${header}.${claims}`).digest('base64url'));
-  expect(exp).toBeGreaterThan(Date.now() / 1000);
-  expect(jwtOf(kong)).toMatchObject({ key_claim_name: 'iss', claims_to_verify: ['exp'], secret_is_base64: false });
+  const decode = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString());
+  const name = jwtOf(kong).key_claim_name;
+  const key = decode(claims)[name] ?? decode(header)[name];
+  const credential = kong.consumers[0].jwt_secrets.find((one: Document) => one.key === key);
+  if (!credential || credential.algorithm !== decode(header).alg || decode(claims).exp < Date.now() / 1000)
+    return false;
+  return signature === createHmac('sha256', credential.secret).update(`${header}.${claims}`).digest('base64url');
+}
+
+const issue = (secret: string) =>
+  createTokens(loadConfig({}).auth, fixedKeys(secret)).issue({
+    userId: 'u',
+    username: 'n',
+    role: 'user',
+    sessionId: 's',
+  });
+
+test('the gateway accepts the tokens that the API issues, by its own steps', async () => {
+  const kong = render({ JWT_SECRET_KEY: SECRET });
+  expect(isAccepted(kong, await issue(SECRET))).toBe(true);
+  expect(isAccepted(kong, await issue(`${SECRET}x`))).toBe(false);
+  expect(jwtOf(kong)).toMatchObject({ claims_to_verify: ['exp'], secret_is_base64: false });
+});
+
+test('the gateway accepts tokens of two keys while one takes the place of the other, and else of one', async () => {
+  const [before, after] = [await issue(SECRET), await issue(`${SECRET}, new`)];
+  const kong = render({ JWT_SECRET_KEY: `${SECRET}, new`, JWT_SECRET_KEY_PREVIOUS: SECRET });
+  expect(kongProblems(kong)).toEqual([]);
+  expect([isAccepted(kong, before), isAccepted(kong, after)]).toEqual([true, true]);
+  const done = render({ JWT_SECRET_KEY: `${SECRET}, new` });
+  expect([isAccepted(done, before), isAccepted(done, after)]).toEqual([false, true]);
+});
+
+test('without a previous key, or with the present one in its place, the gateway has one that nobody knows', () => {
+  const none: Array<Record<string, string>> = [
+    {},
+    { JWT_SECRET_KEY_PREVIOUS: '' },
+    { JWT_SECRET_KEY_PREVIOUS: SECRET },
+  ];
+  for (const env of none) {
+    const [one, other] = [1, 2].map(() => render({ JWT_SECRET_KEY: SECRET, ...env }).consumers[0].jwt_secrets[1]);
+    expect(kongProblems(render({ JWT_SECRET_KEY: SECRET, ...env }))).toEqual([]);
+    expect(one.secret).not.toBe(other.secret);
+    expect(Buffer.from(one.secret, 'base64')).toHaveLength(32);
+  }
 });
 
 test('a route of the API goes without a token exactly where its policy is public', () => {
@@ -123,6 +159,22 @@ test.each([
   ['GET', '/api/v1/auth/login'],
 ])('%s %s, a neighbour of a public route, asks for a token', (method, path) => {
   expect(matchedRoute(render(), method, path).name).toBe('api');
+});
+
+test.each([
+  ['an API key as bearer', { authorization: 'Bearer sk_x' }, 'api-key-as-bearer'],
+  ['an API key in its own header', { 'x-api-key': 'sk_x' }, 'api-key-in-header'],
+  ['a token', { authorization: 'Bearer x.y.z' }, 'api'],
+  ['what only looks like a key', { authorization: 'Basic sk_x', 'x-api-key': 'x sk_' }, 'api'],
+])('%s goes where it is checked, on every route but those that limit guessing', (_, headers, name) => {
+  for (const route of Object.keys(POLICIES)) {
+    const [method, path] = route.split(' ') as [string, string];
+    if (!path.startsWith('/api/v1/')) continue;
+    const matched = matchedRoute(render(), method, path, headers as unknown as Record<string, string>).name;
+    const limited = /auth\/(login|register|refresh)$/.test(path);
+    // Nobody logs out with a key.
+    expect(matched, route).toBe(limited ? 'auth-public' : path.endsWith('/logout') ? 'api' : name);
+  }
 });
 
 test.each(['/metrics', '/healthz/x', '/monitoring/queues'])('%s does not go through the gateway', (path) => {
@@ -155,13 +207,17 @@ test('the defaults of the gateway are those of the API', () => {
     expect(value, name).toBe(v.getDefault(SETTINGS[name].schema));
 });
 
-/** Kong tries regular expressions first, then the longest prefix. */
-function matchedRoute(kong: Document, method: string, path: string): Document {
-  const routes = kong.services[0].routes.filter((route: Document) => !route.methods || route.methods.includes(method));
-  const regex = routes.find(({ paths }: Document) =>
-    paths.some((p: string) => p[0] === '~' && new RegExp(`^${p.slice(1)}`).test(path)),
-  );
-  return regex ?? routes.find(({ paths }: Document) => paths.some((p: string) => p[0] === '/' && path.startsWith(p)));
+/** Kong takes the route that matches by most kinds of condition, then regular expressions, then the longest prefix. */
+function matchedRoute(kong: Document, method: string, path: string, headers: Record<string, string> = {}): Document {
+  const fits = ({ methods, paths, headers: wanted = {} }: Document) =>
+    (methods?.includes(method) ?? true) &&
+    paths.some((p: string) => (p[0] === '~' ? new RegExp(`^${p.slice(1)}`).test(path) : path.startsWith(p))) &&
+    Object.entries<string[]>(wanted).every(([name, [pattern = '']]) =>
+      new RegExp(pattern.replace('~*', '')).test((headers[name] ?? '').toLowerCase()),
+    );
+  const weight = ({ methods, headers: wanted, paths }: Document) =>
+    [methods, wanted].filter(Boolean).length * 4 + (wanted ? 2 : 0) + (paths[0][0] === '~' ? 1 : 0);
+  return kong.services[0].routes.filter(fits).sort((a: Document, b: Document) => weight(b) - weight(a))[0];
 }
 
 function set(object: Document, key: string, value: unknown, alsoDelete = key): void {

@@ -16,7 +16,14 @@ import type { Trail } from '../audit.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
 import type { Passwords } from './passwords.ts';
 import type { Principals } from './principals.ts';
-import { hashRefreshToken, newRefreshToken, sessionOfRefreshToken, type TokenKind, type Tokens } from './tokens.ts';
+import {
+  hashRefreshToken,
+  newRefreshToken,
+  type Seal,
+  sessionOfRefreshToken,
+  type TokenKind,
+  type Tokens,
+} from './tokens.ts';
 
 /** Where somebody logs in from, and where that is written down. */
 export interface Client {
@@ -47,7 +54,9 @@ export interface TokenPair {
 
 interface Options {
   db: Db;
-  auth: Config['auth'] & { secret: string };
+  auth: Config['auth'];
+  /** What refresh tokens are sealed with; it stays the same when the keys of access tokens change. */
+  seal: Seal;
   tokens: Tokens;
   passwords: Passwords;
   principals: Principals;
@@ -62,7 +71,7 @@ interface Options {
 const REUSE_GRACE_SECONDS = 10;
 
 /** Makes it. */
-export function createIdentity({ db, auth, tokens, passwords, principals, log }: Options): Identity {
+export function createIdentity({ db, auth, seal, tokens, passwords, principals, log }: Options): Identity {
   async function issue(
     user: UserRow,
     session: { id: string; expires_at: Date },
@@ -86,7 +95,7 @@ export function createIdentity({ db, auth, tokens, passwords, principals, log }:
 
   async function openSession(user: UserRow, { address, userAgent, trail }: Client, kind: TokenKind) {
     const id = newId();
-    const refreshToken = newRefreshToken(auth.secret, id);
+    const refreshToken = newRefreshToken(seal, id);
     const seconds = kind === 'dashboard' ? auth.accessSeconds : auth.refreshSeconds;
     const expires_at = new Date(Date.now() + seconds * 1000);
     const session = {
@@ -143,9 +152,9 @@ export function createIdentity({ db, auth, tokens, passwords, principals, log }:
     },
 
     async refresh(refreshToken, trail) {
-      const sessionId = sessionOfRefreshToken(auth.secret, refreshToken);
+      const sessionId = sessionOfRefreshToken(seal, refreshToken);
       if (!sessionId) throw new ProblemError('invalid_token', 'This is not a refresh token of ours. Log in again.');
-      const next = newRefreshToken(auth.secret, sessionId);
+      const next = newRefreshToken(seal, sessionId);
       const rotated = await rotateSession(db, hashRefreshToken(refreshToken), hashRefreshToken(next));
       return rotated ? issue(rotated.user, rotated.session, next) : refuseRefresh(sessionId, refreshToken, trail);
     },

@@ -19,6 +19,7 @@ export interface Principals {
   ofKey(key: string): Promise<Principal | undefined>;
   /** Relies no longer on what hangs on this id; other processes hear of it from the database. */
   forget(id: string): void;
+  forgetAll(): void;
   /** Waits until the last uses are written down. */
   close(): Promise<void>;
 }
@@ -81,9 +82,9 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
       const credential = `${kind} ${token}`;
       const known = remembered.get(credential);
       if (known && notifications.connected()) return used(known);
+      const moment = remembered.moment();
       const claims = await tokens.verify(token, kind);
       if (!claims) return undefined;
-      const moment = remembered.moment();
       let standing: Standing | undefined;
       try {
         standing = await findStanding(claims.sessionId);
@@ -114,6 +115,7 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
     },
 
     forget: remembered.forget,
+    forgetAll: remembered.forgetAll,
 
     async close() {
       offChannel();

@@ -1,8 +1,9 @@
-import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { decode, sign, verify } from 'hono/jwt';
 import type { Config } from '../../config.ts';
 import { isId } from '../../db/ids.ts';
 import { ROLES, type Role } from '../../db/schema.ts';
+import type { SigningKey, SigningKeys } from './signing-keys.ts';
 
 /** What an access token says. */
 export interface AccessClaims {
@@ -10,14 +11,14 @@ export interface AccessClaims {
   username: string;
   role: Role;
   sessionId: string;
-  /** Seconds since 1970. */
+  /** Until when it is good: its own end, or that of its key. Seconds since 1970. */
   expiresAt: number;
 }
 
 export interface Tokens {
   /** A signed access token, good for `accessSeconds` from now. */
   issue(claims: Omit<AccessClaims, 'expiresAt'>, kind?: TokenKind): Promise<string>;
-  /** What a token says, or `undefined` for anything but a good one of ours. */
+  /** What a token says, or `undefined` for anything but a good one of ours. @throws where its key must be looked up and cannot */
   verify(token: string, kind?: TokenKind): Promise<AccessClaims | undefined>;
 }
 
@@ -27,9 +28,13 @@ export type TokenKind = 'access' | 'dashboard';
 const CLOCK_SKEW_SECONDS = 30;
 
 /** Issues and checks access tokens. */
-export function createTokens(auth: Config['auth'] & { secret: string }): Tokens {
-  const kid = createHash('sha256').update(auth.secret).digest('hex').slice(0, 12);
-  const key = { kty: 'oct', k: Buffer.from(auth.secret).toString('base64url'), alg: auth.algorithm, kid };
+export function createTokens(auth: Config['auth'], keys: Pick<SigningKeys, 'current' | 'find'>): Tokens {
+  const jwkOf = ({ kid, secret }: SigningKey) => ({
+    kty: 'oct',
+    k: Buffer.from(secret).toString('base64url'),
+    alg: auth.algorithm,
+    kid,
+  });
 
   return {
     async issue({ userId, username, role, sessionId }, kind = 'access') {
@@ -46,24 +51,37 @@ export function createTokens(auth: Config['auth'] & { secret: string }): Tokens 
         iat: now,
         exp: now + auth.accessSeconds,
       };
-      return sign(claims, key as never, auth.algorithm);
+      return sign(claims, jwkOf(keys.current()) as never, auth.algorithm);
     },
     async verify(token, kind = 'access') {
+      const kid = kidIn(token);
+      const key = kid === undefined ? undefined : await keys.find(kid);
+      if (!key) return undefined;
       try {
-        if (decode(token).header.kid !== kid) return undefined;
-        const payload = await verify(token, key, {
+        const payload = await verify(token, jwkOf(key), {
           alg: auth.algorithm,
           iss: auth.issuer,
           aud: auth.audience,
           iat: false,
         });
-        return readClaims(payload, kind);
+        const claims = readClaims(payload, kind);
+        return claims && { ...claims, expiresAt: Math.min(claims.expiresAt, key.until / 1000) };
       } catch {
         // Whatever is wrong with it, the caller learns only that it is not good.
         return undefined;
       }
     },
   };
+}
+
+/** The name of the key that a token says it is signed with, where that can be one of ours. */
+function kidIn(token: string): string | undefined {
+  try {
+    const { kid } = decode(token).header as { kid?: unknown };
+    return typeof kid === 'string' && /^[0-9a-f]{12}$/.test(kid) ? kid : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function readClaims(payload: Record<string, unknown>, kind: TokenKind): AccessClaims | undefined {
@@ -77,27 +95,30 @@ function readClaims(payload: Record<string, unknown>, kind: TokenKind): AccessCl
   return { userId: sub, username: name, role: role as Role, sessionId: sid, expiresAt: exp as number };
 }
 
+/** A keyed hash; it tells what we gave out from what others make up. */
+export type Seal = (text: string) => Buffer;
+
 /**
- * A refresh token: `<session>.<32 random bytes>.<HMAC-SHA256 of both>`; only its hash is stored. The seal shows for any
- * token, however old, that it was given out for this session: one that is not the present one is being used again.
+ * A refresh token: `<session>.<32 random bytes>.<seal of both>`; only its hash is stored. The seal shows for any token,
+ * however old, that it was given out for this session: one that is not the present one is being used again.
  */
-export function newRefreshToken(secret: string, sessionId: string): string {
+export function newRefreshToken(seal: Seal, sessionId: string): string {
   const body = `${sessionId}.${randomBytes(32).toString('base64url')}`;
-  return `${body}.${sealOf(secret, body)}`;
+  return `${body}.${sealOf(seal, body)}`;
 }
 
 /** The session that a refresh token was given out for; `undefined` for what we never gave out. */
-export function sessionOfRefreshToken(secret: string, token: string): string | undefined {
+export function sessionOfRefreshToken(seal: Seal, token: string): string | undefined {
   const end = token.lastIndexOf('.');
   const given = Buffer.from(token.slice(end + 1));
-  const wanted = Buffer.from(sealOf(secret, token.slice(0, Math.max(end, 0))));
+  const wanted = Buffer.from(sealOf(seal, token.slice(0, Math.max(end, 0))));
   if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return undefined;
   return token.slice(0, token.indexOf('.'));
 }
 
-function sealOf(secret: string, body: string): string {
-  // The prefix keeps these seals apart from whatever else the secret signs.
-  return createHmac('sha256', secret).update(`refresh:${body}`).digest('base64url');
+function sealOf(seal: Seal, body: string): string {
+  // The prefix keeps these seals apart from whatever else is sealed.
+  return seal(`refresh:${body}`).toString('base64url');
 }
 
 export function hashRefreshToken(token: string): Buffer {
