@@ -80,6 +80,11 @@ export const PROBLEMS = {
     title: 'The task has not ended',
     help: 'Only an ended task can be retried. Wait for its end, or cancel it first.',
   },
+  idempotency_key_in_use: {
+    status: 409,
+    title: 'Idempotency key in use',
+    help: 'The first request with this Idempotency-Key is still at work. Wait as long as Retry-After says and send the same request again.',
+  },
   body_too_large: {
     status: 413,
     title: 'Body too large',
@@ -99,6 +104,11 @@ export const PROBLEMS = {
     status: 429,
     title: 'Quota exceeded',
     help: 'You asked for more than you may have; `violated-policies` names the limit. Wait as long as Retry-After says and send the same request again. An administrator can raise the limit of a user.',
+  },
+  idempotency_key_reused: {
+    status: 422,
+    title: 'Idempotency key used before',
+    help: 'An earlier request of yours asked for something else under the same Idempotency-Key. Make a new key for each new request, and keep it for repetitions of the same one.',
   },
   internal_error: {
     status: 500,

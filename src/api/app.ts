@@ -8,6 +8,7 @@ import type { Audit } from './audit.ts';
 import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
 import { type ClientAddresses, createClientAddresses } from './client-address.ts';
+import type { Idempotency } from './idempotency.ts';
 import { type Limits, tooManyRequests } from './limits/index.ts';
 import { rateHeaders } from './limits/rates.ts';
 import { POLICIES, type Policy } from './policy.ts';
@@ -22,6 +23,7 @@ interface Options {
   principals: Principals;
   audit: Audit;
   limits: Pick<Limits, 'request'>;
+  idempotency: Idempotency;
   publicUrl: string | undefined;
   /** Whom requests come from; the peer of the socket when not given. */
   addresses?: ClientAddresses;
@@ -45,6 +47,7 @@ export function createApp({
   principals,
   audit,
   limits,
+  idempotency,
   publicUrl,
   addresses = createClientAddresses([]),
   maxBodyBytes,
@@ -113,8 +116,10 @@ export function createApp({
         if (rate && !rate.allowed) throw tooManyRequests(rate);
       }
       if (asked !== 'public') authorize(route, principal, asked, trail);
-      const input = await readInput(c, route, principal, publicUrl);
-      return respond(await call(route, { ...input, trail }));
+      const read = await readInput(c, route, principal, publicUrl);
+      const key = route.idempotent && idempotency.useOf(c.req, principal, read.json);
+      const work = () => call(route, { ...read.input, key, trail });
+      return respond(await (route.idempotent === 'answer' && key ? idempotency.once(key, work) : work()));
     });
   }
   for (const { path, app: mounted } of mounts) app.route(path, mounted);
@@ -138,6 +143,9 @@ function checkPolicies(routes: Route[], policies: Record<string, Policy>): void 
   for (const key of keys)
     if (!(key in policies))
       throw new Error(`the route ${key} has no policy: add a line for it to POLICIES in src/api/policy.ts`);
+  for (const route of routes)
+    if (route.idempotent && policies[routeKey(route)] === 'public')
+      throw new Error(`the route ${routeKey(route)} is public, so nobody owns its keys: take idempotent out of it`);
   for (const key of Object.keys(policies))
     if (!keys.has(key))
       throw new Error(`the policy of ${key} has no route: take its line out of POLICIES in src/api/policy.ts`);

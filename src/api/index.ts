@@ -1,7 +1,4 @@
 import type { Config } from '../config.ts';
-import { createBatch } from '../db/batch.ts';
-import { acceptMany, type NewTask } from '../db/tasks/accept.ts';
-import type { TaskRow } from '../db/tasks/read.ts';
 import type { Parts } from '../parts.ts';
 import { createApp } from './app.ts';
 import { createAudit } from './audit.ts';
@@ -12,6 +9,7 @@ import { openSigningKeys, overlapOf } from './auth/signing-keys.ts';
 import { createTokens } from './auth/tokens.ts';
 import { createBoard } from './board.ts';
 import { createClientAddresses } from './client-address.ts';
+import { createIdempotency } from './idempotency.ts';
 import { createLimits } from './limits/index.ts';
 import { createProbes } from './probes.ts';
 import type { Route } from './route.ts';
@@ -29,9 +27,8 @@ import { steerRoutes } from './routes/task-steer.ts';
 import { submitRoutes } from './routes/task-submit.ts';
 import { userRoutes } from './routes/users.ts';
 import { type ApiServer, listen } from './server.ts';
+import { createStore } from './store.ts';
 import { createWaiters } from './waiters.ts';
-
-const MAX_SUBMISSIONS_A_STATEMENT = 100;
 
 /** Builds the API and starts to listen. */
 export async function startApi(
@@ -52,19 +49,13 @@ export async function startApi(
   const audit = createAudit({ db, log });
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
-  const accept = createBatch<NewTask[], TaskRow[]>({
-    run: (lists) => acceptMany(db, lists),
-    max: MAX_SUBMISSIONS_A_STATEMENT,
-    parallel: 2,
-    limit: { items: 2_000, ms: 5_000 },
-  });
   const probes = createProbes(parts);
   const routes: Route[] = [
     ...healthRoutes(probes),
     ...authRoutes(identity),
     ...apiKeyRoutes(parts),
     ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
-    ...submitRoutes({ ...parts, waiters, limits, accept, checkUrl: outbound.check }),
+    ...submitRoutes({ ...parts, waiters, store: createStore({ ...parts, limits }), checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
     ...steerRoutes({ ...parts, limits }),
     ...sessionRoutes({ db, identity }),
@@ -88,6 +79,7 @@ export async function startApi(
     principals,
     audit,
     limits,
+    idempotency: createIdempotency(parts),
     publicUrl: config.http.publicUrl,
     addresses: createClientAddresses(config.http.trustedProxies),
     maxBodyBytes: config.http.maxBodyBytes,

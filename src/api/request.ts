@@ -8,24 +8,26 @@ import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
 /** What the HTTP layer knows of every request: its id, the address of the client, the same for everybody who asks, and how the sender stands to a limit. */
 export type Env = { Variables: { requestId: string; address: string | null; rate: Standing | undefined } };
 
-/** Everything that a handler knows of a request; the body and the query are checked. @throws ProblemError */
+/** What a handler knows of a request, its body and query checked, and `json`: the body as it was sent. @throws ProblemError */
 export async function readInput(
   c: Context<Env>,
   route: Route,
   principal: Principal,
   publicUrl: string | undefined,
-): Promise<Omit<RouteInput<unknown, unknown>, 'trail'>> {
-  return {
-    body: route.body ? parseBody(route.body, await readJson(c)) : await refuseBody(c),
+): Promise<{ input: Omit<RouteInput<unknown, unknown>, 'trail' | 'key'>; json: unknown }> {
+  const json = route.body ? await readJson(c) : await refuseBody(c);
+  const input = {
+    body: route.body ? parseBody(route.body, json) : undefined,
     query: route.query ? parseQuery(route.query, c.req.query()) : undefined,
     params: c.req.param() as Record<string, string>,
     principal,
     requestId: c.get('requestId'),
     base: baseOf(c, publicUrl),
     address: c.get('address'),
-    header: (name) => c.req.header(name),
+    header: (name: string) => c.req.header(name),
     signal: c.req.raw.signal,
   };
+  return { input, json };
 }
 
 /** A route that takes nothing says so, instead of letting what was sent fall away without a word. */

@@ -1,4 +1,5 @@
 import type * as v from 'valibot';
+import type { KeyUse } from '../db/idempotency.ts';
 import type { Trail } from './audit.ts';
 import type { Permission } from './policy.ts';
 
@@ -31,6 +32,8 @@ export interface RouteInput<B, Q> {
   /** Writes what this request does into the audit log. */
   trail: Trail;
   header(name: string): string | undefined;
+  /** The `Idempotency-Key` of the request, on routes that say `idempotent`. */
+  key: KeyUse | undefined;
   /** Aborts when the client goes away. */
   signal: AbortSignal;
 }
@@ -54,6 +57,11 @@ export interface Route<B extends Schema = Schema, Q extends Schema = Schema> {
   summary: string;
   body?: B;
   query?: Q;
+  /**
+   * For what creates something: a request that is sent again with the same `Idempotency-Key` happens once. With `answer` the
+   * answer of `handle` is kept and given again; with `commit` it is `handle` that stores the key, in one statement with its work.
+   */
+  idempotent?: 'answer' | 'commit';
   handle(input: RouteInput<v.InferOutput<B>, v.InferOutput<Q>>): Promise<RouteAnswer> | RouteAnswer;
 }
 

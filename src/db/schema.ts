@@ -1,7 +1,7 @@
 import type { Generated } from 'kysely';
 import type { Lane } from '../tasks/lanes.ts';
 import type { Usage } from '../tasks/tools.ts';
-import type { GeneratedTime, Json, NullableJson, NullableTime } from './columns.ts';
+import type { GeneratedTime, Json, NullableJson, NullableTime, Time } from './columns.ts';
 import type {
   ApiKeyTable,
   AuditTable,
@@ -152,6 +152,18 @@ export interface DeliveryAttemptTable {
   at: GeneratedTime;
 }
 
+/** `answer` is sealed, and not there while the first request with the key is at work. */
+export interface IdempotencyKeyTable {
+  user_id: string;
+  caller: string;
+  key: string;
+  fingerprint: Buffer;
+  holder: string;
+  answer: Buffer | null;
+  created_at: GeneratedTime;
+  expires_at: Time;
+}
+
 export interface CollectionTable {
   id: string;
   user_id: string;
@@ -186,4 +198,5 @@ export interface Database {
   token_usage: TokenUsageTable;
   login_failures: LoginFailureTable;
   request_counts: RequestCountTable;
+  idempotency_keys: IdempotencyKeyTable;
 }

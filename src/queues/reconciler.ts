@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Db } from '../db/connect.ts';
 import { rescueDeliveries } from '../db/deliveries.ts';
+import { deleteExpiredKeys } from '../db/idempotency.ts';
 import { expireTasks, promoteTasks, rescueTasks } from '../db/tasks/repair.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { repeat } from '../lifecycle.ts';
@@ -37,6 +38,7 @@ interface Options {
 
 const BATCH = 500;
 const PROMOTED_A_ROUND = 10_000;
+const FORGOTTEN_A_ROUND = 10_000;
 /** How long a round works on the lanes before it looks after the rows again. */
 const SLICE_MS = 1_500;
 
@@ -69,6 +71,7 @@ export function createReconciler(options: Options): Reconciler {
     }
     repairs.expired += (await drain(() => expireTasks(db, BATCH))).length;
     repairs.promoted += await promoteTasks(db, PROMOTED_A_ROUND);
+    await deleteExpiredKeys(db, FORGOTTEN_A_ROUND);
     const lost = await rescueDeliveries(db, BATCH);
     repairs.rescued += lost.length;
     await dispatcher.enqueue(lost.map((wake) => ({ ...wake, kind: 'delivery' as const })));

@@ -3,6 +3,7 @@ import { createApp } from '../../src/api/app.ts';
 import { createAudit } from '../../src/api/audit.ts';
 import { createPrincipals, type Principals } from '../../src/api/auth/principals.ts';
 import { createTokens } from '../../src/api/auth/tokens.ts';
+import { createIdempotency, type Idempotency } from '../../src/api/idempotency.ts';
 import { POLICIES, type Policy, ROLE_PERMISSIONS } from '../../src/api/policy.ts';
 import { defineRoute, type Route } from '../../src/api/route.ts';
 import { type ApiServer, listen } from '../../src/api/server.ts';
@@ -11,6 +12,7 @@ import { type Notifications, openNotifications } from '../../src/db/notify.ts';
 import { IDENTITY_CHANNEL } from '../../src/db/principals.ts';
 import { UsageError } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
+import { createSecretBox } from '../../src/secretbox.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { fixedKeys } from '../support/keys.ts';
 import { expectProblem } from '../support/problem.ts';
@@ -23,6 +25,7 @@ describe('the HTTP layer', () => {
   let database: TestDatabase;
   let notifications: Notifications;
   let principals: Principals;
+  let idempotency: Idempotency;
   let server: ApiServer;
   const log = createLog('silent');
   const routes = [
@@ -52,6 +55,7 @@ describe('the HTTP layer', () => {
       principals,
       audit: createAudit({ db: database.db, log }),
       limits: { request: () => undefined },
+      idempotency,
       publicUrl: undefined,
       maxBodyBytes: 1024,
       log,
@@ -64,6 +68,11 @@ describe('the HTTP layer', () => {
       db: database.db,
       tokens: createTokens(auth, fixedKeys('k'.repeat(32))),
       notifications,
+      log,
+    });
+    idempotency = createIdempotency({
+      db: database.db,
+      box: createSecretBox(Buffer.alloc(32, 1).toString('base64')),
       log,
     });
     server = await listen(build(routes, policies), { host: '127.0.0.1', port: 0 });
@@ -108,6 +117,12 @@ describe('the HTTP layer', () => {
     expect(() => build([...routes, { ...route('x', () => 1), method: 'GET', path: '/toString' }], policies)).toThrow(
       'no policy',
     );
+  });
+
+  it('does not start with a public route that takes idempotency keys, which nobody would own', () => {
+    const open = defineRoute({ ...route('/makes', () => 1), method: 'POST', idempotent: 'answer' });
+    expect(() => build([...routes, open], { ...policies, 'POST /makes': 'public' })).toThrow(/POST \/makes is public/);
+    expect(() => build([...routes, open], { ...policies, 'POST /makes': 'self:read' })).not.toThrow();
   });
 
   it('says which port is in use and what to set', async () => {

@@ -19,10 +19,13 @@ describe('accepting', () => {
     const rows = await acceptTasks(database.db, tasks);
     expect(rows.map(({ id }) => id)).toEqual(tasks.map(({ id }) => id));
     const [first, second] = await acceptMany(database.db, [
-      [newTask(database.userId, { title: 'a' })],
-      [newTask(database.userId, { title: 'b' })],
+      { tasks: [newTask(database.userId, { title: 'a' })] },
+      { tasks: [newTask(database.userId, { title: 'b' })] },
     ]);
-    expect([first?.[0]?.title, second?.[0]?.title]).toEqual(['a', 'b']);
+    expect([first, second]).toMatchObject([
+      { is: 'stored', rows: [{ title: 'a' }] },
+      { is: 'stored', rows: [{ title: 'b' }] },
+    ]);
   });
 
   it('answers what is stored, column by column', async () => {

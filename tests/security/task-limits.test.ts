@@ -50,6 +50,23 @@ describe('the limit of waiting tasks', () => {
     expectProblem(await submit(user), 'quota-exceeded');
   });
 
+  it('does not refuse the repetition of a request that has taken the last room', async () => {
+    const user = await world.client();
+    const send = (count: number) =>
+      user.request(
+        'POST',
+        '/api/v1/tasks/batch',
+        { tasks: Array.from({ length: count }, () => echo) },
+        { 'idempotency-key': 'all' },
+      );
+    const first = await send(20);
+    expect(first.status).toBe(202);
+    expectProblem(await submit(user), 'quota-exceeded');
+    expect(await send(20)).toMatchObject({ status: 202, body: first.body });
+    expectProblem(await send(19), 'idempotency_key_reused');
+    expect(await waiting(user.userId)).toBe(20);
+  });
+
   it('has room again when tasks were cancelled', async () => {
     const user = await world.client();
     expect(accepted(await submitMany(user, 25))).toBe(20);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createPasswords } from '../../src/api/auth/passwords.ts';
 import { createTokens, newRefreshToken, sessionOfRefreshToken } from '../../src/api/auth/tokens.ts';
@@ -146,5 +147,13 @@ describe('the secret box', () => {
   it('refuses a tag that was cut to four bytes', () => {
     const sealed = box.seal('');
     expect(() => box.open(sealed.subarray(0, 12 + 4))).toThrow();
+  });
+
+  it('hashes a text the same way each time, and in another way under another key or under none', () => {
+    const other = createSecretBox(Buffer.alloc(32, 2).toString('base64'));
+    expect(box.digest('☃').equals(box.digest('☃'))).toBe(true);
+    const plain = createHash('sha256').update('☃').digest();
+    const hashes = [box.digest('☃'), box.digest('☃ '), other.digest('☃'), plain].map((hash) => hash.toString('hex'));
+    expect(new Set(hashes).size).toBe(4);
   });
 });

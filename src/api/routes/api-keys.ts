@@ -58,6 +58,7 @@ export function apiKeyRoutes({ db, registry }: { db: Db; registry: Registry }): 
       method: 'POST',
       path: '/api/v1/api-keys',
       summary: 'Make an API key; it is shown in this one answer',
+      idempotent: 'answer',
       body: newKey,
       handle: async ({ body, principal, trail }) => {
         const errors = [...wrongScopes(body.scopes, principal), ...wrongTypes(body.task_types ?? [], registry)];

@@ -19,6 +19,7 @@ export function invitationRoutes(db: Db): Route[] {
       method: 'POST',
       path: '/api/v1/invitations',
       summary: 'Invite somebody to make an account',
+      idempotent: 'answer',
       body: v.strictObject({
         email: v.optional(email),
         role: v.optional(v.picklist(ROLES, `must be one of ${ROLES.join(', ')}`), 'user'),

@@ -1,13 +1,13 @@
 import type { Db } from '../../db/connect.ts';
 import { isId } from '../../db/ids.ts';
 import { hasEnded } from '../../db/schema.ts';
-import { findTask, type Owner, type TaskRow } from '../../db/tasks/read.ts';
+import { findTask, type Owner, type TaskRow, watchTask } from '../../db/tasks/read.ts';
 import { ProblemError } from '../../errors.ts';
 import { within } from '../../lifecycle.ts';
 import { presentTask } from '../../tasks/present.ts';
 import type { Permission } from '../policy.ts';
 import type { Principal } from '../route.ts';
-import type { Watch } from '../waiters.ts';
+import type { Waiters, Watch } from '../waiters.ts';
 
 /** The answer for a task that does not exist, and for one of somebody else: the two must look the same. */
 export const noSuchTask = () => new ProblemError('not_found', 'There is no such task.');
@@ -50,6 +50,23 @@ export async function awaitEnd(
     current = (await findTask(db, 'any', task.id)) ?? current;
   }
   return current;
+}
+
+/** The same for a task that was stored earlier, when nobody may have asked to be told of its end. */
+export async function awaitStored(
+  { db, waiters }: { db: Db; waiters: Waiters },
+  task: TaskRow,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<TaskRow> {
+  const watch = waiters.watch(task.id);
+  try {
+    await watchTask(db, task.id);
+    const present = await findTask(db, 'any', task.id);
+    return present ? await awaitEnd(db, watch, present, seconds, signal) : task;
+  } finally {
+    watch.close();
+  }
 }
 
 /** Tells clients that poll when to ask again; nothing once the task has ended. */

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import type { Db } from '../../db/connect.ts';
 import { hasEnded, STATUSES, type Status } from '../../db/schema.ts';
-import { listAttempts, listTasks, type TaskRow, watchTask } from '../../db/tasks/read.ts';
+import { listAttempts, listTasks, type TaskRow } from '../../db/tasks/read.ts';
 import { defineRoute, type Route, type RouteAnswer } from '../route.ts';
 import { parsePreferWait } from '../submit.ts';
 import { pageQuery, time } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
-import { awaitEnd, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
+import { awaitStored, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 const listQuery = v.strictObject({
   ...pageQuery,
@@ -58,13 +58,7 @@ export function readRoutes({ db, waiters }: { db: Db; waiters: Waiters }): Route
         let task = await readTask(db, principal, params.id);
         const seconds = parsePreferWait(header('prefer'));
         if (seconds !== undefined && !hasEnded(task.status)) {
-          const watch = waiters.watch(task.id);
-          try {
-            await watchTask(db, task.id);
-            task = await awaitEnd(db, watch, await readTask(db, principal, task.id), seconds, signal);
-          } finally {
-            watch.close();
-          }
+          task = await awaitStored({ db, waiters }, task, seconds, signal);
         }
         return withETag(task, showTask(task, { principal, base }), header('if-none-match'), seconds);
       },

@@ -56,6 +56,7 @@ export function steerRoutes({ db, dispatcher, limits }: { db: Db; dispatcher: Di
     defineRoute({
       method: 'POST',
       path: '/api/v1/tasks/:id/retry',
+      idempotent: 'answer',
       summary: 'Run an ended task again',
       handle: async ({ params, principal, base, trail }) => {
         const before = await readTask(db, principal, params.id);

@@ -2,38 +2,33 @@ import * as v from 'valibot';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
 import { hasEnded } from '../../db/schema.ts';
-import type { NewTask } from '../../db/tasks/accept.ts';
-import type { TaskRow } from '../../db/tasks/read.ts';
 import type { FieldError } from '../../errors.ts';
-import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
 import { presentTask } from '../../tasks/present.ts';
+import { replayed } from '../idempotency.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
-import type { Limits } from '../limits/index.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
+import type { StoreTasks } from '../store.ts';
 import { applyCancelAfter, parsePreferWait, prepareTask, type Submission, submission } from '../submit.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
-import { awaitEnd, briefly, retryAfter } from './task-access.ts';
+import { awaitEnd, awaitStored, retryAfter } from './task-access.ts';
 
 interface Options {
   db: Db;
   registry: Registry;
-  dispatcher: Dispatcher;
   waiters: Waiters;
-  limits: Limits;
   box: SecretBox;
+  store: StoreTasks;
   checkUrl: (url: string) => string | undefined;
-  /** Stores tasks together with those of other callers. */
-  accept: (tasks: NewTask[]) => Promise<TaskRow[]>;
 }
 
 const MAX_BATCH = 1_000;
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
-  const { db, dispatcher, waiters, limits, accept } = options;
+  const { db, waiters, store } = options;
 
   function prepareAll(
     given: Array<{ submission: Submission; pointer: string }>,
@@ -53,21 +48,14 @@ export function submitRoutes(options: Options): Route[] {
     return prepared;
   }
 
-  async function store(tasks: NewTask[]): Promise<TaskRow[]> {
-    const done = await limits.admit(tasks[0]?.user_id ?? '', tasks.length);
-    const rows = await accept(tasks).finally(done);
-    // The rows are durable: whether a job could be added changes nothing in the answer.
-    await briefly(dispatcher.enqueue(rows.map((row) => ({ ...row, kind: 'task' as const }))));
-    return rows;
-  }
-
   return [
     defineRoute({
       method: 'POST',
       path: '/api/v1/tasks',
       summary: 'Submit a task',
       body: submission,
-      handle: async ({ body, principal, requestId, base, header, signal }) => {
+      idempotent: 'commit',
+      handle: async ({ body, principal, requestId, base, header, key, signal }) => {
         const seconds = parsePreferWait(header('prefer'));
         const given = applyCancelAfter(body, header('cancel-after'));
         const [made] = prepareAll([{ submission: given, pointer: '#' }], {
@@ -78,17 +66,20 @@ export function submitRoutes(options: Options): Route[] {
         });
         const watch = seconds === undefined ? undefined : waiters.watch(made!.task.id);
         try {
-          const [row] = await store([made!.task]);
-          const task = watch ? await awaitEnd(db, watch, row!, seconds ?? 0, signal) : row!;
-          return {
+          const { rows, secrets, again } = await store([made!], key);
+          let task = rows[0]!;
+          if (watch && again) task = await awaitStored(options, task, seconds ?? 0, signal);
+          else if (watch) task = await awaitEnd(db, watch, task, seconds ?? 0, signal);
+          const answer = {
             status: hasEnded(task.status) ? 200 : 202,
-            body: { ...presentTask(task, base), ...webhookSecret(made!.secret) },
+            body: { ...presentTask(task, base), ...webhookSecret(secrets[0]) },
             headers: {
               Location: `${base}/api/v1/tasks/${task.id}`,
               ...(seconds === undefined ? {} : { 'Preference-Applied': `wait=${seconds}` }),
               ...retryAfter(task),
             },
           };
+          return again ? replayed(answer) : answer;
         } finally {
           watch?.close();
         }
@@ -105,25 +96,27 @@ export function submitRoutes(options: Options): Route[] {
           v.maxLength(MAX_BATCH, `must hold at most ${MAX_BATCH} tasks`),
         ),
       }),
-      handle: async ({ body, principal, requestId, base }) => {
-        const batchId = newId();
+      idempotent: 'commit',
+      handle: async ({ body, principal, requestId, base, key }) => {
         const given = body.tasks.map((one, index) => ({ submission: one, pointer: `#/tasks/${index}` }));
-        const made = prepareAll(given, { principal, requestId, batchId, watched: false });
-        const rows = await store(made.map(({ task }) => task));
-        return {
+        const made = prepareAll(given, { principal, requestId, batchId: newId(), watched: false });
+        const { rows, secrets, again } = await store(made, key);
+        const batchId = rows[0]?.batch_id;
+        const answer = {
           status: 202,
           body: {
             batch_id: batchId,
-            tasks: rows.map((row, index) => ({ ...presentTask(row, base), ...webhookSecret(made[index]?.secret) })),
+            tasks: rows.map((row, index) => ({ ...presentTask(row, base), ...webhookSecret(secrets[index]) })),
           },
           headers: { Location: `${base}/api/v1/tasks?batch_id=${batchId}` },
         };
+        return again ? replayed(answer) : answer;
       },
     }),
   ];
 }
 
-/** A secret that was made here is shown in this one answer. */
+/** A secret that was made here is shown in the answer to the submission, and nowhere else. */
 function webhookSecret(secret: string | undefined) {
   return secret === undefined ? {} : { webhook_secret: secret };
 }

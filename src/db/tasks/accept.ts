@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
 import type { Db } from '../connect.ts';
+import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
 import type { TaskWebhook } from '../schema.ts';
 import type { TaskRow } from './read.ts';
 
@@ -30,35 +31,100 @@ export interface NewTask {
 
 type Stored = Pick<TaskRow, 'id' | 'status' | 'created_at' | 'ready_at' | 'scheduled_for' | 'expires_at'>;
 
-/**
- * Stores tasks of many callers in one statement and answers the stored rows in the order given. All are stored or none.
- */
-export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> {
-  const { rows } = await sql<Stored>`
-    insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata, tags,
-      batch_id, webhook, request_id, watched, ready_at, scheduled_for, expires_at)
+/** The statement that stores tasks; `only` is a condition on those that are given. */
+function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`true`) {
+  return sql`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
+      tags, batch_id, webhook, request_id, watched, ready_at, scheduled_for, expires_at)
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
       input, max_attempts, timeout_ms, metadata, tags, batch_id, webhook, request_id, watched,
       greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
     from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
       batch_id uuid, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
-      expires_in_ms bigint),
+      expires_in_ms bigint, holder uuid),
       lateral (select coalesce(scheduled_for, now() + delay_ms * interval '1 millisecond') as start) as s
-    returning id, status, created_at, ready_at, scheduled_for, expires_at`.execute(db);
-
-  const stored = new Map(rows.map((row) => [row.id, row]));
-  return tasks.map(({ expires_in_ms: _, delay_ms: __, ...task }) => ({
-    ...task,
-    ...FRESH,
-    ...(stored.get(task.id) as Stored),
-  }));
+    where ${only}
+    returning id, status, created_at, ready_at, scheduled_for, expires_at`;
 }
 
-/** Stores the submissions of many callers in one statement; each gets its own rows back. */
-export async function acceptMany(db: Db, lists: NewTask[][]): Promise<TaskRow[][]> {
-  const rows = await acceptTasks(db, lists.flat());
-  return lists.map((list) => rows.splice(0, list.length));
+/** Stores tasks in one statement and answers the stored rows in the order given. All are stored or none. */
+export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> {
+  const { rows } = await insertTasks(tasks).execute(db);
+  return rowsOf(tasks, byId(rows as Stored[]));
+}
+
+const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
+
+function rowsOf(tasks: NewTask[], stored: Map<string, Stored>): TaskRow[] {
+  return tasks.map(({ expires_in_ms: _, delay_ms: __, ...task }) => {
+    const { status, created_at, ready_at, scheduled_for, expires_at } = stored.get(task.id) as Stored;
+    return { ...task, ...FRESH, status, created_at, ready_at, scheduled_for, expires_at };
+  });
+}
+
+/** What one caller wants stored: all of it or nothing, and with a key once, however often it asks. */
+export interface Submitted {
+  tasks: NewTask[];
+  /** `answer` is what a later request with the same key gets to see. */
+  key?: KeyUse & { answer: Buffer };
+}
+
+/** The stored rows, or why there are none. */
+export type Accepted = { is: 'stored'; rows: TaskRow[] } | Taken;
+
+/**
+ * Stores the submissions of many callers in one statement, their keys in the same; each gets its own answer. The same key
+ * may be there twice.
+ */
+export async function acceptMany(db: Db, submitted: Submitted[]): Promise<Accepted[]> {
+  const keys = new Map<string, NonNullable<Submitted['key']>>();
+  // The first of a batch that brings a key takes it; the others find it taken.
+  for (const { key } of submitted) if (key && !keys.has(nameOf(key))) keys.set(nameOf(key), key);
+  if (keys.size === 0) {
+    const rows = await acceptTasks(
+      db,
+      submitted.flatMap(({ tasks }) => tasks),
+    );
+    return submitted.map(({ tasks }) => ({ is: 'stored', rows: rows.splice(0, tasks.length) }));
+  }
+  const given = submitted.flatMap(({ tasks, key }) =>
+    key ? tasks.map((task) => ({ ...task, holder: key.holder })) : tasks,
+  );
+  const { rows } = await sql<Stored & (KeyRow | { [name in keyof KeyRow]: null })>`
+    with ${takeKeys([...keys.values()])},
+    stored as (${insertTasks(given, sql`holder is null or holder in (select holder from held)`)})
+    select id, status, created_at, ready_at, scheduled_for, expires_at,
+      null::uuid as user_id, null::uuid as caller, null as key, null::uuid as holder, null::bytea as fingerprint, null::bytea as answer from stored
+    union all
+    select null, null, created_at, null, null, null, user_id, caller, key, holder, fingerprint, answer from held`.execute(
+    db,
+  );
+  const stored = byId(rows);
+  const held = new Map(rows.flatMap((row) => (row.key === null ? [] : [[nameOf(row), row as KeyRow]])));
+  return submitted.map(({ tasks, key }) => {
+    const standing = key ? standingOf(key, held.get(nameOf(key)) as KeyRow) : ({ is: 'mine' } as const);
+    return standing.is === 'mine' ? { is: 'stored', rows: rowsOf(tasks, stored) } : standing;
+  });
+}
+
+const nameOf = ({ caller, key }: Pick<KeyUse, 'caller' | 'key'>) => `${caller} ${key}`;
+
+/** The rows of tasks as they were accepted at that time, made from the same submission again; nothing is stored. */
+export function acceptedAt(created_at: Date, tasks: NewTask[]): TaskRow[] {
+  const after = (ms: number) => new Date(created_at.getTime() + ms);
+  const rows = tasks.map(({ id, scheduled_for, delay_ms, expires_in_ms }): Stored => {
+    const start = scheduled_for ? new Date(scheduled_for) : delay_ms === null ? null : after(delay_ms);
+    const later = start !== null && start > created_at;
+    return {
+      id,
+      status: later ? 'scheduled' : 'pending',
+      created_at,
+      ready_at: later ? start : created_at,
+      scheduled_for: start,
+      expires_at: expires_in_ms === null ? null : after(expires_in_ms),
+    };
+  });
+  return rowsOf(tasks, byId(rows));
 }
 
 /** What every row has at its start. */

@@ -1,0 +1,104 @@
+import { createBatch } from '../db/batch.ts';
+import type { Db } from '../db/connect.ts';
+import { findKey, type KeyUse } from '../db/idempotency.ts';
+import { type Accepted, acceptedAt, acceptMany, type NewTask, type Submitted } from '../db/tasks/accept.ts';
+import type { TaskRow } from '../db/tasks/read.ts';
+import type { Dispatcher } from '../queues/dispatcher.ts';
+import type { SecretBox } from '../secretbox.ts';
+import { keyRefused } from './idempotency.ts';
+import type { Admission } from './limits/admission.ts';
+import { briefly } from './routes/task-access.ts';
+
+/** A task that is ready to be stored, and its webhook secret where it was made here. */
+export interface MadeTask {
+  task: NewTask;
+  secret: string | undefined;
+}
+
+/** What was stored, in the order given. */
+export interface StoredTasks {
+  rows: TaskRow[];
+  /** What belongs to each row but stands in no row. */
+  secrets: Array<string | undefined>;
+  /** Whether it was an earlier request with the same key that stored them; the rows are as they were then. */
+  again: boolean;
+}
+
+/**
+ * Stores tasks together with those of other callers, and puts them into their lanes. With a key they are stored once, however
+ * often the request comes.
+ * @throws ProblemError where the key stands for something else
+ */
+export type StoreTasks = (made: MadeTask[], key?: KeyUse) => Promise<StoredTasks>;
+
+/** What is kept under a key: what a repetition of the request does not say. */
+interface Receipt {
+  batchId: string | null;
+  tasks: Array<Pick<NewTask, 'id' | 'priority' | 'max_attempts'> & { secret: string | undefined }>;
+}
+
+const MAX_SUBMISSIONS_A_STATEMENT = 100;
+
+/** Makes it. */
+export function createStore({
+  db,
+  dispatcher,
+  limits,
+  box,
+}: {
+  db: Db;
+  dispatcher: Dispatcher;
+  limits: Admission;
+  box: SecretBox;
+}): StoreTasks {
+  const accept = createBatch<Submitted, Accepted>({
+    run: (submitted) => acceptMany(db, submitted),
+    max: MAX_SUBMISSIONS_A_STATEMENT,
+    parallel: 2,
+    limit: { items: 2_000, ms: 5_000 },
+  });
+
+  function receiptOf(made: MadeTask[]): Buffer {
+    const tasks = made.map(({ task: { id, priority, max_attempts }, secret }) => ({
+      id,
+      priority,
+      max_attempts,
+      secret,
+    }));
+    return box.seal(JSON.stringify({ batchId: made[0]?.task.batch_id ?? null, tasks } satisfies Receipt));
+  }
+
+  async function acceptWithinLimits({ tasks, key }: Submitted): Promise<Accepted> {
+    let done: () => void;
+    try {
+      done = await limits.admit(tasks[0]?.user_id ?? '', tasks.length);
+    } catch (refusal) {
+      // A repetition is not refused because of the room that the first request has taken.
+      const first = key && (await findKey(db, key));
+      if (first) return first;
+      throw refusal;
+    }
+    return accept({ tasks, key }).finally(done);
+  }
+
+  return async (made, key) => {
+    const tasks = made.map(({ task }) => task);
+    const accepted = await acceptWithinLimits({ tasks, key: key && { ...key, answer: receiptOf(made) } });
+    if (accepted.is === 'stored') {
+      // The rows are durable: whether a job could be added changes nothing in the answer.
+      await briefly(dispatcher.enqueue(accepted.rows.map((row) => ({ ...row, kind: 'task' as const }))));
+      return { rows: accepted.rows, secrets: made.map(({ secret }) => secret), again: false };
+    }
+    if (accepted.is !== 'answered') throw keyRefused(accepted.is);
+    const first = JSON.parse(box.open(accepted.answer)) as Receipt;
+    const same = tasks.map((task, index) => {
+      const { secret: _, ...known } = first.tasks[index]!;
+      return { ...task, ...known, batch_id: first.batchId };
+    });
+    return {
+      rows: acceptedAt(accepted.created_at, same),
+      secrets: first.tasks.map(({ secret }) => secret),
+      again: true,
+    };
+  };
+}
