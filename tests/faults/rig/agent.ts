@@ -15,6 +15,8 @@ export interface Effect {
 export interface AgentOrder {
   /** Milliseconds until it answers. */
   sleep_ms?: number;
+  /** For the script of a case: how it should behave. */
+  way?: string;
 }
 
 /** A way to answer one call; answers `true` when it has answered or will. */
