@@ -108,6 +108,8 @@ function resolveConfig(s: Values, problems: string[]) {
     },
     encryptionKey: s.ENCRYPTION_KEY,
     limits: {
+      /** Requests of an address that log in, register or refresh; 0 is no limit. */
+      authPerMinute: s.AUTH_RATE_LIMIT_PER_MINUTE,
       /** What everybody has; an administrator can give a user other limits. 0 is none. */
       user: {
         waiting_tasks: s.MAX_WAITING_TASKS_PER_USER,

@@ -14,6 +14,11 @@ export const LIMIT_SETTINGS = {
     v.optional(integer(0, 10_000_000), '1200'),
     'requests a user may send in a minute, over all processes; 0 is no limit',
   ),
+  AUTH_RATE_LIMIT_PER_MINUTE: setting(
+    'Limits',
+    v.optional(integer(0, 1_000_000), '30'),
+    'logins, registrations and refreshes from one address (of IPv6, a /64) in a minute; 0 is no limit',
+  ),
   MAX_WAITING_TASKS_PER_USER: setting(
     'Limits',
     v.optional(integer(0, 100_000_000), '10000'),

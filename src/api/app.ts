@@ -9,7 +9,7 @@ import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
 import { type ClientAddresses, createClientAddresses } from './client-address.ts';
 import type { Idempotency } from './idempotency.ts';
-import { type Limits, tooManyRequests } from './limits/index.ts';
+import { type Limits, refuseBeyond } from './limits/index.ts';
 import { rateHeaders } from './limits/rates.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
@@ -22,8 +22,8 @@ interface Options {
   routes: Route[];
   principals: Principals;
   audit: Audit;
-  limits: Pick<Limits, 'request'>;
   idempotency: Idempotency;
+  limits: Pick<Limits, 'request' | 'attempt'>;
   publicUrl: string | undefined;
   /** Whom requests come from; the peer of the socket when not given. */
   addresses?: ClientAddresses;
@@ -68,7 +68,7 @@ export function createApp({
     await next();
     c.header('X-Request-Id', requestId);
     const rate = c.get('rate');
-    if (rate) for (const [name, value] of rateHeaders('requests_per_minute', rate)) c.header(name, value);
+    if (rate) for (const [name, value] of rateHeaders(rate)) c.header(name, value);
     log.info(
       {
         request_id: requestId,
@@ -110,10 +110,10 @@ export function createApp({
         address: c.get('address'),
         requestId: c.get('requestId'),
       });
-      if (asked !== 'public') {
-        const rate = limits.request(principal.userId);
+      if (route.limited || asked !== 'public') {
+        const rate = route.limited ? await limits.attempt(c.get('address')) : limits.request(principal.userId);
         c.set('rate', rate);
-        if (rate && !rate.allowed) throw tooManyRequests(rate);
+        refuseBeyond(rate);
       }
       if (asked !== 'public') authorize(route, principal, asked, trail);
       const read = await readInput(c, route, principal, publicUrl);

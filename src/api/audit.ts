@@ -40,6 +40,8 @@ export interface AuditEvent {
 
 /** Tells the audit log what one request did; who sent it, from where, and the request id are filled in. */
 export interface Trail {
+  /** The address that the request came from. */
+  readonly address: string | null;
   /** The entry for a change: `insertAudit` stores it in the transaction of the change. */
   entry(event: AuditEvent): AuditEntry;
   /** For what is not a change, such as a refusal: stored together with that of other requests, and not waited for. */
@@ -87,6 +89,7 @@ export function createAudit({ db, log }: { db: Db; log: Logger }): Audit {
         details: event.details ?? {},
       });
       return {
+        address,
         entry,
         record(event) {
           const one = entry(event);

@@ -18,6 +18,7 @@ import type { App } from './app.ts';
 import type { Audit } from './audit.ts';
 import type { Identity } from './auth/identity.ts';
 import type { Principals } from './auth/principals.ts';
+import { type Limits, refuseBeyond } from './limits/index.ts';
 import { loginPage } from './login-page.ts';
 import type { Env } from './request.ts';
 import type { Principal } from './route.ts';
@@ -28,6 +29,7 @@ interface Options {
   identity: Identity;
   principals: Principals;
   audit: Audit;
+  limits: Limits;
   secureCookie: boolean;
   sessionSeconds: number;
 }
@@ -50,7 +52,16 @@ const CONTENT_POLICY = [
  * Bull Board behind the same accounts: a login page and a session cookie that opens nothing else. Operators read, admins
  * steer. The guard is inside the mounted app, so that no spelling of the path goes around it.
  */
-export function createBoard({ db, backend, identity, principals, audit, secureCookie, sessionSeconds }: Options): App {
+export function createBoard({
+  db,
+  backend,
+  identity,
+  principals,
+  audit,
+  limits,
+  secureCookie,
+  sessionSeconds,
+}: Options): App {
   const full = board(db, backend, false);
   const readOnly = board(db, backend, true);
   const app: App = new Hono<Env>();
@@ -62,10 +73,13 @@ export function createBoard({ db, backend, identity, principals, audit, secureCo
   app.get('/login', (c) => c.html(loginPage(LOGIN_PATH)));
   app.post('/login', async (c) => {
     requireSameOrigin(c);
+    const rate = await limits.attempt(c.get('address'));
+    c.set('rate', rate);
     const { login, password } = await readLogin(c);
     const trail = trailOf(c, undefined);
     const client = { address: c.get('address'), userAgent: c.req.header('user-agent') ?? null, trail };
     try {
+      refuseBeyond(rate);
       const user = await identity.authenticate(
         login.includes('@') ? { email: login } : { username: login },
         password,
@@ -83,7 +97,7 @@ export function createBoard({ db, backend, identity, principals, audit, secureCo
       return c.redirect(BOARD_PATH, 303);
     } catch (error) {
       if (error instanceof ProblemError)
-        return c.html(loginPage(LOGIN_PATH, error.message), PROBLEMS[error.code].status);
+        return c.html(loginPage(LOGIN_PATH, error.message), PROBLEMS[error.code].status, error.headers);
       throw error;
     }
   });

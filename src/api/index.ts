@@ -3,6 +3,7 @@ import type { Parts } from '../parts.ts';
 import { createApp } from './app.ts';
 import { createAudit } from './audit.ts';
 import { createIdentity } from './auth/identity.ts';
+import { createLogins } from './auth/logins.ts';
 import type { Passwords } from './auth/passwords.ts';
 import { createPrincipals } from './auth/principals.ts';
 import { openSigningKeys, overlapOf } from './auth/signing-keys.ts';
@@ -45,7 +46,8 @@ export async function startApi(
   const tokens = createTokens(auth, keys);
   const principals = createPrincipals({ db, tokens, notifications, log });
   keys.onChange(principals.forgetAll);
-  const identity = createIdentity({ db, auth, seal: box.digest, tokens, passwords, principals, log });
+  const logins = createLogins(db);
+  const identity = createIdentity({ db, auth, seal: box.digest, tokens, passwords, logins, principals, log });
   const audit = createAudit({ db, log });
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
@@ -71,6 +73,7 @@ export async function startApi(
     identity,
     principals,
     audit,
+    limits,
     secureCookie: config.production,
     sessionSeconds: auth.accessSeconds,
   });

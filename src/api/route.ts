@@ -62,6 +62,8 @@ export interface Route<B extends Schema = Schema, Q extends Schema = Schema> {
    * answer of `handle` is kept and given again; with `commit` it is `handle` that stores the key, in one statement with its work.
    */
   idempotent?: 'answer' | 'commit';
+  /** For what wants no token: an address may ask for it so often in a minute as it may try to log in. */
+  limited?: 'by address';
   handle(input: RouteInput<v.InferOutput<B>, v.InferOutput<Q>>): Promise<RouteAnswer> | RouteAnswer;
 }
 

@@ -54,7 +54,7 @@ export async function findUsed(db: Db, users: Array<{ userId: string; upTo: numb
 
 /**
  * Adds to the requests of subjects in this minute (counted since 1970), and answers how many there are by all processes.
- * A subject that another process has counted in a later minute is not among the answers.
+ * Where the clock of another process is already in the next minute, they are counted there.
  */
 export async function addRequests(
   db: Db,
@@ -66,9 +66,8 @@ export async function addRequests(
     insert into request_counts as c (subject, minute, requests)
     select subject, ${minute}::int, requests from unnest(${[...added.keys()]}::text[], ${[...added.values()]}::int[])
       as given(subject, requests) order by subject
-    on conflict (subject) do update set minute = excluded.minute,
-      requests = excluded.requests + case when c.minute = excluded.minute then c.requests else 0 end
-    where c.minute <= excluded.minute
+    on conflict (subject) do update set minute = greatest(c.minute, excluded.minute),
+      requests = excluded.requests + case when c.minute >= excluded.minute then c.requests else 0 end
     returning subject, requests`.execute(db);
   return new Map(rows.map(({ subject, requests }) => [subject, requests]));
 }

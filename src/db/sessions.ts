@@ -22,6 +22,14 @@ export async function insertSession(
   await db.updateTable('users').set({ last_login_at: sql<Date>`now()` }).where('id', '=', session.user_id).execute();
 }
 
+/** Whether a user logged in from this network (an address, or a CIDR) within the last 90 days; nobody did where there is no user. */
+export async function wasLoggedInFrom(db: Db, userId: string | null, network: string | null): Promise<boolean> {
+  const { rows } = await sql<{ was: boolean }>`
+    select exists (select 1 from user_sessions where user_id = ${userId}::uuid and address <<= ${network}::inet
+      and created_at > now() - interval '90 days') as was`.execute(db);
+  return rows[0]?.was === true;
+}
+
 /**
  * Puts a new refresh token in the place of the one presented. Exactly one of several callers with the same token wins.
  * Answers the session and its user, or `undefined` when the token is not the present one of a live session of an active user.

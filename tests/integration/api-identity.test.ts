@@ -131,7 +131,7 @@ describe('accounts', () => {
   });
 
   it('S16: do not open to a password that only begins like the right one of 72 bytes', async () => {
-    const long = 'é'.repeat(36);
+    const long = 'éüöäñçàèìòùâ'.repeat(3);
     const { username } = await registered({ ...account(), password: long });
     expect((await post(LOGIN, { username, password: long })).status).toBe(200);
     expectProblem(await post(LOGIN, { username, password: `${long}x` }), 'invalid_credentials');

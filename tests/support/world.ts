@@ -82,6 +82,7 @@ export async function createWorld(
     ADMIN_PASSWORD,
     BCRYPT_COST: '4',
     RATE_LIMIT_PER_MINUTE: '0',
+    AUTH_RATE_LIMIT_PER_MINUTE: '0',
     MAX_WAITING_TASKS_PER_USER: '0',
     SHUTDOWN_GRACE_SECONDS: '5',
     EGRESS_ALLOW: '127.0.0.1',

@@ -27,7 +27,7 @@ function sharedStore() {
         for (const [subject, count] of added) sums.set(subject, (sums.get(subject) ?? 0) + count);
         return new Map([...added.keys()].map((subject) => [subject, sums.get(subject) ?? 0]));
       };
-      const rates = createRates(add, (error) => errors.push(error), now);
+      const rates = createRates('requests_per_minute', add, (error) => errors.push(error), now);
       opened.push(rates);
       return rates;
     },
@@ -42,7 +42,13 @@ const takeAll = (rates: Rates, subject: string, limit: number, tries: number) =>
 describe('the rate of requests', () => {
   it('is limited for each subject by itself, and says how much is left and for how long', () => {
     const rates = sharedStore().process();
-    expect(rates.take('ada', 3)).toEqual({ allowed: true, limit: 3, remaining: 2, reset: 45 });
+    expect(rates.take('ada', 3)).toEqual({
+      policy: 'requests_per_minute',
+      allowed: true,
+      limit: 3,
+      remaining: 2,
+      reset: 45,
+    });
     expect(rates.take('ada', 3)).toMatchObject({ allowed: true, remaining: 1 });
     expect(rates.take('ada', 3)).toMatchObject({ allowed: true, remaining: 0 });
     expect(rates.take('ada', 3)).toMatchObject({ allowed: false, remaining: 0, reset: 45 });
@@ -114,9 +120,11 @@ describe('the rate of requests', () => {
   });
 
   it('is told of in structured fields', () => {
-    expect(rateHeaders('requests_per_minute', { allowed: true, limit: 1200, remaining: 7, reset: 42 })).toEqual([
-      ['RateLimit-Policy', '"requests_per_minute";q=1200;w=60'],
-      ['RateLimit', '"requests_per_minute";r=7;t=42'],
-    ]);
+    expect(rateHeaders({ policy: 'requests_per_minute', allowed: true, limit: 1200, remaining: 7, reset: 42 })).toEqual(
+      [
+        ['RateLimit-Policy', '"requests_per_minute";q=1200;w=60'],
+        ['RateLimit', '"requests_per_minute";r=7;t=42'],
+      ],
+    );
   });
 });

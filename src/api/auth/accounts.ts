@@ -5,12 +5,16 @@ import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
 import { holdInvitation, useInvitation } from '../../db/invitations.ts';
 import type { Role } from '../../db/schema.ts';
-import { revokeSessions } from '../../db/sessions.ts';
+import { revokeSessions, wasLoggedInFrom } from '../../db/sessions.ts';
 import { findUser, findUserByLogin, hasUsers, insertUser, replacePassword, type UserRow } from '../../db/users.ts';
 import { ProblemError, UsageError } from '../../errors.ts';
 import type { AuditAction, Trail } from '../audit.ts';
+import { networkOf } from '../client-address.ts';
 import type { Principal } from '../route.ts';
-import { MAX_PASSWORD_BYTES, MIN_PASSWORD_LENGTH, type Passwords } from './passwords.ts';
+import { invalid } from '../validate.ts';
+import { isLoopback, type Logins, type LoginTarget } from './logins.ts';
+import type { Passwords } from './passwords.ts';
+import { passwordProblem } from './weak-passwords.ts';
 
 interface NewAccount {
   username: string;
@@ -42,17 +46,41 @@ interface Options {
   db: Db;
   registration: Config['auth']['registration'];
   passwords: Passwords;
+  logins: Logins;
   /** Told of sessions that were ended, so that this process knows at once. */
   forget: (sessionId: string) => void;
 }
 
-export function createAccounts({ db, registration, passwords, forget }: Options): Accounts {
+export function createAccounts({ db, registration, passwords, logins, forget }: Options): Accounts {
+  /** The same steps whether there is such an account or not, so that nothing tells. */
+  async function aimAt(user: UserRow | undefined, name: string, address: string | null): Promise<LoginTarget> {
+    const network = address === null ? null : networkOf(address);
+    const known = await wasLoggedInFrom(db, user?.id ?? null, network);
+    const apart = network !== null && (known || isLoopback(network));
+    return logins.aim({ userId: user?.id, name, knownNetwork: apart ? network : undefined });
+  }
+
+  /** Made again where it was made at a lower cost than one would cost now; a hasher that is busy does so another time. */
+  async function renewHash(user: UserRow, password: string): Promise<UserRow> {
+    if (!passwords.isOutdated(user.password_hash)) return user;
+    try {
+      const password_hash = await passwords.hash(password);
+      return (await replacePassword(db, user.id, user.password_hash, password_hash))
+        ? { ...user, password_hash }
+        : user;
+    } catch (error) {
+      if (error instanceof ProblemError) return user;
+      throw error;
+    }
+  }
+
   const accounts: Accounts = {
     async register({ username, email, password, invitation: token }, trail) {
       if (registration === 'closed')
         throw new ProblemError('registration_closed', 'New accounts are made by an administrator here.');
       if (registration === 'invite' && token === undefined)
         throw new ProblemError('invitation_needed', 'New accounts need an invitation here; send it as `invitation`.');
+      refuseWeak(password, { username, email }, '#/password');
       const password_hash = await passwords.hash(password);
       return db.transaction().execute(async (trx) => {
         const invitation = token === undefined ? undefined : await holdInvitation(trx, hashInvitation(token), email);
@@ -74,20 +102,27 @@ export function createAccounts({ db, registration, passwords, forget }: Options)
 
     async authenticate(login, password, trail, action = 'auth.login') {
       const user = await findUserByLogin(db, login);
-      const matches = await passwords.matches(password, user?.password_hash);
-      if (user?.is_active && matches) return user;
       // What was typed as a name is not written down: now and then it is the password.
-      trail.record({
-        action,
-        outcome: 'refused',
-        ...(user ? { object: { type: 'user', id: user.id } } : {}),
-        details: { reason: !user ? 'unknown_user' : matches ? 'account_off' : 'wrong_password' },
-      });
+      const object = user ? { object: { type: 'user', id: user.id } } : {};
+      const refused = (reason: string) => trail.record({ action, outcome: 'refused', ...object, details: { reason } });
+      const tooMany = (error: unknown): never => {
+        if (error instanceof ProblemError) refused('too_many_failures');
+        throw error;
+      };
+      const name = 'username' in login ? login.username : login.email;
+      const target = await aimAt(user, name, trail.address).catch(tooMany);
+      const matches = await passwords.matches(password, user?.password_hash, () => target.take().catch(tooMany));
+      if (user?.is_active && matches) {
+        await target.succeeded();
+        return renewHash(user, password);
+      }
+      refused(!user ? 'unknown_user' : matches ? 'account_off' : 'wrong_password');
       throw new ProblemError('invalid_credentials', 'The user name, the e-mail address or the password is wrong.');
     },
 
     async changePassword({ userId, username, sessionId }, { current, next }, trail) {
       const user = await accounts.authenticate({ username }, current, trail, 'auth.password');
+      refuseWeak(next, user, '#/new_password');
       const password_hash = await passwords.hash(next);
       const ended = await db.transaction().execute(async (trx) => {
         if (!(await replacePassword(trx, userId, user.password_hash, password_hash)))
@@ -105,6 +140,11 @@ export function createAccounts({ db, registration, passwords, forget }: Options)
     user: (id) => findUser(db, id),
   };
   return accounts;
+}
+
+function refuseWeak(password: string, owner: { username: string; email: string }, pointer: string): void {
+  const detail = passwordProblem(password, owner);
+  if (detail) throw invalid([{ detail, pointer }]);
 }
 
 /** An invitation as its receiver gets it; only its hash is stored. */
@@ -126,15 +166,12 @@ export async function ensureAdministrator(
   admin: { email: string; password: string; role?: Role },
 ): Promise<boolean> {
   if (await hasUsers(db)) return false;
-  if (Buffer.byteLength(admin.password) > MAX_PASSWORD_BYTES || admin.password.length < MIN_PASSWORD_LENGTH) {
-    throw new UsageError(
-      `ADMIN_PASSWORD must have at least ${MIN_PASSWORD_LENGTH} characters and at most ${MAX_PASSWORD_BYTES} bytes.`,
-    );
-  }
+  const owner = { username: 'admin', email: admin.email };
+  const problem = passwordProblem(admin.password, owner);
+  if (problem) throw new UsageError(`ADMIN_PASSWORD ${problem}.`);
   const made = await insertUser(db, {
     id: newId(),
-    username: 'admin',
-    email: admin.email,
+    ...owner,
     password_hash: await passwords.hash(admin.password),
     role: 'admin',
   });

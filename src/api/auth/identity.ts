@@ -14,6 +14,7 @@ import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Trail } from '../audit.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
+import type { Logins } from './logins.ts';
 import type { Passwords } from './passwords.ts';
 import type { Principals } from './principals.ts';
 import {
@@ -59,6 +60,7 @@ interface Options {
   seal: Seal;
   tokens: Tokens;
   passwords: Passwords;
+  logins: Logins;
   principals: Principals;
   log: Logger;
 }
@@ -71,7 +73,8 @@ interface Options {
 const REUSE_GRACE_SECONDS = 10;
 
 /** Makes it. */
-export function createIdentity({ db, auth, seal, tokens, passwords, principals, log }: Options): Identity {
+export function createIdentity(options: Options): Identity {
+  const { db, auth, seal, tokens, passwords, logins, principals, log } = options;
   async function issue(
     user: UserRow,
     session: { id: string; expires_at: Date },
@@ -139,7 +142,7 @@ export function createIdentity({ db, auth, seal, tokens, passwords, principals, 
   }
 
   return {
-    ...createAccounts({ db, registration: auth.registration, passwords, forget: principals.forget }),
+    ...createAccounts({ db, registration: auth.registration, passwords, logins, forget: principals.forget }),
 
     async startSession(user, client) {
       const session = await openSession(user, client, 'access');

@@ -1,5 +1,7 @@
 /** How a subject stands to a limit of requests. */
 export interface Standing {
+  /** The name of the limit. */
+  policy: string;
   allowed: boolean;
   limit: number;
   /** How many more are allowed until the minute is over. */
@@ -38,7 +40,12 @@ const STEPS = 40;
  * at most, and learns what they have. So a limit may be passed by what the other processes let through in a fifth of a second,
  * and by a fortieth of it for each of them. While the store is away each process counts alone.
  */
-export function createRates(add: AddRequests, onError: (error: unknown) => void, now = () => Date.now()): Rates {
+export function createRates(
+  policy: string,
+  add: AddRequests,
+  onError: (error: unknown) => void,
+  now = () => Date.now(),
+): Rates {
   let minute = 0;
   let counts = new Map<string, Count>();
   let due = new Set<string>();
@@ -113,10 +120,11 @@ export function createRates(add: AddRequests, onError: (error: unknown) => void,
         arm(TELL_MS);
       }
       return {
+        policy,
         allowed,
         limit,
         remaining: Math.max(0, limit - before - 1),
-        reset: Math.ceil(((present + 1) * MINUTE_MS - at) / 1000),
+        reset: secondsLeft(at),
       };
     },
     async close() {
@@ -127,8 +135,13 @@ export function createRates(add: AddRequests, onError: (error: unknown) => void,
   };
 }
 
+/** How many seconds the minute of this time has left. */
+export function secondsLeft(at: number): number {
+  return Math.ceil((MINUTE_MS - (at % MINUTE_MS)) / 1000);
+}
+
 /** The headers that tell a client where it stands (IETF draft-ietf-httpapi-ratelimit-headers). */
-export function rateHeaders(policy: string, { limit, remaining, reset }: Standing): Array<[string, string]> {
+export function rateHeaders({ policy, limit, remaining, reset }: Standing): Array<[string, string]> {
   return [
     ['RateLimit-Policy', `"${policy}";q=${limit};w=60`],
     ['RateLimit', `"${policy}";r=${remaining};t=${reset}`],
