@@ -20,6 +20,7 @@ import type { Identity } from './auth/identity.ts';
 import type { Principals } from './auth/principals.ts';
 import { type Limits, refuseBeyond } from './limits/index.ts';
 import { loginPage } from './login-page.ts';
+import { ROLE_PERMISSIONS } from './policy.ts';
 import type { Env } from './request.ts';
 import type { Principal } from './route.ts';
 
@@ -85,8 +86,16 @@ export function createBoard({
         password,
         trail,
       );
-      if (user.role !== 'admin' && user.role !== 'operator')
+      if (!ROLE_PERMISSIONS[user.role].has('queues:read')) {
+        const object = { type: 'user', id: user.id };
+        trail.record({
+          action: 'auth.login',
+          outcome: 'refused',
+          object,
+          details: { reason: 'role', for: 'dashboard' },
+        });
         throw new ProblemError('forbidden', 'The dashboard is for operators and administrators.');
+      }
       setCookie(c, COOKIE, await identity.startDashboard(user, client), {
         path: '/admin',
         httpOnly: true,

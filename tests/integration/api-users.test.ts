@@ -1,8 +1,16 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AuditRow } from '../../src/db/audit.ts';
 import { expectProblem, pointersOf } from '../support/problem.ts';
 import { until } from '../support/until.ts';
-import { ADMIN_PASSWORD, anonymousClient, type Client, createWorld, type World } from '../support/world.ts';
+import {
+  ADMIN_PASSWORD,
+  type Answer,
+  anonymousClient,
+  type Client,
+  createWorld,
+  type World,
+} from '../support/world.ts';
 
 interface User {
   id: string;
@@ -138,35 +146,42 @@ describe('accounts, for an administrator', () => {
       expectProblem(await client.request(method, path), 'forbidden');
   });
 
-  it('cannot take away the last administrator, not even two of them at once', async () => {
+  it('cannot take away the last administrator, not even where two take away each other at once', async () => {
     const one = await createWorld({ mode: 'api' });
-    const first = await one.client('admin');
-    const { body } = await first.request<{ data: User[] }>('GET', `${USERS}?q=admin@`);
-    const root = body.data[0]?.id ?? '';
-    const demote = (id: string) => first.request('PATCH', `${USERS}/${id}`, { role: 'user' });
-    const answers = await Promise.all([demote(root), demote(first.userId)]);
-    expect(answers.map(({ status }) => status).sort()).not.toEqual([200, 200]);
-    const admins = async () =>
-      one.db.selectFrom('users').select('id').where('role', '=', 'admin').where('is_active', '=', true).execute();
-    const left = await admins();
-    expect(left).toHaveLength(1);
-    const last = await one.db
-      .selectFrom('users')
-      .selectAll()
-      .where('id', '=', left[0]?.id ?? '')
-      .executeTakeFirstOrThrow();
-    const session = await one.anonymous.request<{ access_token: string }>('POST', '/api/v1/auth/login', {
-      username: last.username,
-      password: ADMIN_PASSWORD,
+    const login = { username: 'admin', password: ADMIN_PASSWORD };
+    const { body } = await one.anonymous.request<{ access_token: string; user: User }>(
+      'POST',
+      '/api/v1/auth/login',
+      login,
+    );
+    const root = { ...anonymousClient(one.url, body.access_token), userId: body.user.id };
+    const second = await one.client('admin');
+    const demote = (by: Client, whom: Client) => by.request('PATCH', `${USERS}/${whom.userId}`, { role: 'user' });
+    const waiting = async () => {
+      const { rows } = await sql`select 1 from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`.execute(one.db);
+      return rows.length === 2;
+    };
+    // Both requests have begun, and stand before the same rows, when neither has changed anything yet.
+    const [held, answers] = await one.db.transaction().execute(async (trx) => {
+      await trx.selectFrom('users').select('id').orderBy('id').forUpdate().execute();
+      const both = [demote(root, second), demote(second, root)];
+      return [await until('both wait', waiting), both] as const;
     });
-    const alone = anonymousClient(one.url, session.body.access_token);
+    expect(held).toBe(true);
+    const [demoted, refused] = (await Promise.all(answers)).sort((a, b) => a.status - b.status);
+    expect(demoted?.status).toBe(200);
+    expectProblem(refused as Answer, 'last_administrator');
+
+    const last = demoted?.body.id === root.userId ? second : root;
     for (const [method, change] of [
       ['PATCH', { role: 'operator' }],
       ['PATCH', { is_active: false }],
       ['DELETE', undefined],
     ] as const)
-      expectProblem(await alone.request(method, `${USERS}/${last.id}`, change), 'last_administrator');
-    expect(await admins()).toEqual(left);
+      expectProblem(await last.request(method, `${USERS}/${last.userId}`, change), 'last_administrator');
+    const admins = one.db.selectFrom('users').select('id').where('role', '=', 'admin').where('is_active', '=', true);
+    expect(await admins.execute()).toEqual([{ id: last.userId }]);
     await one.close();
   });
 });

@@ -73,6 +73,25 @@ describe('the audit log', () => {
     expect(entry).toMatchObject({ outcome: 'refused', object_type: 'session', object_id: sid });
   });
 
+  it('tells of the first administrator, whom nobody made, and of a user who wanted into the dashboard', async () => {
+    const first = await world.db
+      .selectFrom('users')
+      .selectAll()
+      .where('username', '=', 'admin')
+      .executeTakeFirstOrThrow();
+    const made = await found(`object_id=${first.id}&action=auth.register`);
+    expect(made).toMatchObject({ actor_id: null, actor_name: 'system', details: { role: 'admin' } });
+    const { userId, username } = await world.client();
+    const answer = await fetch(`${world.url}/admin/login`, {
+      method: 'POST',
+      headers: { origin: world.url },
+      body: new URLSearchParams({ login: username, password: ADMIN_PASSWORD }),
+    });
+    expect(answer.status).toBe(403);
+    const refused = await found(`object_id=${userId}&outcome=refused`);
+    expect(refused).toMatchObject({ action: 'auth.login', details: { reason: 'role', for: 'dashboard' } });
+  });
+
   it('tells of a logout and of what an account was not allowed to do', async () => {
     const viewer = await world.client('viewer');
     expectProblem(await viewer.request('POST', '/api/v1/tasks', {}), 'forbidden');

@@ -169,11 +169,22 @@ export async function ensureAdministrator(
   const owner = { username: 'admin', email: admin.email };
   const problem = passwordProblem(admin.password, owner);
   if (problem) throw new UsageError(`ADMIN_PASSWORD ${problem}.`);
-  const made = await insertUser(db, {
-    id: newId(),
-    ...owner,
-    password_hash: await passwords.hash(admin.password),
-    role: 'admin',
+  const id = newId();
+  const password_hash = await passwords.hash(admin.password);
+  return db.transaction().execute(async (trx) => {
+    const made = await insertUser(trx, { id, ...owner, password_hash, role: 'admin' });
+    if (made) await insertAudit(trx, [{ ...BY_ITSELF, action: 'auth.register', object_type: 'user', object_id: id }]);
+    return made !== undefined;
   });
-  return made !== undefined;
 }
+
+/** What the product does at its first start, before anybody could ask for it. */
+const BY_ITSELF = {
+  actor_id: null,
+  actor_name: 'system',
+  key_id: null,
+  outcome: 'ok' as const,
+  address: null,
+  request_id: null,
+  details: { role: 'admin' },
+};
