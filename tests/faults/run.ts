@@ -7,6 +7,7 @@ import { writeReport } from './report.ts';
 import { BACKENDS, type Backend, type FaultCase } from './rig/case.ts';
 import { type Result, renderLine, runCase } from './rig/run-case.ts';
 import { makeTemplate } from './rig/template.ts';
+import { takeTurn } from './rig/turn.ts';
 
 const HELP = `npm run faults -- [options] [fault ...]
 
@@ -60,6 +61,7 @@ async function main(): Promise<void> {
     for (const { fault, backend } of chosen) console.log(`${fault.id.padEnd(4)} ${backend.padEnd(9)} ${fault.title}`);
     return;
   }
+  await takeTurn();
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-faults-'));
   const started = Date.now();
   console.log(`${chosen.length} cases; logs in ${folder}`);

@@ -10,6 +10,7 @@ import { createRig, type Rig } from './rig/rig.ts';
 import { rescueFigure } from './rig/run-case.ts';
 import { emptyLanes, footprint, settle } from './rig/settle.ts';
 import { makeTemplate } from './rig/template.ts';
+import { takeTurn } from './rig/turn.ts';
 import { lasting, quantile } from './rig/wait.ts';
 import { createDice, type Dice, SOAK_FAULTS, type SoakFault } from './soak-faults.ts';
 
@@ -72,6 +73,7 @@ async function soak(): Promise<void> {
   }
   const [rounds, tasks, rate, seed] = [number('rounds'), number('tasks'), number('rate'), number('seed')];
   const dice = createDice(seed);
+  await takeTurn();
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-soak-'));
   console.log(`${rounds} rounds of ${tasks} tasks on ${backend}, seed ${seed}; logs in ${folder}`);
   const started = Date.now();

@@ -85,7 +85,7 @@ export async function startRigPostgres(options: {
         for (const pid of all) send(pid, signal);
         return;
       }
-      await pool?.end();
+      if (!pool?.ending) await pool?.end();
       process.kill(all[0] as number, signal);
       // Its children notice by themselves that a killed postmaster is gone.
       await until('the end of Postgres', () => all.every((pid) => !existsSync(`/proc/${pid}`)), 20_000);
@@ -107,7 +107,7 @@ export async function startRigPostgres(options: {
     },
     async close() {
       await proxy.close();
-      await pool?.end();
+      if (!pool?.ending) await pool?.end();
       const [pid] = pids();
       if (!pid || !existsSync(`/proc/${pid}`)) return;
       for (const each of pids()) send(each, 'SIGCONT');
