@@ -104,7 +104,7 @@ export function createApp({
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], async (c) => {
       const asked = policy === 'docs' && docsOpen ? 'public' : policy;
-      const principal = asked === 'public' ? NOBODY : await authenticate(c, principals);
+      const principal = asked === 'public' ? NOBODY : await authenticate(c, route, principals);
       const trail = audit.trail({
         actor: principal === NOBODY ? undefined : principal,
         address: c.get('address'),
