@@ -24,4 +24,9 @@ export const LIMIT_SETTINGS = {
     v.optional(integer(0, 100_000_000), '10000'),
     'tasks of a user that may wait at a time, scheduled ones included; 0 is no limit',
   ),
+  MAX_TOKENS_PER_DAY_PER_USER: setting(
+    'Limits',
+    v.optional(integer(0, 2_147_483_647), '0'),
+    'tokens of models, read and written, that the tasks of a user may take in a day of UTC; 0 is no limit',
+  ),
 } as const;
