@@ -83,6 +83,7 @@ function resolveConfig(s: Values, problems: string[]) {
       publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
       maxBodyBytes: s.MAX_BODY_BYTES,
       trustedProxies: s.TRUSTED_PROXIES,
+      corsOrigins: s.CORS_ORIGINS,
       docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',
     },
     database: { url: databaseUrl, poolMax: s.DATABASE_POOL_MAX },

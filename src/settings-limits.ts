@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { addresses, integer, setting } from './setting.ts';
+import { addresses, integer, origins, setting } from './setting.ts';
 
 /** The environment variables about who may ask for how much, and from where; a part of the table in `settings.ts`. */
 export const LIMIT_SETTINGS = {
@@ -8,6 +8,12 @@ export const LIMIT_SETTINGS = {
     v.optional(addresses, ''),
     'the proxies whose X-Forwarded-For is believed (addresses and CIDRs, separated by commas); none when empty',
     { example: '10.1.2.0/24' },
+  ),
+  CORS_ORIGINS: setting(
+    'HTTP',
+    v.optional(origins, ''),
+    'origins whose pages may call the API from a browser, separated by commas; none when empty',
+    { example: 'https://app.example.com' },
   ),
   RATE_LIMIT_PER_MINUTE: setting(
     'Limits',

@@ -87,6 +87,7 @@ export async function startApi(
     idempotency: createIdempotency(parts),
     publicUrl: config.http.publicUrl,
     addresses: createClientAddresses(config.http.trustedProxies),
+    origins: config.http.corsOrigins,
     maxBodyBytes: config.http.maxBodyBytes,
     docsOpen: config.http.docsOpen,
     mounts: config.monitoring.enabled ? [{ path: '/admin', app: board }] : [],
