@@ -14,7 +14,7 @@ import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage, UsageError } from './errors.ts';
-import { createStack, type Stack } from './lifecycle.ts';
+import { createStack, type Stack, Stopping, within } from './lifecycle.ts';
 import type { Logger } from './log.ts';
 import type { Parts } from './parts.ts';
 import { migrateQueueBackend, openQueueBackend } from './queues/backend.ts';
@@ -36,18 +36,35 @@ export interface Running {
   /** The first administrator's login, where it was made just now with a generated password. */
   firstAdmin: { username: string; password: string } | undefined;
   reconciler: Reconciler;
-  close(): Promise<void>;
+  /** Takes everything down, in bounded time whatever is away; answers how many tasks could not be handed back. */
+  close(): Promise<number>;
 }
 
 const RESOLVE_TIMEOUT_MS = 5_000;
 /** How long a statement may take whose caller is a request, or that others wait behind. */
 const PATIENCE_MS = 5_000;
+/** What handing back may take after the grace; the workers themselves take less. */
+const HAND_BACK_MS = 3_000;
+/** What a start that is given up may take to come to its next step. */
+const UNWIND_MS = 3_500;
 
-/** Builds everything in order; `close` takes it down in reverse. What fails in the middle is taken down before the error is thrown. */
-export async function run(config: Config, mode: Mode, log: Logger): Promise<Running> {
+/**
+ * Builds everything in order; `close` takes it down in reverse. What fails in the middle is taken down before the error is thrown.
+ * @param stopped gives the building up. @throws Stopping once what was built by then is down
+ */
+export async function run(config: Config, mode: Mode, log: Logger, stopped?: AbortSignal): Promise<Running> {
   const stack = createStack(log);
+  const building = build(config, mode, stack, log);
+  const givenUp = new Promise<never>((_, reject) => {
+    stopped?.addEventListener('abort', async () => {
+      await stack.close();
+      // What is just being opened comes onto the stack once it is, and is closed at once.
+      await within(building, UNWIND_MS, 'the start').catch(() => {});
+      reject(new Stopping('the start was given up'));
+    });
+  });
   try {
-    return await build(config, mode, stack, log);
+    return await Promise.race([building, givenUp]);
   } catch (error) {
     await stack.close();
     throw error;
@@ -137,20 +154,34 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   };
   const graceMs = config.worker.graceSeconds * 1000;
   // A pool of its own: no list that somebody reads may keep a lease from being renewed.
-  const workPool = createPool({ url, max: config.database.poolMax, name: 'sutazai:worker', log });
+  const workPool = createPool({
+    url,
+    max: config.database.poolMax,
+    name: 'sutazai:worker',
+    log,
+    statementMs: PATIENCE_MS,
+  });
   stack.defer('the pool of the workers', () => workPool.end());
   // Requests and tasks share one grace: both stop taking at once, and the process ends when the slower one has.
   const serving: Array<(graceMs: number) => Promise<void>> = [];
-  stack.defer('requests and tasks', async () => void (await Promise.all(serving.map((close) => close(graceMs)))));
-  if (mode !== 'api') serving.push(startLaneWorkers({ ...parts, db: createDb(workPool) }).close);
-  if (mode === 'worker') return { url: undefined, services, firstAdmin: undefined, reconciler, close: stack.close };
+  const closeServing = async () => void (await Promise.all(serving.map((close) => close(graceMs))));
+  stack.defer('requests and tasks', closeServing, graceMs + HAND_BACK_MS);
+  let left = 0;
+  if (mode !== 'api') {
+    const workers = startLaneWorkers({ ...parts, db: createDb(workPool) });
+    serving.push(async (ms) => {
+      left = await workers.close(ms);
+    });
+  }
+  const close = () => stack.close().then(() => left);
+  if (mode === 'worker') return { url: undefined, services, firstAdmin: undefined, reconciler, close };
 
   const passwords = createPasswords(config.auth.bcryptCost);
   const firstAdmin = await makeFirstAdmin(config, services, db, passwords);
   const server = await startApi(parts, { ...config.auth, secret: services.secrets.JWT_SECRET_KEY }, passwords);
   serving.push(server.close);
   services.announce({ url: server.url });
-  return { url: server.url, services, firstAdmin, reconciler, close: stack.close };
+  return { url: server.url, services, firstAdmin, reconciler, close };
 }
 
 async function bringSchema(

@@ -1,30 +1,46 @@
 import { errorMessage } from './errors.ts';
 import type { Logger } from './log.ts';
 
-/** Closes what was opened, last in first out; goes on after an error and never closes a thing twice. */
+/** Thrown at whoever goes on building what is being taken down. */
+export class Stopping extends Error {
+  override readonly name = 'Stopping';
+}
+
+/** Closes what was opened, last in first out; goes on after an error, waits for nothing for ever, and never closes a thing twice. */
 export interface Stack {
-  defer(name: string, close: () => Promise<void> | void): void;
+  /**
+   * What comes while the stack closes is closed at once.
+   * @param withinMs how long its closing may hold up the rest
+   * @throws Stopping when the stack closes already
+   */
+  defer(name: string, close: () => Promise<void> | void, withinMs?: number): void;
   close(): Promise<void>;
 }
 
+const CLOSE_TIMEOUT_MS = 500;
+
 /** Makes an empty stack. `close` may be called any number of times; all callers wait for the same closing. */
 export function createStack(log: Logger): Stack {
-  const closers: Array<{ name: string; close: () => Promise<void> | void }> = [];
+  const closers: Array<{ name: string; close: () => Promise<void> | void; withinMs: number }> = [];
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
     for (let closer = closers.pop(); closer; closer = closers.pop()) {
+      const { name, close, withinMs } = closer;
       try {
-        await closer.close();
+        await within(Promise.resolve(close()), withinMs, name);
       } catch (error) {
-        log.error({ err: error, part: closer.name }, `closing ${closer.name} failed: ${errorMessage(error)}`);
+        log.error({ err: error, part: name }, `closing ${name} failed: ${errorMessage(error)}`);
       }
     }
   }
 
   return {
-    defer(name, close) {
-      closers.push({ name, close });
+    defer(name, close, withinMs = CLOSE_TIMEOUT_MS) {
+      closers.push({ name, close, withinMs });
+      if (!closing) return;
+      closing = closing.then(closeAll);
+      throw new Stopping(`${name} came when everything was stopping`);
     },
     close() {
       closing ??= closeAll();

@@ -5,8 +5,8 @@ import { errorMessage, UsageError } from './errors.ts';
 import { createLog } from './log.ts';
 import { LANES } from './tasks/lanes.ts';
 
-/** What stopping may take beyond the grace before the process ends all the same. */
-const EXTRA_SHUTDOWN_MS = 15_000;
+/** What stopping may take beyond the grace before the process ends all the same; five seconds are promised. */
+const EXTRA_SHUTDOWN_MS = 4_700;
 
 const program = new Command('sutazai')
   .description('A durable, fair job queue in front of your own models.')
@@ -81,19 +81,18 @@ async function serve(mode: Mode, flags: Record<string, string | undefined>): Pro
   const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
   const config = loadConfig({ ...process.env, ...given });
   const log = createLog(config.logLevel);
-  let stopping = false;
-  const started = run(config, mode, log);
+  const stopping = new AbortController();
+  let up = false;
 
   const stop = async (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(130);
-    stopping = true;
-    log.info(
-      { signal },
-      `stopping; running tasks have ${config.worker.graceSeconds} s, a second ${signal} stops at once`,
-    );
-    setTimeout(() => process.exit(1), config.worker.graceSeconds * 1000 + EXTRA_SHUTDOWN_MS).unref();
-    await (await started.catch(() => undefined))?.close();
-    process.exit(0);
+    if (stopping.signal.aborted) process.exit(130);
+    const { graceSeconds } = config.worker;
+    log.info({ signal }, `stopping; running tasks have ${graceSeconds} s, a second ${signal} stops at once`);
+    // A process that was not up has nothing to hand back.
+    setTimeout(() => process.exit(up ? 1 : 0), graceSeconds * 1000 + EXTRA_SHUTDOWN_MS);
+    stopping.abort();
+    const running = await started.catch(() => undefined);
+    process.exit((await running?.close()) ? 1 : 0);
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
@@ -101,7 +100,13 @@ async function serve(mode: Mode, flags: Record<string, string | undefined>): Pro
   process.on('SIGHUP', stop);
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'a promise was rejected and nobody heard it'));
 
-  const running = await started;
+  const started = run(config, mode, log, stopping.signal);
+  const running = await started.catch((error) => {
+    if (!stopping.signal.aborted) throw error;
+    // The exit is the business of whoever stops.
+    return new Promise<never>(() => {});
+  });
+  up = true;
   if (running.url) console.log(banner(running.url, running.firstAdmin, config.monitoring.enabled));
   else console.log(`SutazAI worker is up, lanes: ${config.worker.lanes.join(', ')}`);
 }

@@ -22,6 +22,7 @@ export interface Services {
   announce(info: Pick<RunInfo, 'url'>): void;
 }
 
+const EMBEDDED_STOP_MS = 2_500;
 const EMBEDDED_POSTGRES = 'Postgres (embedded)';
 const EMBEDDED_MODELS = 'embedded model server (llama.cpp)';
 const EMBEDDED_VECTORS = 'embedded vector store (sqlite-vec)';
@@ -122,7 +123,8 @@ async function embeddedPostgres({ dataDir }: Config, home: Home, stack: Stack, l
     restart: true,
     log,
   });
-  stack.defer(EMBEDDED_POSTGRES, () => postgres.close());
+  // It goes on stopping by itself where that takes longer.
+  stack.defer(EMBEDDED_POSTGRES, () => postgres.close(), EMBEDDED_STOP_MS);
   return postgres.url;
 }
 
@@ -134,7 +136,7 @@ async function embeddedModels(
   const { startChild } = await import('./embedded/child.ts');
   const options = { cacheDir: `${cacheDir}/models`, modelsDir, logLevel };
   const server = await startChild('model server', new URL('./embedded/models/main.ts', import.meta.url), options, log);
-  stack.defer(EMBEDDED_MODELS, () => server.close());
+  stack.defer(EMBEDDED_MODELS, () => server.close(), EMBEDDED_STOP_MS);
   return server;
 }
 
@@ -142,7 +144,7 @@ async function embeddedVectors({ dataDir, logLevel }: Config, stack: Stack, log:
   const { startChild } = await import('./embedded/child.ts');
   const options = { dataDir: `${dataDir}/vectors`, logLevel };
   const server = await startChild('vector store', new URL('./embedded/vectors/main.ts', import.meta.url), options, log);
-  stack.defer(EMBEDDED_VECTORS, () => server.close());
+  stack.defer(EMBEDDED_VECTORS, () => server.close(), EMBEDDED_STOP_MS);
   return server;
 }
 

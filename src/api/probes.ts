@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { isWritable } from '../db/away.ts';
 import type { Parts } from '../parts.ts';
 import type { LaneCounts } from '../queues/dispatcher.ts';
 import type { Probe } from './routes/health.ts';
@@ -11,9 +11,7 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
       kind: kinds.database,
       required: true,
       check: async () => {
-        const { rows } = await sql<{ readonly: boolean }>`
-          select current_setting('transaction_read_only')::boolean or pg_is_in_recovery() as readonly`.execute(db);
-        if (rows[0]?.readonly !== false) throw new Error('the database takes no writes');
+        if (!(await isWritable(db))) throw new Error('the database takes no writes');
         return {};
       },
     },

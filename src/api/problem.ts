@@ -1,4 +1,5 @@
 import { HTTPException } from 'hono/http-exception';
+import { isDatabaseAway } from '../db/away.ts';
 import { Overloaded } from '../db/batch.ts';
 import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -51,16 +52,4 @@ function known(error: unknown): ProblemError {
     );
   }
   return new ProblemError('internal_error', 'Internal error');
-}
-
-/** The last four: no name, no name server, no descriptors left. */
-const SOCKET_ERRORS = /^E(CONN[A-Z]+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN|MFILE|NFILE)$/;
-
-/** SQLSTATE classes 08 (connection), 25 (read-only), 53 (resources), 57 (shut down, cancelled), and errors of the socket or the pool. */
-function isDatabaseAway(error: unknown): boolean {
-  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
-  if (/^(08|25|53|57)/.test(String(code)) || SOCKET_ERRORS.test(String(code))) return true;
-  return /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout|Client has encountered a connection error)/.test(
-    String(message),
-  );
 }

@@ -15,7 +15,7 @@ type Message = { ready: true; url: string } | { error: string };
 const RESTART_MS = 1_000;
 /** The first start may have to prepare models. */
 const START_TIMEOUT_MS = 300_000;
-const STOP_TIMEOUT_MS = 5_000;
+const STOP_TIMEOUT_MS = 1_000;
 
 /**
  * Forks an entry file, which says over IPC where it listens. It ends when we end, however we end, and is started again on

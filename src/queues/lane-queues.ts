@@ -4,6 +4,7 @@ import { LANES, type Lane } from '../tasks/lanes.ts';
 import type { LaneQueue } from './backend.ts';
 
 export const CALL_TIMEOUT_MS = 3_000;
+const CLOSE_TIMEOUT_MS = 300;
 
 /** How many ids a walk over the jobs of a lane asks for at a time. */
 export const JOBS_A_PAGE = 1_000;
@@ -17,5 +18,5 @@ export function openQueues(open: (lane: Lane) => LaneQueue, log: Logger): Record
 
 /** BullMQ's own close waits for ever while its store is away. */
 export async function closeQueues(queues: LaneQueue[]): Promise<void> {
-  await Promise.all(queues.map((queue) => within(queue.close(), CALL_TIMEOUT_MS, 'closing a queue').catch(() => {})));
+  await Promise.all(queues.map((queue) => within(queue.close(), CLOSE_TIMEOUT_MS, 'closing a queue').catch(() => {})));
 }

@@ -1,8 +1,9 @@
 import type { ClaimedTask } from '../db/tasks/run.ts';
 import type { Usage } from '../tasks/tools.ts';
+import type { Claimed } from './claims.ts';
 
-/** Why a running attempt has to stop. */
-export type StopReason = 'cancelled' | 'lost' | 'timeout' | 'shutdown';
+/** Why a running attempt has to stop: `cut_off` is for a lease that nothing was heard of until it was over. */
+export type StopReason = 'cancelled' | 'lost' | 'cut_off' | 'timeout' | 'shutdown';
 
 /** What the signal of a stopped attempt carries. */
 export class AttemptStopped extends Error {
@@ -19,6 +20,8 @@ export class AttemptStopped extends Error {
 export interface Attempt {
   task: ClaimedTask;
   signal: AbortSignal;
+  /** When its lease was last asked for and given, by the clock of `performance`. */
+  leasedAt: number;
   /** Stops it; the first reason counts. */
   stop(reason: StopReason): void;
   /** What the tools learned while it ran. */
@@ -28,7 +31,7 @@ export interface Attempt {
 
 /** The attempts that this process runs, by task. */
 export interface RunningAttempts {
-  start(task: ClaimedTask): Attempt;
+  start(claimed: Claimed): Attempt;
   end(attempt: Attempt): void;
   find(taskId: string): Attempt | undefined;
   list(): Attempt[];
@@ -42,10 +45,10 @@ export function createRunningAttempts(): RunningAttempts {
   let stopped: StopReason | undefined;
 
   return {
-    start(task) {
+    start({ task, askedAt }) {
       const controller = new AbortController();
       const stop = (reason: StopReason) => controller.abort(new AttemptStopped(reason));
-      const attempt: Attempt = { task, signal: controller.signal, stop, model: null, usage: null };
+      const attempt: Attempt = { task, signal: controller.signal, leasedAt: askedAt, stop, model: null, usage: null };
       const timer = setTimeout(() => stop('timeout'), task.timeout_ms);
       // The older attempt was taken away from this process, and its end would not be believed.
       const older = running.get(task.id);

@@ -24,9 +24,11 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
   });
   log.info({ lanes, queue: parts.backend.kind, ...parts.kinds }, 'working');
   return {
+    ...workers,
     async close(graceMs) {
-      await workers.close(graceMs);
-      await progress.close();
+      const left = await workers.close(graceMs);
+      progress.close();
+      return left;
     },
   };
 }

@@ -8,7 +8,8 @@ import type { Attempt } from './attempt.ts';
 /** Writes how far attempts are: the latest word of each, together, a few times a second. */
 export interface ProgressWriter {
   report(attempt: Attempt, percent: number | null, message: string | null): void;
-  close(): Promise<void>;
+  /** Stops at once; what is on the way is not waited for. */
+  close(): void;
 }
 
 const EVERY_MS = 250;
@@ -30,6 +31,6 @@ export function createProgress(db: Db, log: Logger): ProgressWriter {
       const bounded = percent === null || !Number.isFinite(percent) ? null : Math.min(100, Math.max(0, percent));
       latest.set(attempt, { percent: bounded, message: message === null ? null : cleanText(message.slice(0, 500)) });
     },
-    close: stop,
+    close: () => void stop(),
   };
 }

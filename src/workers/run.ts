@@ -9,6 +9,7 @@ import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
 import { type Attempt, AttemptStopped, type RunningAttempts } from './attempt.ts';
+import type { Claimed } from './claims.ts';
 
 /** What a run of a job came to, as BullMQ has to hear it. */
 export type RunResult =
@@ -23,7 +24,7 @@ export interface RunContext {
   registry: Registry;
   running: RunningAttempts;
   tools: (attempt: Attempt) => Tools;
-  claim: (claim: { id: string; generation: number }) => Promise<ClaimedTask | undefined>;
+  claim: (claim: { id: string; generation: number }) => Promise<Claimed | undefined>;
   /** Writes the outcome, for as long as it takes; `undefined` when the attempt is no longer ours. */
   settle: (settlement: Settlement) => Promise<Transition | undefined>;
   /** Told of every task that the settling moved, and whether it waits without a job to wake a worker. */
@@ -41,9 +42,10 @@ const MAX_UNKNOWN_TYPE_MS = 60_000;
 
 /** Runs the task of a job: claim, parse, run, parse again, settle. */
 export async function runTask(job: { id: string; generation: number }, context: RunContext): Promise<RunResult> {
-  const task = await context.claim(job);
-  if (!task) return { kind: 'dropped' };
-  const attempt = context.running.start(task);
+  const claimed = await context.claim(job);
+  if (!claimed) return { kind: 'dropped' };
+  const { task } = claimed;
+  const attempt = context.running.start(claimed);
   try {
     const ending = await endingOf(attempt, context);
     if (ending === 'lost') return { kind: 'dropped' };
@@ -136,7 +138,8 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
   const stopped = signal.aborted && signal.reason instanceof AttemptStopped ? signal.reason.reason : undefined;
   if (stopped === 'lost') return 'lost';
   if (stopped === 'cancelled') return { ...nothing, status: 'cancelled', outcome: 'cancelled' };
-  if (stopped === 'shutdown') return { ...nothing, status: 'pending', outcome: 'released', new_job: true };
+  if (stopped === 'shutdown' || stopped === 'cut_off')
+    return { ...nothing, status: 'pending', outcome: 'released', new_job: true };
 
   const cause =
     stopped === 'timeout'

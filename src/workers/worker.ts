@@ -1,8 +1,7 @@
 import { UnrecoverableError } from 'bullmq';
-import { createBatch } from '../db/batch.ts';
+import { isDatabaseAway } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
 import type { Notifications } from '../db/notify.ts';
-import { type Claim, type ClaimedTask, claimTasks, type Settlement, settleTasks } from '../db/tasks/run.ts';
 import { TASK_CHANNEL, type Transition } from '../db/tasks/transition.ts';
 import { within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
@@ -14,8 +13,11 @@ import type { Registry } from '../tasks/index.ts';
 import { LANE_DEFAULTS, type Lane } from '../tasks/lanes.ts';
 import type { Tools } from '../tasks/tools.ts';
 import { type Attempt, createRunningAttempts, type RunningAttempts } from './attempt.ts';
+import { createClaims } from './claims.ts';
+import { createGate } from './gate.ts';
 import { createHeartbeat } from './heartbeat.ts';
-import { runTask } from './run.ts';
+import { type LaneRunner, startLane } from './lane.ts';
+import { type RunContext, runTask } from './run.ts';
 
 interface Options {
   /** The name of this process in rows and dashboards. */
@@ -39,8 +41,13 @@ interface Options {
 
 /** The worker of a process: one BullMQ worker a lane. */
 export interface LaneWorkers {
-  /** Two stages: takes nothing new and waits up to `graceMs`; then gives the rest back, so that others start it at once. */
-  close(graceMs: number): Promise<void>;
+  /**
+   * Two stages: takes nothing new and waits up to `graceMs`; then gives the rest back, so that others start it at once.
+   * Answers how much could not be given back and waits for its lease to run out.
+   */
+  close(graceMs: number): Promise<number>;
+  /** Lanes that stand still here although they should not, one sentence each. */
+  problems(): string[];
 }
 
 /** BullMQ asks for a delay by an error; ours carries it. */
@@ -57,52 +64,30 @@ class RetryLater extends Error {
 /** Short, because all that depends on it is when a job is looked at again whose worker or connection was lost in between. */
 const LOCK_MS = 10_000;
 const STALLED_EVERY_MS = 5_000;
-const MAX_BATCH = 200;
 /** For what happens outside of a task, such as a database that is away during the claim. */
+const AWAY_MS = 1_000;
 const CLAIM_BACKOFF = { minMs: 1_000, maxMs: 10_000 };
-const SETTLE_RETRY_MS = 500;
 /** After a task whose dependency is away: an outage must not turn over the whole backlog as fast as it can be claimed. */
 const TURNED_AWAY_MS = 200;
+/** What stopped tasks may take to be written as given back, and BullMQ to hear of it. Their sum fits the last seconds of a process. */
+const HAND_BACK_MS = 2_000;
+const FINISH_MS = 500;
 
 /** Starts to work. */
 export function startWorkers(options: Options): LaneWorkers {
   const { name, lanes, concurrency, leaseMs, db, backend, dispatcher, notifications, registry, tools, deliver, log } =
     options;
   const running = options.running ?? createRunningAttempts();
-  const claim = createBatch<Claim, ClaimedTask | undefined>({
-    run: (claims) => claimTasks(db, name, leaseMs, claims),
-    max: MAX_BATCH,
-    parallel: 2,
-  });
-  const settleOnce = createBatch<Settlement, Transition | undefined>({
-    run: (all) => settleTasks(db, all),
-    max: MAX_BATCH,
-    parallel: 2,
-  });
-  let closing = false;
+  const runners = new Map<Lane, LaneRunner>();
+  const gate = createGate(db, () => runners.values(), log);
+  const claims = createClaims({ db, name, leaseMs, onError: gate.judge, log });
+  /** What was taken and not settled so far. */
+  const owed = new Set<string>();
   /** Every job that is being worked on, those included that still wait for their claim. */
-  const underWay = new Set<Promise<void>>();
+  const underWay = new Map<Promise<void>, Lane>();
   const idle = async () => {
-    while (underWay.size > 0) await Promise.allSettled(underWay);
+    while (underWay.size > 0) await Promise.allSettled(underWay.keys());
   };
-
-  /** A finished result is not thrown away because the database is away for a while. */
-  async function settle(given: Settlement): Promise<Transition | undefined> {
-    for (let settlement = given; ; ) {
-      try {
-        return await settleOnce(settlement);
-      } catch (error) {
-        if (closing || (isFault(error) && settlement !== given)) throw error;
-        if (isFault(error)) {
-          log.error({ err: error, task_id: given.id }, 'an outcome cannot be stored; the task fails');
-          settlement = unstorable(given);
-          continue;
-        }
-        log.warn({ err: error, task_id: settlement.id }, 'an outcome could not be written; trying again');
-        await new Promise((resolve) => setTimeout(resolve, SETTLE_RETRY_MS));
-      }
-    }
-  }
 
   async function onSettled(moved: Transition, wantsJob: boolean): Promise<void> {
     // Within its generation a task waits in the job that BullMQ delays.
@@ -110,11 +95,30 @@ export function startWorkers(options: Options): LaneWorkers {
     if (wakes.length > 0) await dispatcher.enqueue(wakes);
   }
 
-  const context = { registry, running, tools, claim, settle, onSettled, maxOutputBytes: options.maxOutputBytes, log };
+  const context: RunContext = {
+    registry,
+    running,
+    tools,
+    async claim(claim) {
+      const claimed = await claims.claim(claim).catch((error) => {
+        throw isDatabaseAway(error) ? new RetryLater('the database takes no claims', AWAY_MS) : error;
+      });
+      if (claimed) owed.add(claim.id);
+      return claimed;
+    },
+    async settle(settlement) {
+      const moved = await claims.settle(settlement);
+      owed.delete(settlement.id);
+      return moved;
+    },
+    onSettled,
+    maxOutputBytes: options.maxOutputBytes,
+    log,
+  };
 
   const process: LaneProcessor = (job, token) => {
     const work = processJob(job, token);
-    underWay.add(work);
+    underWay.set(work, job.queueName as Lane);
     const done = () => underWay.delete(work);
     work.then(done, done);
     return work;
@@ -127,11 +131,17 @@ export function startWorkers(options: Options): LaneWorkers {
     heartbeat.hold(job.queueName as Lane, job.id ?? '', token ?? '');
     try {
       if (kind === 'delivery') {
-        const again = await deliver({ id, generation });
+        owed.add(id);
+        const again = await deliver({ id, generation }).catch((error) => {
+          gate.judge(error);
+          throw error;
+        });
+        owed.delete(id);
         if (again) throw new RetryLater('the delivery is tried again', again.retryInMs);
         return;
       }
       const result = await runTask({ id, generation }, context);
+      owed.delete(id);
       if (result.kind === 'failed') throw new UnrecoverableError(result.error.code);
       if (result.kind === 'retry') {
         if (result.turnedAway) await new Promise((resolve) => setTimeout(resolve, TURNED_AWAY_MS));
@@ -142,12 +152,10 @@ export function startWorkers(options: Options): LaneWorkers {
     }
   };
 
-  const workers = new Map<Lane, LaneWorker>();
-  const heartbeat = createHeartbeat({ db, leaseMs, lockMs: LOCK_MS, running, workers, log });
-  for (const lane of lanes) {
+  const createWorker = (lane: Lane): LaneWorker => {
     const worker = backend.createWorker(lane, process, {
       name,
-      concurrency: concurrency ?? LANE_DEFAULTS[lane].concurrency,
+      autorun: false,
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_EVERY_MS,
       // BullMQ tracks locks by job id alone, so the end of one run can stop the renewal of the next: the heartbeat renews.
@@ -160,13 +168,25 @@ export function startWorkers(options: Options): LaneWorkers {
           error instanceof RetryLater ? error.delayMs : backoffMs(CLAIM_BACKOFF, attempts) + 100,
       },
     });
-    worker.on('error', (error) => log.debug({ err: error, lane }, 'worker error'));
     worker.on('failed', (job, error) => {
       if (!(error instanceof RetryLater) && !(error instanceof UnrecoverableError))
         log.warn({ err: error, lane, job: job?.id }, 'a job could not be run; it is tried again');
     });
-    workers.set(lane, worker);
-  }
+    return worker;
+  };
+  const heartbeat = createHeartbeat({ db, leaseMs, lockMs: LOCK_MS, running, runners, onAway: gate.shut, log });
+  for (const lane of lanes)
+    runners.set(
+      lane,
+      startLane({
+        lane,
+        concurrency: concurrency ?? LANE_DEFAULTS[lane].concurrency,
+        create: () => createWorker(lane),
+        queue: backend.queue(lane),
+        busy: () => [...underWay.values()].filter((busyLane) => busyLane === lane).length,
+        log,
+      }),
+    );
 
   const stopListening = notifications.on(TASK_CHANNEL, (payload) => {
     const [what, id] = payload.split(' ');
@@ -177,46 +197,20 @@ export function startWorkers(options: Options): LaneWorkers {
 
   return {
     async close(graceMs) {
-      // A paused worker would still take what its blocking call brings; a closing one gives that call up.
-      const closed = [...workers.values()].map((worker) => ({ worker, closed: worker.close() }));
+      const finish = [...runners.values()].map((runner) => runner.stop());
+      gate.close();
       await within(idle(), graceMs, 'the running tasks').catch(() => running.stopAll('shutdown'));
-      await within(idle(), 2_000, 'the stopped tasks').catch((error) =>
-        log.warn({ err: error }, 'some tasks did not stop; their leases run out'),
-      );
-      closing = true;
-      await Promise.all(closed.map(finish));
+      await within(idle(), HAND_BACK_MS, 'the stopped tasks').catch(() => {});
+      claims.stopSettling();
+      if (owed.size > 0) log.warn({ left: owed.size }, 'not all could be handed back; their leases run out');
       stopListening();
       stopChecking();
-      await heartbeat.close();
+      await Promise.all([
+        ...finish.map((end) => end()),
+        within(heartbeat.close(), FINISH_MS, 'the heartbeat').catch(() => {}),
+      ]);
+      return owed.size;
     },
+    problems: () => [...runners.values()].flatMap((runner) => runner.problem() ?? []),
   };
-}
-
-/** Closing waits for BullMQ to note what has ended; without its store it would wait for ever, a forced close after it too. */
-async function finish({ worker, closed }: { worker: LaneWorker; closed: Promise<void> }): Promise<void> {
-  await within(closed, 3_000, 'closing a worker').catch(() =>
-    within(worker.disconnect(), 1_000, 'disconnecting a worker').catch(() => {}),
-  );
-}
-
-/** What is left of an outcome that Postgres refuses: that it was one. */
-function unstorable({ id, attempt }: Settlement): Settlement {
-  const error = { code: 'internal_error', message: 'The outcome of the task could not be stored.', retryable: false };
-  return {
-    id,
-    attempt,
-    status: 'failed',
-    outcome: 'failed',
-    output: null,
-    error,
-    model: null,
-    usage: null,
-    delay_ms: 0,
-    new_job: false,
-  };
-}
-
-/** Errors of SQL and of values do not go away by waiting; those of connections do. */
-function isFault(error: unknown): boolean {
-  return /^(2[123]|42)/.test(String((error as { code?: unknown }).code ?? ''));
 }

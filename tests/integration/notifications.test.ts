@@ -62,7 +62,8 @@ describe('the notifications', () => {
     // Each refusal could start another chain of reconnects.
     await until('three refusals', () => proxy.refused() >= 3);
     proxy.allow();
-    await until('the connection is back', async () => (await listeners()).length > 0);
+    // A session is there before it listens.
+    await until('the connection is back', () => notifications.connected());
     await say('back');
     await until('the word', () => heard.length > 0);
     await until('a second of quiet', quietFor(1_000, proxy.accepted));

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createOutbound, type Resolve } from '../../src/clients/outbound.ts';
 import { listAttempts } from '../../src/db/tasks/read.ts';
+import type { ClaimedTask } from '../../src/db/tasks/run.ts';
 import { createRunningAttempts } from '../../src/workers/attempt.ts';
 import { httpTools } from '../../src/workers/tools/http.ts';
 import { PRIVATE, SPELLINGS } from '../support/private-urls.ts';
@@ -140,7 +141,7 @@ describe('a name in a URL of http.request', () => {
       );
     const outbound = createOutbound([], resolve);
     const task = { id: 'a', attempt: 1, timeout_ms: 5_000, request_id: null };
-    const attempt = createRunningAttempts().start(task as Parameters<typeof httpTools>[0]['task']);
+    const attempt = createRunningAttempts().start({ task: task as ClaimedTask, askedAt: 0 });
     const request = { method: 'GET', url: 'http://rebind.example.com:9/', headers: {} };
     return httpTools(attempt, outbound, 1_000).request(request);
   }

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { ClaimedTask } from '../../src/db/tasks/run.ts';
 import { AttemptStopped, createRunningAttempts } from '../../src/workers/attempt.ts';
+import type { Claimed } from '../../src/workers/claims.ts';
 
-const task = (attempt: number, timeout_ms = 60_000) => ({ id: 'a', attempt, timeout_ms }) as ClaimedTask;
+const task = (attempt: number, timeout_ms = 60_000): Claimed => ({
+  task: { id: 'a', attempt, timeout_ms } as ClaimedTask,
+  askedAt: 0,
+});
 
 describe('the register of running attempts', () => {
   it('stops an attempt whose task came back to this process as another', () => {

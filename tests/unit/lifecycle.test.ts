@@ -1,6 +1,6 @@
 import pino from 'pino';
 import { describe, expect, it } from 'vitest';
-import { createStack, repeat, within } from '../../src/lifecycle.ts';
+import { createStack, repeat, Stopping, within } from '../../src/lifecycle.ts';
 import { createLog } from '../../src/log.ts';
 
 describe('the stack', () => {
@@ -37,6 +37,28 @@ describe('the stack', () => {
     await stack.close();
     expect(closed).toEqual(['floor']);
     expect(lines.map((line) => JSON.parse(line).part)).toEqual(['the roof', 'the wall']);
+  });
+
+  it('does not wait for ever for one part, and names it', async () => {
+    const lines: string[] = [];
+    const stack = createStack(pino({ level: 'error' }, { write: (line) => void lines.push(line) }));
+    const closed: string[] = [];
+    stack.defer('the floor', () => void closed.push('floor'));
+    stack.defer('the door', () => new Promise(() => {}), 20);
+    await stack.close();
+    expect(closed).toEqual(['floor']);
+    expect(lines.map((line) => JSON.parse(line).part)).toEqual(['the door']);
+  });
+
+  it('closes at once what comes while it closes, and stops who brings it', async () => {
+    const stack = createStack(createLog('silent'));
+    const closed: string[] = [];
+    stack.defer('first', () => void closed.push('first'));
+    const closing = stack.close();
+    expect(() => stack.defer('late', () => void closed.push('late'))).toThrow(Stopping);
+    await closing;
+    await stack.close();
+    expect(closed).toEqual(['first', 'late']);
   });
 });
 

@@ -27,7 +27,7 @@ async function settled(run: () => unknown, claimed: Partial<ClaimedTask> = {}): 
       registry: { find: () => type, list: () => [type] },
       running: createRunningAttempts(),
       tools: () => ({}) as never,
-      claim: async () => ({ ...task, ...claimed }) as ClaimedTask,
+      claim: async () => ({ task: { ...task, ...claimed } as ClaimedTask, askedAt: 0 }),
       settle: async (settlement) => {
         given = settlement;
         return undefined;
