@@ -83,6 +83,7 @@ function resolveConfig(s: Values, problems: string[]) {
       publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
       maxBodyBytes: s.MAX_BODY_BYTES,
       trustedProxies: s.TRUSTED_PROXIES,
+      corsOrigins: s.CORS_ORIGINS,
       docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',
     },
     database: { url: databaseUrl, poolMax: s.DATABASE_POOL_MAX },
@@ -114,7 +115,7 @@ function resolveConfig(s: Values, problems: string[]) {
       user: {
         waiting_tasks: s.MAX_WAITING_TASKS_PER_USER,
         running_tasks: 0,
-        tokens_per_day: 0,
+        tokens_per_day: s.MAX_TOKENS_PER_DAY_PER_USER,
         requests_per_minute: s.RATE_LIMIT_PER_MINUTE,
       },
     },

@@ -67,6 +67,16 @@ export const host = v.pipe(
   ),
 );
 
+/** Origins as browsers send them, separated by commas. */
+export const origins = v.pipe(
+  list,
+  v.check(
+    (entries) =>
+      entries.every((entry) => URL.canParse(entry) && new URL(entry).origin === entry && !entry.includes('*')),
+    'wants origins such as https://app.example.com, separated by commas: scheme, host and port alone',
+  ),
+);
+
 /** Addresses and CIDRs, separated by commas. */
 export const addresses = v.pipe(
   list,

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { addresses, integer, setting } from './setting.ts';
+import { addresses, integer, origins, setting } from './setting.ts';
 
 /** The environment variables about who may ask for how much, and from where; a part of the table in `settings.ts`. */
 export const LIMIT_SETTINGS = {
@@ -8,6 +8,12 @@ export const LIMIT_SETTINGS = {
     v.optional(addresses, ''),
     'the proxies whose X-Forwarded-For is believed (addresses and CIDRs, separated by commas); none when empty',
     { example: '10.1.2.0/24' },
+  ),
+  CORS_ORIGINS: setting(
+    'HTTP',
+    v.optional(origins, ''),
+    'origins whose pages may call the API from a browser, separated by commas; none when empty',
+    { example: 'https://app.example.com' },
   ),
   RATE_LIMIT_PER_MINUTE: setting(
     'Limits',
@@ -23,5 +29,10 @@ export const LIMIT_SETTINGS = {
     'Limits',
     v.optional(integer(0, 100_000_000), '10000'),
     'tasks of a user that may wait at a time, scheduled ones included; 0 is no limit',
+  ),
+  MAX_TOKENS_PER_DAY_PER_USER: setting(
+    'Limits',
+    v.optional(integer(0, 2_147_483_647), '0'),
+    'tokens of models, read and written, that the tasks of a user may take in a day of UTC; 0 is no limit',
   ),
 } as const;

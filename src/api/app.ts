@@ -8,6 +8,7 @@ import type { Audit } from './audit.ts';
 import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
 import { type ClientAddresses, createClientAddresses } from './client-address.ts';
+import { allowOrigins } from './cors.ts';
 import type { Idempotency } from './idempotency.ts';
 import { type Limits, refuseBeyond } from './limits/index.ts';
 import { rateHeaders } from './limits/rates.ts';
@@ -27,6 +28,8 @@ interface Options {
   publicUrl: string | undefined;
   /** Whom requests come from; the peer of the socket when not given. */
   addresses?: ClientAddresses;
+  /** The origins of pages that may read what is answered. */
+  origins?: readonly string[];
   maxBodyBytes: number;
   /** Apps with a guard of their own, by path. */
   mounts?: Array<{ path: string; app: App }>;
@@ -50,6 +53,7 @@ export function createApp({
   idempotency,
   publicUrl,
   addresses = createClientAddresses([]),
+  origins = [],
   maxBodyBytes,
   mounts = [],
   log,
@@ -80,6 +84,7 @@ export function createApp({
       'request',
     );
   });
+  if (origins.length > 0) app.use(allowOrigins(origins));
   app.use(secureHeaders({ crossOriginResourcePolicy: 'same-origin', referrerPolicy: 'no-referrer' }));
   app.use(
     bodyLimit({
@@ -104,7 +109,7 @@ export function createApp({
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], async (c) => {
       const asked = policy === 'docs' && docsOpen ? 'public' : policy;
-      const principal = asked === 'public' ? NOBODY : await authenticate(c, principals);
+      const principal = asked === 'public' ? NOBODY : await authenticate(c, route, principals);
       const trail = audit.trail({
         actor: principal === NOBODY ? undefined : principal,
         address: c.get('address'),

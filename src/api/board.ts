@@ -66,7 +66,7 @@ export function createBoard({
   const full = board(db, backend, false);
   const readOnly = board(db, backend, true);
   const app: App = new Hono<Env>();
-  const visitor = (c: Context<Env>) => principals.ofToken(getCookie(c, COOKIE) ?? '', 'dashboard');
+  const visitor = (c: Context<Env>) => principals.ofToken(getCookie(c, COOKIE) ?? '', ['dashboard']);
   const trailOf = (c: Context<Env>, actor: Principal | undefined) =>
     audit.trail({ actor, address: c.get('address'), requestId: c.get('requestId') });
 

@@ -26,6 +26,7 @@ import { sessionRoutes } from './routes/sessions.ts';
 import { readRoutes } from './routes/task-read.ts';
 import { steerRoutes } from './routes/task-steer.ts';
 import { submitRoutes } from './routes/task-submit.ts';
+import { taskTokenRoutes } from './routes/task-token.ts';
 import { userRoutes } from './routes/users.ts';
 import { type ApiServer, listen } from './server.ts';
 import { createStore } from './store.ts';
@@ -59,6 +60,7 @@ export async function startApi(
     ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
     ...submitRoutes({ ...parts, waiters, store: createStore({ ...parts, limits }), checkUrl: outbound.check }),
     ...readRoutes({ ...parts, waiters }),
+    ...taskTokenRoutes({ db, tokens, auth }),
     ...steerRoutes({ ...parts, limits }),
     ...sessionRoutes({ db, identity }),
     ...userRoutes({ ...parts, principals }),
@@ -85,6 +87,7 @@ export async function startApi(
     idempotency: createIdempotency(parts),
     publicUrl: config.http.publicUrl,
     addresses: createClientAddresses(config.http.trustedProxies),
+    origins: config.http.corsOrigins,
     maxBodyBytes: config.http.maxBodyBytes,
     docsOpen: config.http.docsOpen,
     mounts: config.monitoring.enabled ? [{ path: '/admin', app: board }] : [],

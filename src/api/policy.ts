@@ -76,6 +76,7 @@ export const POLICIES: Record<string, Policy> = {
   'GET /api/v1/tasks': 'tasks:read',
   'GET /api/v1/tasks/:id': 'tasks:read',
   'GET /api/v1/tasks/:id/attempts': 'tasks:read',
+  'POST /api/v1/tasks/:id/token': 'tasks:read',
   'POST /api/v1/tasks/:id/cancel': 'tasks:steer',
   'POST /api/v1/tasks/:id/retry': 'tasks:steer',
 };

@@ -18,7 +18,7 @@ export async function readInput(
   const json = route.body ? await readJson(c) : await refuseBody(c);
   const input = {
     body: route.body ? parseBody(route.body, json) : undefined,
-    query: route.query ? parseQuery(route.query, c.req.query()) : undefined,
+    query: route.query ? parseQuery(route.query, queryOf(c, principal)) : undefined,
     params: c.req.param() as Record<string, string>,
     principal,
     requestId: c.get('requestId'),
@@ -28,6 +28,12 @@ export async function readInput(
     signal: c.req.raw.signal,
   };
   return { input, json };
+}
+
+/** A token in the query is not a field of it. */
+function queryOf(c: Context, { taskId }: Principal): Record<string, string> {
+  const { access_token, ...query } = c.req.query();
+  return taskId === undefined && access_token !== undefined ? { ...query, access_token } : query;
 }
 
 /** A route that takes nothing says so, instead of letting what was sent fall away without a word. */

@@ -12,6 +12,8 @@ export interface Principal {
   sessionId: string;
   /** The API key, where it came with one. */
   keyId?: string;
+  /** The only task that it may read, where it came with a token for that. */
+  taskId?: string;
   /** The only task types that it may submit; any where this is not given. */
   taskTypes?: readonly string[];
   /** The first priority that it may submit with; 1 where this is not given. */

@@ -31,6 +31,9 @@ interface Options {
  * long it then stays open doubles with each opening, with jitter, until a call succeeds.
  */
 const TIMING = { failures: 5, windowMs: 60_000, minOpenMs: 1_000, maxOpenMs: 15_000 };
+/** Callers are spread over so much of what an outage has lasted, because each of a large backlog that comes back costs something. */
+const SPREAD = 0.1;
+const MAX_SPREAD_MS = 300_000;
 
 /** Makes a closed breaker. */
 export function createBreaker({
@@ -48,6 +51,8 @@ export function createBreaker({
   /** When the next probe may go; `undefined` while closed. */
   let probeAt: number | undefined;
   let probing: Promise<unknown> | undefined;
+  /** The first opening since a call succeeded. */
+  let downSince: number | undefined;
   const now = () => performance.now();
 
   function state(): BreakerState {
@@ -61,6 +66,7 @@ export function createBreaker({
     openMs = bound / 2 + (bound / 2) * Math.random();
     openings += 1;
     failures = 0;
+    downSince ??= now();
     probeAt = now() + openMs;
   }
 
@@ -72,6 +78,7 @@ export function createBreaker({
 
   function succeeded(): void {
     openings = 0;
+    downSince = undefined;
     close();
   }
 
@@ -98,9 +105,10 @@ export function createBreaker({
 
   function turnedAway(): TaskError {
     const left = (probeAt ?? 0) - now();
+    const spread = Math.min(MAX_SPREAD_MS, SPREAD * (now() - (downSince ?? now()))) * Math.random();
     return new TaskError('upstream_unavailable', `${name} keeps failing and is left alone for a moment.`, {
       later: true,
-      retryAfterMs: Math.ceil(left > 0 ? left : openMs),
+      retryAfterMs: Math.ceil((left > 0 ? left : openMs) + spread),
     });
   }
 

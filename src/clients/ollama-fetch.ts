@@ -3,7 +3,7 @@ import { type Dispatcher, Response, fetch as undiciFetch } from 'undici';
 import { retryAfterOf, UpstreamRefusal } from './upstream.ts';
 
 /** One line of a stream; the last of a generation carries the tokens of its whole context. */
-const MAX_LINE_BYTES = 16 * 2 ** 20;
+const MAX_LINE_BYTES = 4 * 2 ** 20;
 /** A whole answer, such as the embeddings of many texts. */
 const MAX_ANSWER_BYTES = 128 * 2 ** 20;
 const MAX_ERROR_BYTES = 65_536;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectProblem } from '../support/problem.ts';
-import { ADMIN_PASSWORD, createWorld, type World } from '../support/world.ts';
+import { ADMIN_PASSWORD, anonymousClient, createWorld, type World } from '../support/world.ts';
 
 interface Pair {
   access_token: string;
@@ -81,6 +81,22 @@ describe('sessions', () => {
       if (loser) expectProblem(loser, 'already_refreshed');
       expect(await statusOf(winner?.body.access_token ?? '')).toBe(200);
       expect((await refresh(winner?.body.refresh_token ?? '')).status).toBe(200);
+    }
+  });
+
+  it('S12: let exactly one of many refreshes at once win, wherever they arrive', async () => {
+    const { url } = await world.join('api');
+    const there = anonymousClient(url as string);
+    for (let round = 0; round < 5; round++) {
+      const { refresh_token } = await login();
+      const clients = [world.anonymous, there, world.anonymous, there, world.anonymous, there];
+      const answers = await Promise.all(
+        clients.map((client) => client.request<Pair>('POST', '/api/v1/auth/refresh', { refresh_token })),
+      );
+      const winners = answers.filter(({ status }) => status === 200);
+      expect(winners).toHaveLength(1);
+      for (const answer of answers) if (answer !== winners[0]) expectProblem(answer, 'already_refreshed');
+      expect(await statusOf(winners[0]?.body.access_token ?? '', url)).toBe(200);
     }
   });
 

@@ -1,148 +1,217 @@
 import fc from 'fast-check';
 import { sql } from 'kysely';
-import { expect, it } from 'vitest';
-import { ENDED, type Status } from '../../src/db/schema.ts';
-import { listAttempts } from '../../src/db/tasks/read.ts';
-import { expireTasks, KILL_BUDGET, rescueTasks } from '../../src/db/tasks/repair.ts';
-import { claimTasks, renewLeases, settleTasks } from '../../src/db/tasks/run.ts';
+import { beforeAll, expect, it } from 'vitest';
+import { acceptMany } from '../../src/db/tasks/accept.ts';
+import { expireTasks, promoteTasks, raiseGenerations, rescueTasks } from '../../src/db/tasks/repair.ts';
+import { claimTasks, renewLeases, settleTasks, writeProgress } from '../../src/db/tasks/run.ts';
 import { cancelTask, retryTask } from '../../src/db/tasks/steer.ts';
-import { LEASE_MS, settlement, useTasks } from '../support/tasks.ts';
+import { acceptedModel, ENDINGS, MODEL, type Model } from '../support/task-model.ts';
+import {
+  brokenPromises,
+  manySequences,
+  readMoves,
+  recordMoves,
+  type Sequence,
+  STEPS,
+  type Step,
+} from '../support/task-sequences.ts';
+import { newTask, settlement, useTasks } from '../support/tasks.ts';
 
-const { database, accept, read, loseLease, deliveriesOf } = useTasks();
+const SEQUENCES = 5_000;
+const SIDE_BY_SIDE = 200;
+const ALL = 10_000;
+const LEASE_MS = 3_600_000;
+const webhook = {
+  url: 'http://127.0.0.1/',
+  events: ['completed', 'failed', 'cancelled', 'expired'].map((status) => `task.${status}`),
+  secret: 'AAAA',
+};
 
-/** What a task should be after the same steps, said in plain words. */
-interface Model {
-  status: Status;
-  attempt: number;
-  generation: number;
-  losses: number;
-  output: string | null;
-  ledger: string[];
-  ends: number;
+const { database } = useTasks();
+beforeAll(() => recordMoves(database.db));
+
+/** An item of a step, with the task that it is about. */
+type Work = Step['items'][number] & { model: Model };
+
+/** Without those that say the same of the same attempt: a worker does not. */
+function once(work: Work[]): Work[] {
+  return [...new Map(work.map((one) => [`${one.model.id} ${one.of}`, one])).values()];
+}
+const first = (work: Work[]) => [...new Map(work.map((one) => [one.model.id, one])).values()];
+const idsOf = (work: Work[]) => first(work).map(({ model }) => model.id);
+const sorted = (ids: string[]) => ids.toSorted();
+
+/** Each runs one statement for the tasks of all sequences, and compares its answer with what the model says. */
+const RUN: Record<Exclude<Step['step'], 'accept'>, (work: Work[], all: Model[]) => Promise<void>> = {
+  async claim(work) {
+    const claims = work.map(({ model, of }) => ({ id: model.id, generation: model.generation - of }));
+    const claimed = await claimTasks(database.db, 'w', LEASE_MS, claims);
+    const wanted = work.map(({ model }, n) => (MODEL.claim(model, claims[n]!.generation) ? model.attempt : undefined));
+    expect(claimed.map((task) => task?.attempt)).toEqual(wanted);
+  },
+
+  async renew(given) {
+    const work = once(given);
+    const held = work.map(({ model, of }) => ({ id: model.id, attempt: model.attempt - of }));
+    const kept = await renewLeases(database.db, LEASE_MS, held);
+    const wanted = work.filter(({ model }, n) => MODEL.renew(model, held[n]!.attempt));
+    expect(new Map(kept.map(({ id, status }) => [id, status]))).toEqual(
+      new Map(wanted.map(({ model }) => [model.id, model.status])),
+    );
+  },
+
+  async progress(given) {
+    const work = once(given);
+    const updates = work.map(({ model, of }, n) => ({
+      id: model.id,
+      attempt: model.attempt - of,
+      percent: n % 100,
+      message: null,
+    }));
+    await writeProgress(database.db, updates);
+    work.forEach(({ model }, n) => {
+      MODEL.progress(model, updates[n]!.attempt, updates[n]!.percent);
+    });
+  },
+
+  async settle(given) {
+    const work = once(given);
+    const settlements = work.map(({ model, of, how }) => {
+      const attempt = model.attempt - of;
+      return settlement(model.id, attempt, {
+        ...ENDINGS[how],
+        output: how === 'complete' ? JSON.stringify(`by ${attempt}`) : null,
+      });
+    });
+    const moved = await settleTasks(database.db, settlements);
+    const wanted = work.map(({ model, how }, n) => MODEL.settle(model, settlements[n]!.attempt, how));
+    expect(moved.map((one) => one !== undefined)).toEqual(wanted);
+  },
+
+  async cancel(given) {
+    const work = first(given);
+    const moved = await Promise.all(work.map(({ model }) => cancelTask(database.db, 'any', model.id, 'user')));
+    expect(moved.map((one) => one !== undefined)).toEqual(work.map(({ model }) => MODEL.cancel(model)));
+  },
+
+  async retry(given) {
+    const work = first(given);
+    const moved = await Promise.all(work.map(({ model }) => retryTask(database.db, 'any', model.id)));
+    expect(moved.map((one) => one !== undefined)).toEqual(work.map(({ model }) => MODEL.retry(model)));
+  },
+
+  async rescue(work) {
+    await sql`update tasks set lease_until = now() - interval '1 second'
+      where id = any(${idsOf(work)}::uuid[]) and status in ('running', 'cancelling')`.execute(database.db);
+    const moved = await rescueTasks(database.db, ALL);
+    const wanted = first(work).filter(({ model }) => MODEL.rescue(model));
+    expect(sorted(moved.map(({ id }) => id))).toEqual(sorted(idsOf(wanted)));
+  },
+
+  async expire(work) {
+    const set = (time: string | null) =>
+      sql`update tasks set expires_at = ${time}::timestamptz where id = any(${idsOf(work)}::uuid[])`.execute(
+        database.db,
+      );
+    await set('2026-01-01');
+    const moved = await expireTasks(database.db, ALL);
+    await set(null);
+    const wanted = first(work).filter(({ model }) => MODEL.expire(model));
+    expect(sorted(moved.map(({ id }) => id))).toEqual(sorted(idsOf(wanted)));
+  },
+
+  async fallDue(work) {
+    await sql`update tasks set ready_at = now() where id = any(${idsOf(work)}::uuid[])
+      and status in ('scheduled', 'pending')`.execute(database.db);
+    for (const { model } of first(work)) MODEL.fallDue(model);
+  },
+
+  async promote(_work, all) {
+    const promoted = await promoteTasks(database.db, ALL);
+    expect(promoted).toBe(all.filter((model) => MODEL.promote(model)).length);
+  },
+
+  async rebuild(work) {
+    const given = work.map(({ model, of }) => ({ id: model.id, generation: model.generation - of }));
+    const raised = await raiseGenerations(database.db, 'task', given);
+    const wanted = work.filter(({ model }, n) => MODEL.rebuild(model, given[n]!.generation));
+    expect(raised).toEqual(new Map(wanted.map(({ model }) => [model.id, model.generation])));
+  },
+};
+
+async function accept(lists: Array<Array<{ later: boolean }>>): Promise<Model[][]> {
+  const tasks = lists.map((list) =>
+    list.map(({ later }) => newTask(database.userId, { webhook, delay_ms: later ? 3_600_000 : null })),
+  );
+  const rows = await acceptMany(database.db, tasks);
+  return rows.map((own) => own.map(({ id, status }) => acceptedModel(id, status === 'scheduled')));
 }
 
-type Step = { step: string; of?: number };
-
-/** `of` counts back from the newest attempt or generation: 0 is the present one, more is a zombie's. */
-const steps: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({ step: fc.constant('claim'), of: fc.nat(1) }),
-  fc.record({ step: fc.constantFrom('complete', 'complete', 'fail', 'retryLater', 'release', 'renew'), of: fc.nat(2) }),
-  fc.record({ step: fc.constantFrom('cancel', 'retry', 'rescue', 'expire') }),
-);
-
-function end(model: Model, status: Status): void {
-  model.status = status;
-  model.ends++;
+async function goThrough(sequences: Sequence[]): Promise<void> {
+  await sql`truncate tasks, moves cascade`.execute(database.db);
+  const worlds = await accept(sequences.map(({ tasks }) => tasks));
+  const turns = Math.max(...sequences.map(({ steps }) => steps.length));
+  for (let turn = 0; turn < turns; turn++) {
+    for (const name of STEPS) {
+      const now = sequences.map(({ steps }) => (steps[turn]?.step === name ? (steps[turn]?.items ?? []) : []));
+      if (now.every((items) => items.length === 0)) continue;
+      if (name === 'accept') {
+        const accepted = await accept(now);
+        for (const [n, own] of accepted.entries()) worlds[n]?.push(...own);
+        continue;
+      }
+      const work = now.flatMap((items, n) =>
+        items.map((item) => ({ ...item, model: worlds[n]![item.task % worlds[n]!.length]! })),
+      );
+      await RUN[name](work, worlds.flat());
+    }
+  }
+  await compare(worlds, sequences);
 }
 
-function settleModel(model: Model, status: Status, outcome: string, attempt: number): boolean {
-  if (attempt !== model.attempt || !['running', 'cancelling'].includes(model.status)) return false;
-  const cancelled = model.status === 'cancelling';
-  model.ledger.push(cancelled ? 'cancelled' : outcome);
-  if (cancelled) end(model, 'cancelled');
-  else if (status === 'pending') model.status = 'pending';
-  else end(model, status);
-  if (!cancelled && outcome === 'released') model.generation++;
-  model.output = status === 'completed' && !cancelled ? `by ${attempt}` : null;
-  return true;
-}
-
-const SETTLES = {
-  complete: ['completed', 'completed'],
-  fail: ['failed', 'failed'],
-  retryLater: ['pending', 'retry'],
-  release: ['pending', 'released'],
-} as const;
-
-async function apply(id: string, model: Model, { step, of = 0 }: Step): Promise<void> {
+/** Everything that is stored against everything that the model says. */
+async function compare(worlds: Model[][], sequences: Sequence[]): Promise<void> {
   const { db } = database;
-  const attempt = model.attempt - of;
-  switch (step) {
-    case 'claim': {
-      const [task] = await claimTasks(db, 'w', LEASE_MS, [{ id, generation: model.generation - of }]);
-      const free = of === 0 && model.status === 'pending';
-      expect(task?.attempt).toBe(free ? ++model.attempt : undefined);
-      if (free) model.status = 'running';
-      return;
-    }
-    case 'renew': {
-      const kept = await renewLeases(db, LEASE_MS, [{ id, attempt }]);
-      expect(kept.length > 0).toBe(of === 0 && ['running', 'cancelling'].includes(model.status));
-      return;
-    }
-    case 'cancel': {
-      const moved = await cancelTask(db, 'any', id, 'user');
-      expect(moved !== undefined).toBe(['pending', 'running'].includes(model.status));
-      if (model.status === 'pending') end(model, 'cancelled');
-      else if (model.status === 'running') model.status = 'cancelling';
-      return;
-    }
-    case 'retry': {
-      const ended = (ENDED as readonly Status[]).includes(model.status);
-      expect((await retryTask(db, 'any', id)) !== undefined).toBe(ended);
-      if (ended) Object.assign(model, { status: 'pending', generation: model.generation + 1, losses: 0, output: null });
-      return;
-    }
-    case 'rescue': {
-      const held = ['running', 'cancelling'].includes(model.status);
-      if (held) await loseLease(id);
-      expect(await rescueTasks(db, 10)).toHaveLength(held ? 1 : 0);
-      if (!held) return;
-      model.ledger.push('lost');
-      model.losses++;
-      model.generation++;
-      if (model.status === 'cancelling') end(model, 'cancelled');
-      else if (model.losses >= KILL_BUDGET) end(model, 'failed');
-      else model.status = 'pending';
-      return;
-    }
-    case 'expire': {
-      await sql`update tasks set expires_at = now() where id = ${id}`.execute(db);
-      await expireTasks(db, 10);
-      await sql`update tasks set expires_at = null where id = ${id}`.execute(db);
-      if (model.status === 'pending') end(model, 'expired');
-      else if (model.status === 'running') model.status = 'cancelling';
-      return;
-    }
-    default: {
-      const [status, outcome] = SETTLES[step as keyof typeof SETTLES];
-      const output = status === 'completed' ? JSON.stringify(`by ${attempt}`) : null;
-      const given = settlement(id, attempt, { status, outcome, output, new_job: outcome === 'released' });
-      const [moved] = await settleTasks(db, [given]);
-      expect(moved !== undefined).toBe(settleModel(model, status, outcome, attempt));
-    }
+  const models = worlds.flat();
+  const ids = models.map(({ id }) => id);
+  const [rows, attempts, deliveries, moves] = await Promise.all([
+    db.selectFrom('tasks').selectAll().execute(),
+    db.selectFrom('attempts').selectAll().orderBy('attempt').execute(),
+    db.selectFrom('deliveries').select(['task_id', 'event']).execute(),
+    readMoves(db, ids),
+  ]);
+  const [row, ledger, told] = [
+    new Map(rows.map((one) => [one.id, one])),
+    Map.groupBy(attempts, ({ task_id }) => task_id),
+    Map.groupBy(deliveries, ({ task_id }) => task_id),
+  ];
+  const story = new Map(worlds.flatMap((own, n) => own.map((model) => [model, JSON.stringify(sequences[n])])));
+  for (const model of models) {
+    const { status, attempt, generation, failures, losses, output, progress, ...more } = row.get(model.id)!;
+    const { id, due: _, ledger: wanted, ends, ...plain } = model;
+    expect({ status, attempt, generation, failures, losses, output, progress }, story.get(model)).toEqual(plain);
+    expect([more.completed_at !== null, more.lease_until !== null]).toEqual([
+      ['completed', 'failed', 'cancelled', 'expired'].includes(status),
+      ['running', 'cancelling'].includes(status),
+    ]);
+    expect(
+      (ledger.get(id) ?? []).map(({ outcome }) => outcome),
+      story.get(model),
+    ).toEqual(wanted);
+    // Every end is told once, and nothing else is.
+    expect(told.get(id) ?? []).toHaveLength(ends);
+    expect(brokenPromises(moves.get(id) ?? [])).toEqual([]);
   }
 }
 
-it('a task does what the model says, whatever comes in whatever order', async () => {
-  const events = ENDED.map((status) => `task.${status}`);
-  await fc.assert(
-    fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 25 }), async (sequence) => {
-      await sql`truncate tasks cascade`.execute(database.db);
-      const id = await accept({ webhook: { url: 'http://127.0.0.1/', events, secret: 'AAAA' } });
-      const model: Model = {
-        status: 'pending',
-        attempt: 0,
-        generation: 0,
-        losses: 0,
-        output: null,
-        ledger: [],
-        ends: 0,
-      };
-      for (const step of sequence) {
-        await apply(id, model, step);
-        const { status, attempt, generation, losses, output, lease_until, completed_at } = await read(id);
-        const { ledger: _, ends: __, ...plain } = model;
-        expect({ status, attempt, generation, losses, output }).toEqual(plain);
-        expect(completed_at !== null).toBe((ENDED as readonly Status[]).includes(status));
-        if (status === 'running') expect(lease_until).not.toBeNull();
-      }
-      const ledger = await listAttempts(database.db, id);
-      expect(ledger.map(({ outcome }) => outcome)).toEqual(model.ledger);
-      expect(new Set(ledger.map(({ attempt }) => attempt)).size).toBe(ledger.length);
-      // Every end is told once, and nothing else is.
-      expect(await deliveriesOf(id)).toHaveLength(model.ends);
-    }),
-    { numRuns: 200, interruptAfterTimeLimit: 40_000, markInterruptAsFailure: true },
-  );
-}, 60_000);
+it(`tasks do what the model says, whatever comes in whatever order, in ${SEQUENCES} sequences`, async () => {
+  for (let done = 0; done < SEQUENCES; ) {
+    await fc.assert(
+      fc.asyncProperty(manySequences(SIDE_BY_SIDE), async (sequences) => {
+        await goThrough(sequences);
+        done += sequences.length;
+      }),
+      { numRuns: 10, interruptAfterTimeLimit: 100_000, markInterruptAsFailure: true },
+    );
+  }
+}, 300_000);

@@ -105,3 +105,45 @@ describe('the limit of waiting tasks', () => {
     expect(accepted(await submitMany(user, 30))).toBe(30);
   });
 });
+
+describe('the limit of tokens a day', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await createWorld({ env: { MAX_TOKENS_PER_DAY_PER_USER: '30' } });
+  });
+  afterAll(() => world.close());
+  const chat = { messages: [{ role: 'user', content: 'hi' }] };
+  const spent = async (userId: string) =>
+    (await world.db.selectFrom('token_usage').select('tokens').where('user_id', '=', userId).execute()).map(
+      ({ tokens }) => Number(tokens),
+    );
+
+  it('S42: is what the tasks of a user took; beyond it nothing more is accepted until midnight, UTC', async () => {
+    const user = await world.client();
+    let taken = 0;
+    while (taken < 30) {
+      const { usage } = await user.runTask('chat', chat);
+      taken += (usage?.input_tokens ?? 0) + (usage?.output_tokens ?? 0);
+      expect(await spent(user.userId)).toEqual([taken]);
+    }
+    const refused = await until('it is known', async () => {
+      const answer = await submit(user);
+      return answer.status === 429 && answer;
+    });
+    const problem = expectProblem(refused, 'quota-exceeded');
+    expect(problem['violated-policies']).toEqual(['tokens_per_day']);
+    const midnight = new Date(Date.now() + Number(refused.headers.get('retry-after')) * 1000);
+    expect(Math.min(midnight.getTime() % 86_400_000, 86_400_000 - (midnight.getTime() % 86_400_000))).toBeLessThan(
+      2_000,
+    );
+    expect((await submit(await world.client())).status).toBe(202);
+    await world.db.updateTable('token_usage').set({ day: '2020-01-01' }).execute();
+    await until('it is another day', async () => (await submit(user)).status === 202);
+  });
+
+  it('costs nothing where no model is asked', async () => {
+    const user = await world.client();
+    await user.runTask('echo', { message: 'hi' });
+    expect(await spent(user.userId)).toEqual([]);
+  });
+});

@@ -31,8 +31,8 @@ describe('access tokens', () => {
     const access = await tokens.issue(ada);
     const dashboard = await tokens.issue(ada, 'dashboard');
     expect(await tokens.verify(access)).toBeDefined();
-    expect(await tokens.verify(access, 'dashboard')).toBeUndefined();
-    expect(await tokens.verify(dashboard, 'dashboard')).toBeDefined();
+    expect(await tokens.verify(access, ['dashboard'])).toBeUndefined();
+    expect(await tokens.verify(dashboard, ['dashboard'])).toBeDefined();
     expect(await tokens.verify(dashboard)).toBeUndefined();
   });
 

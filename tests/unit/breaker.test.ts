@@ -88,7 +88,7 @@ describe('a breaker', () => {
     expect(breaker.state()).toBe('half_open');
     const { promise, resolve } = Promise.withResolvers<string>();
     const probe = breaker.run(() => promise);
-    expect(await call(breaker)).toMatchObject({ later: true, retryAfterMs: 1_000 });
+    expect(await call(breaker)).toMatchObject({ later: true, retryAfterMs: 1_100 });
     expect(calls).toBe(3);
     resolve('first');
     expect(await probe).toBe('first');
@@ -106,7 +106,8 @@ describe('a breaker', () => {
       pass(retryAfterMs);
       await fail(breaker, 1);
     }
-    expect(waits).toEqual([1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
+    // And callers are spread over a tenth of what the outage has lasted.
+    expect(waits).toEqual([1_000, 2_100, 4_310, 8_741, 16_616, 18_277]);
     expect(calls).toBe(9);
     pass(15_000);
     expect(await call(breaker)).toBe('answer');
@@ -156,7 +157,7 @@ describe('a breaker', () => {
     const first = [call(breaker), call(breaker), call(breaker)];
     answer.reject(new Error('still away'));
     for (const turnedAway of await Promise.all(first))
-      expect(turnedAway).toMatchObject({ later: true, retryAfterMs: 2_000 });
+      expect(turnedAway).toMatchObject({ later: true, retryAfterMs: 2_100 });
     expect([asked, calls]).toEqual([1, 3]);
 
     answer = Promise.withResolvers<string>();
@@ -172,7 +173,11 @@ describe('a breaker', () => {
     await fail(breaker, 3);
     pass(1_000);
     await fail(breaker, 3);
-    expect(await call(breaker)).toMatchObject({ retryAfterMs: 2_000 });
+    expect(await call(breaker)).toMatchObject({ retryAfterMs: 2_100 });
+    // However long it takes, nobody is sent away for much longer than five minutes.
+    pass(86_400_000);
+    await fail(breaker, 3);
+    expect(await call(breaker)).toMatchObject({ retryAfterMs: 304_000 });
   });
 });
 

@@ -48,6 +48,15 @@ test.each<[string, (compose: Compose) => void, string]>([
   expect(composeProblems(compose).join('\n')).toContain(problem);
 });
 
+test('the gateway writes no query into its log, because a token may stand in one', () => {
+  const { KONG_NGINX_HTTP_LOG_FORMAT: format = '', KONG_PROXY_ACCESS_LOG: log } = environmentOf('kong');
+  expect(log).toBe(`/dev/stdout ${format.split(' ')[0]}`);
+  expect(format).toMatch(/^\w+ '[^']+'$/);
+  // Two dollars are one for Compose. These are the variables of nginx that hold the query or the page before.
+  expect(format.match(/(?<!\$)\$\w/g)).toBeNull();
+  expect(format.match(/\$(request|request_uri|args|query_string|http_referer|upstream_uri)\b/g)).toBeNull();
+});
+
 test('every lane has a worker, and none is served by two services', () => {
   const served = Object.values(read().services).flatMap(
     ({ environment }) => environment?.WORKER_LANES?.split(',') ?? [],

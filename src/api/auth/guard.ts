@@ -3,7 +3,9 @@ import { ProblemError } from '../../errors.ts';
 import type { Trail } from '../audit.ts';
 import type { Policy } from '../policy.ts';
 import { type Principal, type Route, routeKey } from '../route.ts';
+import { noSuchTask } from '../routes/task-access.ts';
 import type { Principals } from './principals.ts';
+import type { TokenKind } from './tokens.ts';
 
 /** Who asks at a public route. */
 export const NOBODY: Principal = { userId: '', username: '', role: '', sessionId: '', can: () => false };
@@ -12,13 +14,17 @@ export const NOBODY: Principal = { userId: '', username: '', role: '', sessionId
  * The principal of the token or the API key that came along.
  * @throws ProblemError `unauthorized`, `invalid_token`, or `bad_request` where there are two
  */
-export async function authenticate(c: Context, principals: Principals): Promise<Principal> {
+export async function authenticate(c: Context, route: Route, principals: Principals): Promise<Principal> {
   const authorization = c.req.header('authorization');
   const apiKey = c.req.header('x-api-key');
+  const forTask = readsOneTask(route);
+  const inQuery = forTask ? (c.req.queries('access_token') ?? []) : [];
   const [, scheme, bearer] = /^(\S+) +(\S+)$/.exec(authorization ?? '') ?? [];
-  if (apiKey !== undefined && authorization !== undefined && apiKey !== bearer)
-    throw new ProblemError('bad_request', 'Authorization and X-API-Key name two credentials. Send one of them.');
-  const credential = apiKey ?? bearer;
+  const two = apiKey !== undefined && authorization !== undefined && apiKey !== bearer;
+  if (two || inQuery.length > 1 || (inQuery.length > 0 && (apiKey ?? authorization) !== undefined))
+    throw new ProblemError('bad_request', 'The request brings two credentials. Send one of them.');
+
+  const credential = apiKey ?? bearer ?? inQuery[0];
   if (credential === undefined)
     throw unauthorized(
       'unauthorized',
@@ -29,12 +35,27 @@ export async function authenticate(c: Context, principals: Principals): Promise<
     if (!principal) throw unauthorized('invalid_token', 'The API key is not good: it is revoked, expired or unknown.');
     return principal;
   }
-  const principal = isBearer(scheme) ? await principals.ofToken(credential) : undefined;
+  const principal = await principals.ofToken(credential, kindsFor(forTask, scheme));
   if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
+  if (principal.taskId !== undefined && principal.taskId !== c.req.param('id')?.toLowerCase()) throw noSuchTask();
   return principal;
 }
 
 const isBearer = (scheme = '') => scheme.toLowerCase() === 'bearer';
+
+const TASK = '/api/v1/tasks/:id';
+
+/** Whether the route only reads a task, whole or as a stream, so that a token for this one task opens it. */
+function readsOneTask({ method, path }: Route): boolean {
+  return method === 'GET' && (path === TASK || path.startsWith(`${TASK}/`));
+}
+
+/** The tokens that are taken: in a URL only those that open little, behind another scheme none. */
+function kindsFor(forTask: boolean, scheme: string | undefined): TokenKind[] {
+  if (scheme === undefined) return ['task'];
+  if (!isBearer(scheme)) return [];
+  return forTask ? ['access', 'task'] : ['access'];
+}
 
 /** @throws ProblemError `forbidden` where the principal lacks the permission of the route, and writes that down */
 export function authorize(route: Route, principal: Principal, policy: Exclude<Policy, 'public'>, trail: Trail): void {

@@ -9,12 +9,12 @@ import { type Permission, ROLE_PERMISSIONS } from '../policy.ts';
 import type { Principal } from '../route.ts';
 import { hashApiKey, isApiKey } from './api-keys.ts';
 import { createRemembered } from './remembered.ts';
-import type { TokenKind, Tokens } from './tokens.ts';
+import type { AccessClaims, TokenKind, Tokens } from './tokens.ts';
 
 /** Finds out who is asking. */
 export interface Principals {
-  /** The principal of a token, or `undefined` for anything but a good token of a session that lives. */
-  ofToken(token: string, kind?: TokenKind): Promise<Principal | undefined>;
+  /** The principal of a token, or `undefined` for anything but a good one of these kinds, of a session that lives. */
+  ofToken(token: string, kinds?: readonly TokenKind[]): Promise<Principal | undefined>;
   /** The principal of an API key, or `undefined` for anything but a good one of an active user. */
   ofKey(key: string): Promise<Principal | undefined>;
   /** Relies no longer on what hangs on this id; other processes hear of it from the database. */
@@ -78,12 +78,13 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
   }
 
   return {
-    async ofToken(token, kind = 'access') {
-      const credential = `${kind} ${token}`;
+    async ofToken(token, kinds = ['access']) {
+      // What is good for something else is not even looked at as this.
+      const credential = `${kinds.join()} ${token}`;
       const known = remembered.get(credential);
       if (known && notifications.connected()) return used(known);
       const moment = remembered.moment();
-      const claims = await tokens.verify(token, kind);
+      const claims = await tokens.verify(token, kinds);
       if (!claims) return undefined;
       let standing: Standing | undefined;
       try {
@@ -96,10 +97,12 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
         if (known) remembered.forget(claims.sessionId);
         return undefined;
       }
-      const { user_id: userId, username, role } = standing;
-      const may = permissionsOf(role);
-      const principal = { userId, username, role, sessionId: claims.sessionId, can: (p: Permission) => may.has(p) };
-      return remember(credential, principal, Math.min(claims.expiresAt * 1000, endOf(standing)), moment);
+      return remember(
+        credential,
+        tokenPrincipal(standing, claims),
+        Math.min(claims.expiresAt * 1000, endOf(standing)),
+        moment,
+      );
     },
 
     async ofKey(key) {
@@ -141,6 +144,12 @@ function createLookup<T>(find: (keys: string[]) => Promise<Map<string, T>>): (ke
 const permissionsOf = (role: Role) => ROLE_PERMISSIONS[role];
 
 const endOf = ({ expires_at }: Standing) => expires_at?.getTime() ?? Number.POSITIVE_INFINITY;
+
+function tokenPrincipal({ id, user_id: userId, username, role }: Standing, { task }: AccessClaims): Principal {
+  const may = permissionsOf(role);
+  const can = (permission: Permission) => may.has(permission) && (task?.permissions.includes(permission) ?? true);
+  return { userId, username, role, sessionId: id, taskId: task?.id, can };
+}
 
 /** What a key may do: what its scopes name, as far as its owner may, and never the owner's own account. */
 function keyPrincipal(key: KeyStanding): Principal {

@@ -92,7 +92,7 @@ export async function openSigningKeys(options: Options): Promise<SigningKeys> {
   await reread();
   const current = () => [...keys.values()][0] as SigningKey;
   if (!isNew && current().kid !== kid)
-    log.warn('JWT_SECRET_KEY holds a key that was replaced by a newer one, which signs in its place');
+    log.info('JWT_SECRET_KEY holds a key that was replaced by a newer one, which signs in its place');
 
   return {
     current,

@@ -5,27 +5,37 @@ import { isId } from '../../db/ids.ts';
 import { ROLES, type Role } from '../../db/schema.ts';
 import type { SigningKey, SigningKeys } from './signing-keys.ts';
 
-/** What an access token says. */
+/** What a token says. */
 export interface AccessClaims {
+  kind: TokenKind;
   userId: string;
   username: string;
   role: Role;
   sessionId: string;
+  /** For `task`: what it reads, and the permissions that it does that with. */
+  task?: { id: string; permissions: string[] };
   /** Until when it is good: its own end, or that of its key. Seconds since 1970. */
   expiresAt: number;
 }
 
 export interface Tokens {
-  /** A signed access token, good for `accessSeconds` from now. */
-  issue(claims: Omit<AccessClaims, 'expiresAt'>, kind?: TokenKind): Promise<string>;
+  /** A signed token, good for {@link lifeOf} its kind from now. */
+  issue(claims: Omit<AccessClaims, 'expiresAt' | 'kind'>, kind?: TokenKind): Promise<string>;
   /** What a token says, or `undefined` for anything but a good one of ours. @throws where its key must be looked up and cannot */
-  verify(token: string, kind?: TokenKind): Promise<AccessClaims | undefined>;
+  verify(token: string, kinds?: readonly TokenKind[]): Promise<AccessClaims | undefined>;
 }
 
-/** `access` opens the API, `dashboard` the queue dashboard; neither opens the other. */
-export type TokenKind = 'access' | 'dashboard';
+/** `access` opens the API, `dashboard` the queue dashboard, `task` the reading of one task; none opens what another does. */
+export type TokenKind = 'access' | 'dashboard' | 'task';
 
 const CLOCK_SKEW_SECONDS = 30;
+/** A token that may stand in a URL is not good for long: URLs end up in logs and histories. */
+const TASK_TOKEN_SECONDS = 900;
+
+/** How long a token is good, in seconds. */
+export function lifeOf(kind: TokenKind, { accessSeconds }: { accessSeconds: number }): number {
+  return kind === 'task' ? Math.min(TASK_TOKEN_SECONDS, accessSeconds) : accessSeconds;
+}
 
 /** Issues and checks access tokens. */
 export function createTokens(auth: Config['auth'], keys: Pick<SigningKeys, 'current' | 'find'>): Tokens {
@@ -37,7 +47,7 @@ export function createTokens(auth: Config['auth'], keys: Pick<SigningKeys, 'curr
   });
 
   return {
-    async issue({ userId, username, role, sessionId }, kind = 'access') {
+    async issue({ userId, username, role, sessionId, task }, kind = 'access') {
       const now = Math.floor(Date.now() / 1000);
       const claims = {
         iss: auth.issuer,
@@ -49,11 +59,12 @@ export function createTokens(auth: Config['auth'], keys: Pick<SigningKeys, 'curr
         typ: kind,
         jti: randomUUID(),
         iat: now,
-        exp: now + auth.accessSeconds,
+        exp: now + lifeOf(kind, auth),
+        ...(task && { task: task.id, scope: task.permissions.join(' ') }),
       };
       return sign(claims, jwkOf(keys.current()) as never, auth.algorithm);
     },
-    async verify(token, kind = 'access') {
+    async verify(token, kinds = ['access']) {
       const kid = kidIn(token);
       const key = kid === undefined ? undefined : await keys.find(kid);
       if (!key) return undefined;
@@ -64,7 +75,7 @@ export function createTokens(auth: Config['auth'], keys: Pick<SigningKeys, 'curr
           aud: auth.audience,
           iat: false,
         });
-        const claims = readClaims(payload, kind);
+        const claims = readClaims(payload, kinds);
         return claims && { ...claims, expiresAt: Math.min(claims.expiresAt, key.until / 1000) };
       } catch {
         // Whatever is wrong with it, the caller learns only that it is not good.
@@ -84,15 +95,23 @@ function kidIn(token: string): string | undefined {
   }
 }
 
-function readClaims(payload: Record<string, unknown>, kind: TokenKind): AccessClaims | undefined {
+function readClaims(payload: Record<string, unknown>, kinds: readonly TokenKind[]): AccessClaims | undefined {
   const { sub, sid, name, role, typ, exp, iat } = payload;
+  const kind = kinds.find((one) => one === typ);
   // The library takes a token without `exp` for one that never ends.
   if (!Number.isSafeInteger(exp) || typeof iat !== 'number' || iat > Date.now() / 1000 + CLOCK_SKEW_SECONDS)
     return undefined;
-  if (typ !== kind || typeof sub !== 'string' || typeof sid !== 'string' || typeof name !== 'string') return undefined;
+  if (!kind || typeof sub !== 'string' || typeof sid !== 'string' || typeof name !== 'string') return undefined;
   if (!isId(sid)) return undefined;
   if (!ROLES.includes(role as Role)) return undefined;
-  return { userId: sub, username: name, role: role as Role, sessionId: sid, expiresAt: exp as number };
+  const task = kind === 'task' ? readTaskClaims(payload) : undefined;
+  if (kind === 'task' && !task) return undefined;
+  return { kind, userId: sub, username: name, role: role as Role, sessionId: sid, task, expiresAt: exp as number };
+}
+
+function readTaskClaims({ task, scope }: Record<string, unknown>): AccessClaims['task'] {
+  if (typeof task !== 'string' || !isId(task) || typeof scope !== 'string') return undefined;
+  return { id: task, permissions: scope.split(' ') };
 }
 
 /** A keyed hash; it tells what we gave out from what others make up. */

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { Outcome, Status, StoredError, Usage } from '../schema.ts';
 import type { TaskRow } from './read.ts';
-import { announce, insertDeliveries, type Transition } from './transition.ts';
+import { announce, insertDeliveries, spendTokens, type Transition } from './transition.ts';
 
 /** What a worker needs to run a task. `attempt` is also the fence: only its holder may settle. */
 export type ClaimedTask = Pick<
@@ -84,7 +84,7 @@ export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Ar
       select * from json_to_recordset(${JSON.stringify(settlements)}::json) as g(id uuid, attempt integer, status text,
         outcome text, output text, error jsonb, model text, usage jsonb, delay_ms bigint, new_job boolean)
     ), resolved as (
-      select g.*, t.status = 'cancelling' as cancelling
+      select g.*, t.user_id, t.status = 'cancelling' as cancelling
       from given g join tasks t on t.id = g.id and t.attempt = g.attempt and t.status in ('running', 'cancelling')
       order by t.id for update of t
     ), moved as (
@@ -105,7 +105,8 @@ export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Ar
     ), ledger as (
       insert into attempts (task_id, attempt, outcome, worker, model, usage, error, started_at)
       select id, attempt, outcome, worker, model, usage, error, started_at from moved
-    ), ${insertDeliveries('moved')}
+    ), ${settlements.some(({ usage }) => usage) ? spendTokens('resolved') : sql``}
+    ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(db);
   const moved = new Map(rows.map((row) => [row.id, row]));
   return settlements.map(({ id, attempt }) => {

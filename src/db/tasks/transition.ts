@@ -33,6 +33,19 @@ export function insertDeliveries(source: string) {
     )`;
 }
 
+/** Common table expressions that add what the attempts in `source` took (`user_id`, `usage`) to the days of their users. */
+export function spendTokens(source: string) {
+  // Days are locked in the order of their users, so that two such statements never wait for each other.
+  return sql`took as (
+      select user_id, sum(coalesce((usage ->> 'input_tokens')::float8, 0) + coalesce((usage ->> 'output_tokens')::float8, 0)) as tokens
+      from ${sql.ref(source)} where usage is not null group by user_id
+    ), spent as (
+      insert into token_usage as u (user_id, day, tokens)
+      select user_id, (now() at time zone 'utc')::date, tokens from took where tokens > 0 order by user_id
+      on conflict (user_id, day) do update set tokens = u.tokens + excluded.tokens
+    ),`;
+}
+
 /** The select that ends such a statement: answers {@link Transition}s and wakes whoever waits. */
 export function announce(source: string) {
   return sql`select m.id, m.type, m.lane, m.status, m.priority, m.attempt, m.generation, m.ready_at, m.queued_at,

@@ -2,8 +2,11 @@ import type { FaultCase } from '../rig/case.ts';
 import { agentCases } from './agents.ts';
 import { databaseCases } from './database.ts';
 import { deployCases } from './deploy.ts';
+import { modelAnswerCases } from './model-answers.ts';
+import { modelCases } from './models.ts';
 import { redisFullCases } from './redis-full.ts';
 import { requestCases } from './requests.ts';
+import { vectorCases } from './vectors.ts';
 import { workerLossCases } from './worker-loss.ts';
 
 /** Every case there is. A new one is a value in a file beside this one and stands in its list. */
@@ -11,7 +14,10 @@ export const CASES: readonly FaultCase[] = [
   ...agentCases,
   ...databaseCases,
   ...deployCases,
+  ...modelAnswerCases,
+  ...modelCases,
   ...redisFullCases,
   ...requestCases,
+  ...vectorCases,
   ...workerLossCases,
 ];

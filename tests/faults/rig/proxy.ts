@@ -2,14 +2,16 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 /**
  * What the proxy does with bytes: `pass` them; `delay` each chunk; `throttle` to so many bytes a second; `blackhole`
- * keeps connections open, takes new ones and forwards nothing; `refuse` resets connections and refuses new ones.
+ * keeps connections open, takes new ones and forwards nothing; `refuse` resets connections, new ones as well; `gone` does
+ * so too, and nobody listens at the port any more.
  */
 export type ProxyMode =
   | { kind: 'pass' }
   | { kind: 'delay'; ms: number }
   | { kind: 'throttle'; bytesPerSecond: number }
   | { kind: 'blackhole' }
-  | { kind: 'refuse' };
+  | { kind: 'refuse' }
+  | { kind: 'gone' };
 
 /** A watch on what clients send. */
 export interface Trap {
@@ -69,7 +71,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
   }
 
   const server = createServer((near) => {
-    if (mode.kind === 'refuse') return void near.resetAndDestroy();
+    if (mode.kind === 'refuse' || mode.kind === 'gone') return void near.resetAndDestroy();
     const far = connect(target, '127.0.0.1');
     const pair = { near, far };
     pairs.add(pair);
@@ -109,6 +111,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
     forward(far, near);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port: own } = server.address() as AddressInfo;
 
   function reset(): void {
     for (const { near, far } of pairs) {
@@ -119,12 +122,14 @@ export async function startProxy(port: number): Promise<TcpProxy> {
   }
 
   return {
-    port: (server.address() as AddressInfo).port,
+    port: own,
     set(next) {
       const healed = mode.kind === 'blackhole' && next.kind !== 'blackhole';
       mode = next;
       // What was swallowed is gone, so a connection that lived through it is out of step.
-      if (healed || next.kind === 'refuse') reset();
+      if (healed || next.kind === 'refuse' || next.kind === 'gone') reset();
+      if (next.kind === 'gone') server.close();
+      else if (!server.listening) server.listen(own, '127.0.0.1');
     },
     reset,
     aim(next) {
