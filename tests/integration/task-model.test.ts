@@ -140,11 +140,14 @@ const RUN: Record<Exclude<Step['step'], 'accept'>, (work: Work[], all: Model[]) 
 };
 
 async function accept(lists: Array<Array<{ later: boolean }>>): Promise<Model[][]> {
-  const tasks = lists.map((list) =>
-    list.map(({ later }) => newTask(database.userId, { webhook, delay_ms: later ? 3_600_000 : null })),
-  );
-  const rows = await acceptMany(database.db, tasks);
-  return rows.map((own) => own.map(({ id, status }) => acceptedModel(id, status === 'scheduled')));
+  const submitted = lists.map((list) => ({
+    tasks: list.map(({ later }) => newTask(database.userId, { webhook, delay_ms: later ? 3_600_000 : null })),
+  }));
+  const accepted = await acceptMany(database.db, submitted);
+  return accepted.map((own) => {
+    if (own.is !== 'stored') throw new Error('a task without a key was not stored');
+    return own.rows.map(({ id, status }) => acceptedModel(id, status === 'scheduled'));
+  });
 }
 
 async function goThrough(sequences: Sequence[]): Promise<void> {
