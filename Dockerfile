@@ -13,6 +13,7 @@ COPY --from=deps /app/node_modules ./node_modules
 COPY package.json ./
 COPY bin ./bin
 COPY migrations ./migrations
+COPY scripts/generate_secrets.sh ./scripts/generate_secrets.sh
 COPY src ./src
 USER node
 EXPOSE 3000

@@ -7,6 +7,9 @@ import { SETTINGS, type SettingName } from './settings.ts';
 /** Everything that the environment decides, checked and frozen. Made once by {@link loadConfig}. */
 export type Config = ReturnType<typeof resolveConfig>;
 
+/** The files that secrets were read from. */
+type SecretFiles = Partial<Record<SettingName, string>>;
+
 type Values = { [K in SettingName]: v.InferOutput<(typeof SETTINGS)[K]['schema']> };
 
 /** Reads `.env` beside the working directory, if there is one; what the environment already holds wins. */
@@ -29,14 +32,15 @@ export function loadConfig(
 ): Config {
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
+  const files: SecretFiles = {};
   for (const [name, setting] of Object.entries(SETTINGS)) {
-    const given = readValue(env, name, setting.secret === true, problems);
+    const given = readValue(env, name, setting.secret === true, files, problems);
     const parsed = v.safeParse(setting.schema, given);
     if (parsed.success) values[name] = parsed.output;
     else problems.push(`${name}=${show(given, setting.secret)}: ${parsed.issues[0].message}. ${setting.help}`);
   }
   if (values.NODE_ENV === 'production') checkProduction(values as Partial<Values>, databaseAlone, problems);
-  const config = problems.length === 0 ? resolveConfig(values as Values, problems) : undefined;
+  const config = problems.length === 0 ? resolveConfig(values as Values, files, problems) : undefined;
   if (!config || problems.length > 0) {
     throw new UsageError(
       `The configuration is wrong:\n${problems.map((line) => `  - ${line}`).join('\n')}\nEvery variable is explained in .env.example.`,
@@ -45,11 +49,18 @@ export function loadConfig(
   return config;
 }
 
-function readValue(env: Record<string, string | undefined>, name: string, secret: boolean, problems: string[]) {
+function readValue(
+  env: Record<string, string | undefined>,
+  name: string,
+  secret: boolean,
+  files: SecretFiles,
+  problems: string[],
+) {
   const file = env[`${name}_FILE`];
   if (secret && file) {
+    files[name as SettingName] = file;
     try {
-      return readFileSync(file, 'utf8').trim();
+      return readSecret(file);
     } catch (error) {
       problems.push(`${name}_FILE=${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
     }
@@ -58,14 +69,17 @@ function readValue(env: Record<string, string | undefined>, name: string, secret
   return env[name] === '' ? undefined : env[name];
 }
 
+function readSecret(file: string): string {
+  return readFileSync(file, 'utf8').trim();
+}
+
 function show(given: string | undefined, secret: boolean | undefined): string {
   if (given === undefined) return '(not set)';
   return secret ? `(${given.length} characters)` : JSON.stringify(given);
 }
 
-function resolveConfig(s: Values, problems: string[]) {
+function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
   const production = s.NODE_ENV === 'production';
-  const databaseUrl = s.DATABASE_URL ?? (s.POSTGRES_HOST ? postgresUrl(s) : undefined);
   const redisUrl = s.REDIS_URL ?? (s.REDIS_HOST ? redisUrlFrom(s) : undefined);
   const backend = s.QUEUE_BACKEND ?? (redisUrl ? 'redis' : 'postgres');
   if (backend === 'redis' && !redisUrl)
@@ -86,7 +100,7 @@ function resolveConfig(s: Values, problems: string[]) {
       corsOrigins: s.CORS_ORIGINS,
       docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',
     },
-    database: { url: databaseUrl, poolMax: s.DATABASE_POOL_MAX },
+    database: { ...databaseOf(s, files), poolMax: s.DATABASE_POOL_MAX },
     queue: {
       backend,
       redisUrl,
@@ -158,6 +172,30 @@ function checkProduction(s: Partial<Values>, databaseAlone: boolean, problems: s
     const wrong = problems.some((line) => line.startsWith(`${name}=`));
     if (value === undefined && !wrong) problems.push(`${name} is not set: production has no default for it; ${hint}`);
   }
+}
+
+/**
+ * The database as it is now, its address for all the connections to come, and the file with its password where it is in one:
+ * `urlOf` is the URL that a text in that file stands for.
+ */
+function databaseOf(s: Values, files: SecretFiles) {
+  const name = s.DATABASE_URL ? 'DATABASE_URL' : 'POSTGRES_PASSWORD';
+  const urlOf = (text?: string) =>
+    name === 'DATABASE_URL' ? text : postgresUrl({ ...s, POSTGRES_PASSWORD: text || undefined });
+  const url = s.DATABASE_URL || s.POSTGRES_HOST ? urlOf(s[name]) : undefined;
+  const path = files[name];
+  if (!url || !path) return { url, address: url, file: undefined };
+  let last = url;
+  const address = () => {
+    try {
+      const text = readSecret(path);
+      if (v.is(SETTINGS[name].schema, text)) last = urlOf(text) ?? last;
+    } catch {
+      // A file that is away for a moment, or for good, is no reason to end: the database says whether the password still holds.
+    }
+    return last;
+  };
+  return { url, address, file: { path, holds: name, urlOf: urlOf as (text: string) => string } } as const;
 }
 
 function postgresUrl(s: Values): string {

@@ -57,14 +57,24 @@ migrate
   .description('take the newest migration back; what it made is lost')
   .action(() => migration('down'));
 
-program
-  .command('secrets')
-  .description('change secrets in a running system')
-  .command('rotate-jwt')
+const secrets = program.command('secrets').description('make secrets, or change them in a running system');
+secrets
+  .command('generate')
+  .description('write the secrets of docker-compose.yml, random ones, each into a file; those that are there stay')
+  .option('--dir <folder>', 'where to', 'secrets')
+  .option('--force', 'new ones in the place of those that are there: what only the old ones open is lost')
+  .action(async (options) => (await import('./secrets-command.ts')).generate(options));
+const rotate = secrets.command('rotate').description('change a secret while everything runs');
+rotate
+  .command('jwt')
   .description('sign access tokens with JWT_SECRET_KEY where it holds a new key, or with a random one')
   .option('--random', 'a random key, also where JWT_SECRET_KEY is set; a gateway that checks tokens does not know it')
   .option('--at-once', 'for a key that leaked: what was signed before is dead at once, and clients have to refresh')
   .action(async (options) => (await import('./secrets-command.ts')).rotateJwt(options));
+rotate
+  .command('database')
+  .description('give the database user a new, random password, and write it into the file that all processes read')
+  .action(async () => (await import('./rotate-database.ts')).rotateDatabase());
 
 async function migration(verb: 'status' | 'up' | 'down'): Promise<void> {
   await (await import('./migrate-command.ts')).migrate(verb);

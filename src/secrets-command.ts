@@ -1,3 +1,6 @@
+import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { overlapOf, rotateSigningKey } from './api/auth/signing-keys.ts';
 import { type Config, loadConfig, readDotEnv } from './config.ts';
 import { checkDatabase, createDb, createPool } from './db/connect.ts';
@@ -7,8 +10,19 @@ import { createStack } from './lifecycle.ts';
 import { createLog } from './log.ts';
 import { createSecretBox } from './secretbox.ts';
 
+const GENERATE = fileURLToPath(new URL('../scripts/generate_secrets.sh', import.meta.url));
+
+/** `sutazai secrets generate`: the script, which hosts without Node have as well. */
+export function generate({ dir, force = false }: { dir: string; force?: boolean }): void {
+  const { status, error } = spawnSync('sh', [GENERATE, '--dir', resolve(dir), ...(force ? ['--force'] : [])], {
+    stdio: 'inherit',
+  });
+  if (error) throw new UsageError(`scripts/generate_secrets.sh cannot be run: ${error.message}`, { cause: error });
+  process.exitCode = status ?? 1;
+}
+
 /**
- * `sutazai secrets rotate-jwt`: JWT_SECRET_KEY, or a random key where none is configured or `random` says so, signs access
+ * `sutazai secrets rotate jwt`: JWT_SECRET_KEY, or a random key where none is configured or `random` says so, signs access
  * tokens from now on, in every running process. With `atOnce` what was signed before is dead at once.
  */
 export async function rotateJwt({ random = false, atOnce = false }): Promise<void> {
@@ -38,7 +52,7 @@ export async function rotateJwt({ random = false, atOnce = false }): Promise<voi
 function whereSecretsAre({ database, encryptionKey, dataDir }: Config) {
   const run = findRun(dataDir);
   const found = {
-    databaseUrl: database.url ?? run?.databaseUrl,
+    databaseUrl: database.address ?? run?.databaseUrl,
     source: database.url ? 'DATABASE_URL (or POSTGRES_*)' : 'the embedded Postgres',
     encryptionKey: encryptionKey ?? (run && loadSecrets(dataDir).ENCRYPTION_KEY),
   };

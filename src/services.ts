@@ -1,4 +1,5 @@
 import type { Config } from './config.ts';
+import { currentUrl, type DatabaseAddress } from './db/address.ts';
 import type { ChildServer } from './embedded/child.ts';
 import { findRun, type Home, type LocalSecrets, loadSecrets, openHome, type RunInfo } from './embedded/home.ts';
 import { UsageError } from './errors.ts';
@@ -7,7 +8,7 @@ import type { Logger } from './log.ts';
 
 /** Where everything is, configured or embedded, and what to call it towards users. */
 export interface Services {
-  databaseUrl: string;
+  databaseUrl: DatabaseAddress;
   databaseKind: string;
   /** The variable that an operator would look at. */
   databaseSource: string;
@@ -43,7 +44,7 @@ export async function startServices(config: Config, stack: Stack, log: Logger): 
     config.models.hosts ? undefined : embeddedModels(config, stack, log),
     config.vectors.enabled && !config.vectors.url ? embeddedVectors(config, stack, log) : undefined,
   ]);
-  const databaseUrl = config.database.url ?? (database as string);
+  const databaseUrl = config.database.address ?? (database as string);
   const ollamaHost = config.models.hosts?.[0] ?? (models as ChildServer).url;
   const qdrantUrl = config.vectors.enabled ? (config.vectors.url ?? (vectors as ChildServer).url) : undefined;
   return {
@@ -53,7 +54,8 @@ export async function startServices(config: Config, stack: Stack, log: Logger): 
     qdrantUrl,
     secrets: secretsOf(config, home.secrets),
     adminPassword: home.secrets.ADMIN_PASSWORD,
-    announce: ({ url }) => home.writeRunInfo({ pid: process.pid, url, databaseUrl, ollamaHost, qdrantUrl }),
+    announce: ({ url }) =>
+      home.writeRunInfo({ pid: process.pid, url, databaseUrl: currentUrl(databaseUrl), ollamaHost, qdrantUrl }),
   };
 }
 
@@ -64,7 +66,7 @@ export function joinServices(config: Config): Services {
   if (!run) throw new UsageError(missingSettings(config));
   return {
     ...kinds(config),
-    databaseUrl: config.database.url ?? run.databaseUrl,
+    databaseUrl: config.database.address ?? run.databaseUrl,
     ollamaHost: config.models.hosts?.[0] ?? run.ollamaHost,
     qdrantUrl: config.vectors.enabled ? (config.vectors.url ?? run.qdrantUrl) : undefined,
     secrets: secretsOf(config, loadSecrets(config.dataDir)),
@@ -88,7 +90,7 @@ function missingSettings({ database, models, vectors, auth, encryptionKey, dataD
 function configured(config: Config): Services {
   return {
     ...kinds(config),
-    databaseUrl: config.database.url as string,
+    databaseUrl: config.database.address as DatabaseAddress,
     ollamaHost: config.models.hosts?.[0] as string,
     qdrantUrl: config.vectors.enabled ? config.vectors.url : undefined,
     secrets: { JWT_SECRET_KEY: config.auth.secret as string, ENCRYPTION_KEY: config.encryptionKey as string },
@@ -165,9 +167,9 @@ export async function migrationDatabase(
   config: Config,
   stack: Stack,
   log: Logger,
-): Promise<{ url: string; source: string }> {
+): Promise<{ url: DatabaseAddress; source: string }> {
   const { databaseSource: source } = kinds(config);
-  if (config.database.url) return { url: config.database.url, source };
+  if (config.database.address) return { url: config.database.address, source };
   const running = findRun(config.dataDir);
   if (running) return { url: running.databaseUrl, source };
   const home = openHome(config.dataDir);

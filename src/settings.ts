@@ -112,7 +112,7 @@ export const SETTINGS = {
   JWT_SECRET_KEY: setting(
     'Identity',
     v.optional(secretKey),
-    'signs access tokens until `sutazai secrets rotate-jwt`; generated into DATA_DIR when empty, refused when empty in production',
+    'signs access tokens until `sutazai secrets rotate jwt`; generated into DATA_DIR when empty, refused when empty in production',
     { secret: true },
   ),
   JWT_ALGORITHM: setting(

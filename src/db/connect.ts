@@ -2,6 +2,7 @@ import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } f
 import pg from 'pg';
 import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { currentUrl, type DatabaseAddress, openPatiently } from './address.ts';
 import type { Database } from './schema.ts';
 import { createSockets, LIVELINESS } from './sockets.ts';
 
@@ -15,7 +16,7 @@ const ANSWER_TIMEOUT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 
 interface PoolOptions {
-  url: string;
+  url: DatabaseAddress;
   max: number;
   name: string;
   log: Logger;
@@ -32,7 +33,7 @@ interface PoolOptions {
 export function createPool({ url, max, name, log, statementMs = STATEMENT_TIMEOUT_MS, options }: PoolOptions): pg.Pool {
   const sockets = createSockets();
   const pool = new pg.Pool({
-    connectionString: url,
+    connectionString: currentUrl(url),
     max,
     application_name: name,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -43,6 +44,7 @@ export function createPool({ url, max, name, log, statementMs = STATEMENT_TIMEOU
     options: [LIVELINESS.options, options].filter(Boolean).join(' '),
     stream: sockets.open,
   });
+  if (typeof url === 'function') followPassword(pool, url);
   pool.on('error', (error) => {
     // While it ends, a server that ends too may be the quicker one.
     if (!pool.ending) log.warn({ err: error }, 'a database connection broke; the next statement opens another');
@@ -55,6 +57,24 @@ export function createPool({ url, max, name, log, statementMs = STATEMENT_TIMEOU
   });
   const end = pool.end.bind(pool);
   return Object.assign(pool, { end: () => sockets.end(end()) });
+}
+
+/** Lets each new connection of the pool ask for the password, and wait for it while it is rotated. */
+function followPassword(pool: pg.Pool, url: () => string): void {
+  Object.defineProperty(pool.options, 'connectionString', { get: url, enumerable: true });
+  type Callback = Parameters<pg.Pool['connect']>[0];
+  const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;
+  const connectPatiently = (callback?: Callback) => {
+    const client = openPatiently(url, connect);
+    // The pool's own `query` calls it in this way.
+    return callback
+      ? void client.then(
+          (one) => callback(undefined, one, one.release),
+          (error) => callback(error, undefined, () => {}),
+        )
+      : client;
+  };
+  Object.assign(pool, { connect: connectPatiently });
 }
 
 /** Kysely over a pool. */

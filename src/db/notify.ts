@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
+import { currentUrl, type DatabaseAddress, openPatiently } from './address.ts';
 import { createSockets, LIVELINESS } from './sockets.ts';
 
 type Listener = (payload: string) => void;
@@ -23,7 +24,7 @@ const ANSWER_TIMEOUT_MS = 3_000;
 
 /** Opens the connection and keeps it open: when it breaks, another one takes its place and hears the same channels. */
 export async function openNotifications(
-  url: string,
+  url: DatabaseAddress,
   channels: string[],
   log: Logger,
   pingEveryMs = PING_EVERY_MS,
@@ -38,7 +39,7 @@ export async function openNotifications(
 
   async function connect(): Promise<void> {
     const next = new pg.Client({
-      connectionString: url,
+      connectionString: currentUrl(url),
       application_name: 'sutazai:notify',
       connectionTimeoutMillis: ANSWER_TIMEOUT_MS,
       query_timeout: ANSWER_TIMEOUT_MS,
@@ -86,12 +87,12 @@ export async function openNotifications(
 
   async function reconnect(): Promise<void> {
     if (closed) return;
-    await connect().catch(() => {
+    await openPatiently(url, connect).catch(() => {
       timer = setTimeout(() => void reconnect(), RETRY_MS);
     });
   }
 
-  await connect();
+  await openPatiently(url, connect);
   return {
     on(channel, listener) {
       const known = listeners.get(channel);

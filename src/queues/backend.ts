@@ -1,4 +1,5 @@
 import type { JobsOptions, Processor, Queue, Worker, WorkerOptions } from 'bullmq';
+import type { DatabaseAddress } from '../db/address.ts';
 import type { Logger } from '../log.ts';
 import type { Lane } from '../tasks/lanes.ts';
 import { openPostgres } from './postgres-backend.ts';
@@ -52,7 +53,7 @@ export interface QueueBackend {
 export interface BackendOptions {
   kind: 'redis' | 'postgres';
   redisUrl: string | undefined;
-  databaseUrl: string;
+  databaseUrl: DatabaseAddress;
   prefix: string;
   /** How many workers this process opens on the backend; each listens on a connection of its own. */
   workers: number;

@@ -50,7 +50,7 @@ describe('S10: the keys of access tokens', () => {
     await expect.poll(() => statusesOf(pair), { timeout, interval: 20 }).toEqual(urls.map(() => status));
   }
   async function command(args: string[], env: Record<string, string> = {}) {
-    const sutazai = spawnSutazai(['secrets', 'rotate-jwt', ...args], { ...world.env, ...env });
+    const sutazai = spawnSutazai(['secrets', 'rotate', 'jwt', ...args], { ...world.env, ...env });
     return { code: await sutazai.ended, output: sutazai.output() };
   }
   const box = () => createSecretBox(world.env.ENCRYPTION_KEY as string);

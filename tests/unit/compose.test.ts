@@ -71,12 +71,12 @@ test('stores, models and the API are on networks that the gateway does not publi
   expect(networks.inner?.internal).toBe(true);
 });
 
-test('the secrets that make-secrets.sh makes are the declared ones, and each service starts with them', () => {
+test('the secrets that generate_secrets.sh makes are the declared ones, and each service starts with them', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sutazai-secrets-'));
   try {
     mkdirSync(join(folder, 'scripts'));
-    copyFileSync(join(ROOT, 'scripts/make-secrets.sh'), join(folder, 'scripts/make-secrets.sh'));
-    const makeSecrets = () => execFileSync('sh', [join(folder, 'scripts/make-secrets.sh')], { encoding: 'utf8' });
+    copyFileSync(join(ROOT, 'scripts/generate_secrets.sh'), join(folder, 'scripts/generate_secrets.sh'));
+    const makeSecrets = () => execFileSync('sh', [join(folder, 'scripts/generate_secrets.sh')], { encoding: 'utf8' });
     makeSecrets();
     expect(readdirSync(join(folder, 'secrets')).sort()).toEqual(Object.keys(read().secrets).sort());
     expect(makeSecrets(), 'a second run leaves them').toBe('');
