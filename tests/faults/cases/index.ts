@@ -1,4 +1,5 @@
 import type { FaultCase } from '../rig/case.ts';
+import { acceptingCases } from './accepting.ts';
 import { agentCases } from './agents.ts';
 import { databaseCases } from './database.ts';
 import { deployCases } from './deploy.ts';
@@ -11,6 +12,7 @@ import { workerLossCases } from './worker-loss.ts';
 
 /** Every case there is. A new one is a value in a file beside this one and stands in its list. */
 export const CASES: readonly FaultCase[] = [
+  ...acceptingCases,
   ...agentCases,
   ...databaseCases,
   ...deployCases,

@@ -1,8 +1,8 @@
 import type { Backend, FaultCase } from './case.ts';
 import { judge, type Verdict } from './oracle.ts';
 import { createRig, type Rig } from './rig.ts';
-import { emptyLanes, footprint, growth, settle } from './settle.ts';
-import { quantile } from './wait.ts';
+import { emptyLanes, type Footprint, footprint, growth, settle } from './settle.ts';
+import { lasting, quantile } from './wait.ts';
 
 /** What one case came to. */
 export interface Result {
@@ -17,6 +17,7 @@ export interface Result {
 
 const WITHIN_SECONDS = 120;
 const READY_AGAIN_MS = 15_000;
+const LOOKS = 10;
 
 /** Builds a rig, makes the fault, and judges what is left. */
 export async function runCase(fault: FaultCase, backend: Backend, folder: string, template: string): Promise<Result> {
@@ -59,9 +60,20 @@ async function examine(fault: FaultCase, rig: Rig, result: Result, deadline: num
       : result.verdict.violations),
   );
   if (!rig.mayLeaveTasks && !rig.mayMissWebhooks) result.problems.push(...(await emptyLanes(rig)));
-  result.problems.push(...growth(before, await footprint(rig)));
+  result.problems.push(...(await leftOver(before, rig)));
   // I8: it says that it is ready once it is.
   await rig.readiness.becomes('ready', READY_AGAIN_MS).catch((error) => result.problems.push(`I8: ${error.message}`));
+}
+
+/** I6. A leak stays; what is only on its way back is given some seconds. */
+async function leftOver(before: Footprint, rig: Rig): Promise<string[]> {
+  let found: string[] = [];
+  for (let look = 0; look < LOOKS; look++) {
+    found = growth(before, await footprint(rig));
+    if (found.length === 0) break;
+    await lasting(1_000);
+  }
+  return found;
 }
 
 /** What the first requests open is not a leak. */
