@@ -8,6 +8,7 @@ import { modelCases } from './models.ts';
 import { redisFullCases } from './redis-full.ts';
 import { requestCases } from './requests.ts';
 import { vectorCases } from './vectors.ts';
+import { webhookCases } from './webhooks.ts';
 import { workerLossCases } from './worker-loss.ts';
 
 /** Every case there is. A new one is a value in a file beside this one and stands in its list. */
@@ -21,5 +22,6 @@ export const CASES: readonly FaultCase[] = [
   ...redisFullCases,
   ...requestCases,
   ...vectorCases,
+  ...webhookCases,
   ...workerLossCases,
 ];
