@@ -13,21 +13,7 @@ import { createClientAddresses } from './client-address.ts';
 import { createIdempotency } from './idempotency.ts';
 import { createLimits } from './limits/index.ts';
 import { createProbes } from './probes.ts';
-import type { Route } from './route.ts';
-import { apiKeyRoutes } from './routes/api-keys.ts';
-import { auditRoutes } from './routes/audit.ts';
-import { authRoutes } from './routes/auth.ts';
-import { catalogueRoutes } from './routes/catalogue.ts';
-import { docsRoutes } from './routes/docs.ts';
-import { healthRoutes } from './routes/health.ts';
-import { invitationRoutes } from './routes/invitations.ts';
-import { monitoringRoutes } from './routes/monitoring.ts';
-import { sessionRoutes } from './routes/sessions.ts';
-import { readRoutes } from './routes/task-read.ts';
-import { steerRoutes } from './routes/task-steer.ts';
-import { submitRoutes } from './routes/task-submit.ts';
-import { taskTokenRoutes } from './routes/task-token.ts';
-import { userRoutes } from './routes/users.ts';
+import { createRoutes } from './routes/index.ts';
 import { type ApiServer, listen } from './server.ts';
 import { createStore } from './store.ts';
 import { createWaiters } from './waiters.ts';
@@ -38,7 +24,7 @@ export async function startApi(
   auth: Config['auth'] & { secret: string },
   passwords: Passwords,
 ): Promise<ApiServer> {
-  const { config, db, backend, notifications, outbound, box, log } = parts;
+  const { config, db, backend, notifications, box, log } = parts;
   const keys = await openSigningKeys({
     ...{ db, box, notifications, log },
     configured: auth.secret,
@@ -52,23 +38,9 @@ export async function startApi(
   const audit = createAudit({ db, log });
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
+  const store = createStore({ ...parts, limits });
   const probes = createProbes(parts);
-  const routes: Route[] = [
-    ...healthRoutes(probes),
-    ...authRoutes(identity),
-    ...apiKeyRoutes(parts),
-    ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
-    ...submitRoutes({ ...parts, waiters, store: createStore({ ...parts, limits }), checkUrl: outbound.check }),
-    ...readRoutes({ ...parts, waiters }),
-    ...taskTokenRoutes({ db, tokens, auth }),
-    ...steerRoutes({ ...parts, limits }),
-    ...sessionRoutes({ db, identity }),
-    ...userRoutes({ ...parts, principals }),
-    ...invitationRoutes(db),
-    ...monitoringRoutes(parts, probes),
-    ...auditRoutes(db),
-    ...docsRoutes(),
-  ];
+  const routes = createRoutes({ ...parts, ...{ auth, identity, principals, tokens, limits, waiters, store, probes } });
   const board = createBoard({
     db,
     backend,

@@ -27,10 +27,21 @@ export const jsonObject = v.pipe(
   v.record(v.string(), v.unknown()),
 );
 
+const number = v.optional(v.number());
+const wholeNumber = v.optional(v.pipe(v.number(), v.integer('must be a whole number')));
+
+/** Ollama's options for what is written. Those for the machine (`num_gpu`, `num_thread`, `use_mmap` …) are its operator's, so they are refused. */
+const modelOptions = v.strictObject({
+  ...{ num_predict: wholeNumber, num_ctx: wholeNumber, num_keep: wholeNumber, seed: wholeNumber },
+  ...{ temperature: number, top_k: wholeNumber, top_p: number, min_p: number, typical_p: number },
+  ...{ repeat_last_n: wholeNumber, repeat_penalty: number, presence_penalty: number, frequency_penalty: number },
+  stop: v.optional(v.union([v.string(), v.array(v.string())], 'must be a text or a list of texts')),
+});
+
 /** What chat and generate share, in Ollama's words. */
 export const textRequest = {
   model: v.optional(modelName),
-  options: v.optional(jsonObject),
+  options: v.optional(modelOptions),
   format: v.optional(v.union([v.literal('json'), jsonObject], 'must be "json" or a JSON Schema')),
   keep_alive: v.optional(v.union([v.string(), v.number()])),
 };

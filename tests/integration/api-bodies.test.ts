@@ -69,7 +69,7 @@ describe('bodies that were made to hurt', () => {
     ['a list', '[]', 'validation_failed'],
     ['a text', '"x"', 'validation_failed'],
   ];
-  it.each(refused)('refuses %s and stores nothing', async (_, body, code, detail = '') => {
+  it.each(refused)('S46: refuses %s and stores nothing', async (_, body, code, detail = '') => {
     const before = await stored();
     const problem = expectProblem(await post(body), code);
     expect(`${problem.detail} ${JSON.stringify(problem.errors)}`).toContain(detail);

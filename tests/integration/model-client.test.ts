@@ -137,7 +137,7 @@ describe('the choice of the model', () => {
     expect(await chosen('gone')).toEqual(['big:7b', 'default']);
   });
 
-  it('is never one that is not allowed', async () => {
+  it('S45: is never one that is not allowed', async () => {
     use({ allowed: ['big:7b'], autoPull: true });
     expect(await chosen('tinyllama')).toEqual(['big:7b', 'first_available']);
     expect(ollama.calls.some(({ path }) => path === '/api/pull')).toBe(false);

@@ -63,7 +63,7 @@ describe('a collection', () => {
     expect(ids(await search(alice, { ...all, score_threshold: 0.999 }))).toEqual(['tea']);
   });
 
-  it('of one user is not seen by another who has one of the same name, whatever the filter says', async () => {
+  it('S44: of one user is not seen by another who has one of the same name, whatever the filter says', async () => {
     await store(alice, 'shared');
     const own = [{ id: 'mine', text: 'the kettle is in the kitchen' }];
     await store(bob, 'shared', own);

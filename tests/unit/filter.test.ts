@@ -36,7 +36,7 @@ describe('a filter of a user', () => {
     expect(() => scope(filter)).toThrow(expect.objectContaining({ code: 'invalid_input', retryable: false }));
   });
 
-  it('never reaches a field outside of the payload, whatever it is', () => {
+  it('S44: never reaches a field outside of the payload, whatever it is', () => {
     const key = fc.constantFrom('tenant', 'collection', 'id', 'text', 'data.tenant', '');
     const { filter } = fc.letrec((tie) => ({
       condition: fc.oneof(

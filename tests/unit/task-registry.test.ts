@@ -31,7 +31,7 @@ describe('the registry of task types', () => {
     expect(createRegistry({ vectors: false }).find('vector.search')).toBeUndefined();
   });
 
-  it('finds no type by a name of the prototype', () => {
+  it('S46: finds no type by a name of the prototype', () => {
     for (const name of ['constructor', '__proto__', 'toString', ''])
       expect(createRegistry({ vectors: true }).find(name)).toBeUndefined();
   });
