@@ -55,16 +55,20 @@ export async function rotateDatabase(): Promise<void> {
     const { rows } = await client.query<{ got: boolean }>('select pg_try_advisory_lock($1) as got', [LOCK]);
     if (!rows[0]?.got) throw new UsageError('Another rotation is under way; nothing was changed.');
     const old = currentUrl(address);
+    const before = new pg.Client({ connectionString: old }).password ?? '';
     const password = randomBytes(32).toString('base64url');
     const next = file.holds === 'DATABASE_URL' ? Object.assign(new URL(old), { password }).href : password;
     checkWritable(file.path);
     write(ahead, next);
     await setPassword(client, password);
-    if (!(await isTaken(file.urlOf(next)))) {
-      await setPassword(client, decodeURIComponent(new URL(old).password));
+    try {
+      await (await login(file.urlOf(next))).end();
+    } catch (error) {
+      await setPassword(client, before);
       rmSync(ahead, { force: true });
       throw new UsageError(
-        'The new password was refused, so the old one is in force again. Does something between here and Postgres, such as a pooler, keep passwords of its own?',
+        `No login with the new password (${errorMessage(error)}), so the old one is in force again. Does something between here and Postgres, such as a pooler, keep passwords of its own?`,
+        { cause: error },
       );
     }
     finish(next);

@@ -198,6 +198,15 @@ describe('the password of the database', () => {
     expect(() => readFileSync(`${file}.next`)).toThrow('ENOENT');
   });
 
+  it('is the old one again where a login with the new one fails', async () => {
+    await sql.raw(`alter role ${role} connection limit 1`).execute(world.db);
+    const { code, output } = await rotate();
+    expect([code, output]).toEqual([1, expect.stringContaining('the old one is in force again')]);
+    await until('its connection is gone', async () => (await logIn(OLD)) !== '53300');
+    expect([await logIn(OLD), readFileSync(file, 'utf8')]).toEqual(['taken', OLD]);
+    expect(() => readFileSync(`${file}.next`)).toThrow('ENOENT');
+  });
+
   it('is left alone where its file is missing or wrong', async () => {
     const none = await rotate({ POSTGRES_PASSWORD_FILE: '', POSTGRES_PASSWORD: OLD });
     expect([none.code, none.output]).toEqual([1, expect.stringContaining('POSTGRES_PASSWORD_FILE')]);
