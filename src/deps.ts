@@ -14,6 +14,8 @@ import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage, UsageError } from './errors.ts';
+import { createProbes } from './health/probes.ts';
+import { createReadiness } from './health/readiness.ts';
 import { createStack, type Stack, Stopping, within } from './lifecycle.ts';
 import type { Logger } from './log.ts';
 import type { Parts } from './parts.ts';
@@ -138,6 +140,8 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
 
   const outbound = createOutbound(config.egressAllow);
   stack.defer('the outbound client', () => outbound.close());
+  const kinds = { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind };
+  const asked = { db, backend, dispatcher, models, vectors, kinds };
   const parts: Parts = {
     config,
     db,
@@ -149,7 +153,8 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     vectors,
     outbound,
     box: createSecretBox(services.secrets.ENCRYPTION_KEY),
-    kinds: { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind },
+    readiness: createReadiness(createProbes(asked, mode === 'worker')),
+    kinds,
     log,
   };
   const graceMs = config.worker.graceSeconds * 1000;

@@ -4,6 +4,7 @@ import type { VectorClient } from './clients/qdrant.ts';
 import type { Config } from './config.ts';
 import type { Db } from './db/connect.ts';
 import type { Notifications } from './db/notify.ts';
+import type { Readiness } from './health/readiness.ts';
 import type { Logger } from './log.ts';
 import type { QueueBackend } from './queues/backend.ts';
 import type { Dispatcher } from './queues/dispatcher.ts';
@@ -22,6 +23,8 @@ export interface Parts {
   vectors: VectorClient | undefined;
   outbound: Outbound;
   box: SecretBox;
+  /** How ready this process is. */
+  readiness: Readiness;
   /** What to call the dependencies towards users: configured or embedded. */
   kinds: { database: string; models: string; vectors: string };
   log: Logger;

@@ -12,7 +12,6 @@ import { createBoard } from './board.ts';
 import { createClientAddresses } from './client-address.ts';
 import { createIdempotency } from './idempotency.ts';
 import { createLimits } from './limits/index.ts';
-import { createProbes } from './probes.ts';
 import { createRoutes } from './routes/index.ts';
 import { type ApiServer, listen } from './server.ts';
 import { createStore } from './store.ts';
@@ -39,8 +38,7 @@ export async function startApi(
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
   const store = createStore({ ...parts, limits });
-  const probes = createProbes(parts);
-  const routes = createRoutes({ ...parts, ...{ auth, identity, principals, tokens, limits, waiters, store, probes } });
+  const routes = createRoutes({ ...parts, ...{ auth, identity, principals, tokens, limits, waiters, store } });
   const board = createBoard({
     db,
     backend,

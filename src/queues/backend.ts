@@ -25,6 +25,12 @@ export type LaneProcessor = Processor<JobData, void, string>;
  */
 export type JobState = 'missing' | 'live' | 'spent';
 
+/** What is wrong with a store that answers: one word, and whether no job can be added or fetched. */
+export interface StoreFlaw {
+  reason: 'too_old' | 'replica' | 'evicts' | 'full' | 'cannot_persist';
+  useless: boolean;
+}
+
 /** Where BullMQ keeps its jobs. Both kinds behave alike to the rest of the house. */
 export interface QueueBackend {
   kind: 'redis' | 'postgres';
@@ -44,6 +50,8 @@ export interface QueueBackend {
   writeEpoch(): Promise<void>;
   /** Adds to counters that all processes share and that end with their time, and answers the sums; only where the store is not Postgres. */
   addCounts?: (counts: ReadonlyMap<string, number>, seconds: number) => Promise<Map<string, number>>;
+  /** What is wrong with the store, as of a moment ago. */
+  flaw(): StoreFlaw | undefined;
   /** Asks the store for its version. @throws when it cannot be reached */
   ping(): Promise<string>;
   close(): Promise<void>;

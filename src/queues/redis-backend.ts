@@ -2,13 +2,16 @@ import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { errorMessage, UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { BackendOptions, QueueBackend } from './backend.ts';
+import type { BackendOptions, QueueBackend, StoreFlaw } from './backend.ts';
 import { CALL_TIMEOUT_MS, closeQueues, openQueues } from './lane-queues.ts';
 import { listJobs, readJobStates } from './redis-jobs.ts';
-import { checkRedis } from './redis-settings.ts';
+import { checkRedis, watchRedis } from './redis-settings.ts';
 
 /** How many finished jobs a lane keeps for the dashboard is set per job; the stream of events is kept short. */
 const EVENT_STREAM_LENGTH = 500;
+const CONNECT_TIMEOUT_MS = 5_000;
+const SILENCE_MS = 5_000;
+const BLOCKING_SILENCE_MS = 12_000;
 
 /** BullMQ's jobs in Redis. @throws UsageError when it cannot be reached or must not be used */
 export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions): Promise<QueueBackend> {
@@ -19,11 +22,14 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
     commandTimeout: CALL_TIMEOUT_MS,
-    connectTimeout: 5_000,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    // A connection that a network forgot is never reset: one that owes an answer for so long is given up.
+    socketTimeout: SILENCE_MS,
     retryStrategy,
     keepAlive: 10_000,
   });
   let lastError: unknown;
+  let flaw: StoreFlaw | undefined;
   producer.on('error', (error) => {
     lastError = error;
     log.debug({ err: error }, 'Redis connection');
@@ -31,7 +37,7 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
   reportOutages(producer, log);
   try {
     await producer.connect();
-    await checkRedis(producer, log);
+    flaw = await checkRedis(producer, log);
   } catch (error) {
     producer.disconnect();
     if (error instanceof UsageError) throw error;
@@ -41,7 +47,14 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
       { cause: error },
     );
   }
-  const consumer = new Redis(redisUrl, { maxRetriesPerRequest: null, retryStrategy, keepAlive: 10_000 });
+  const consumer = new Redis(redisUrl, {
+    maxRetriesPerRequest: null,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    // Workers wait for a job up to ten seconds in one call.
+    socketTimeout: BLOCKING_SILENCE_MS,
+    retryStrategy,
+    keepAlive: 10_000,
+  });
   consumer.on('error', (error) => log.debug({ err: error }, 'Redis connection'));
 
   const queues = openQueues(
@@ -54,6 +67,7 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
       }),
     log,
   );
+  const watch = watchRedis(producer, flaw, log);
   const epochKey = `${prefix}:epoch`;
   return {
     kind: 'redis',
@@ -82,8 +96,10 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
       if (failed) throw failed[0];
       return new Map([...counts.keys()].map((name, index) => [name, Number(results[index * 2]?.[1])]));
     },
+    flaw: watch.flaw,
     ping: async () => /redis_version:(\S+)/.exec(await producer.info('server'))?.[1] ?? 'unknown',
     async close() {
+      void watch.stop();
       await closeQueues(Object.values(queues));
       producer.disconnect();
       consumer.disconnect();

@@ -48,7 +48,8 @@ export async function startPrivateRedis(): Promise<PrivateRedis> {
     async close() {
       server?.kill('SIGKILL');
       await exited;
-      await rm(folder, { recursive: true, force: true });
+      // A child of Redis may still be writing its file.
+      await rm(folder, { recursive: true, force: true, maxRetries: 10 });
       open.delete(folder);
     },
   };

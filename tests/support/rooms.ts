@@ -12,7 +12,7 @@ interface Rule {
 
 /** What every room may use: files at the top of `src` that know nothing of the business. */
 const GROUND = ['errors', 'log', 'lifecycle'];
-const EVERYTHING_BELOW = [...GROUND, 'config', 'secretbox', 'tasks', 'db', 'clients', 'queues', 'webhooks'];
+const EVERYTHING_BELOW = [...GROUND, 'config', 'secretbox', 'tasks', 'db', 'clients', 'queues', 'webhooks', 'health'];
 /** Nobody reaches into these rooms, but the files that put the house together. */
 const UPPER = ['api', 'workers', 'embedded'];
 const COMPOSITION = ['deps', 'services', 'main', 'demo', 'secrets-command'];
@@ -27,6 +27,7 @@ const RULES: Record<string, Rule> = {
   clients: { rooms: GROUND, types: ['tasks'] },
   queues: { rooms: [...GROUND, 'tasks', 'db'] },
   webhooks: { rooms: [...GROUND, 'secretbox', 'tasks', 'db', 'clients'] },
+  health: { rooms: [...GROUND, 'db'], types: ['parts', 'clients', 'queues'] },
   parts: { rooms: [], types: EVERYTHING_BELOW },
   api: { rooms: EVERYTHING_BELOW, types: ['parts'] },
   workers: { rooms: EVERYTHING_BELOW, types: ['parts'] },

@@ -12,7 +12,7 @@ import { auditRoutes } from './audit.ts';
 import { authRoutes } from './auth.ts';
 import { catalogueRoutes } from './catalogue.ts';
 import { docsRoutes } from './docs.ts';
-import { healthRoutes, type Probe } from './health.ts';
+import { healthRoutes } from './health.ts';
 import { invitationRoutes } from './invitations.ts';
 import { monitoringRoutes } from './monitoring.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -31,13 +31,12 @@ export interface RouteParts extends Parts {
   limits: Limits;
   waiters: Waiters;
   store: StoreTasks;
-  probes: readonly Probe[];
 }
 
 /** Every route of the API. */
 export function createRoutes(parts: RouteParts): Route[] {
   return [
-    ...healthRoutes(parts.probes),
+    ...healthRoutes(parts.readiness),
     ...authRoutes(parts.identity),
     ...apiKeyRoutes(parts),
     ...catalogueRoutes({ ...parts, modelsKind: parts.kinds.models }),
@@ -48,7 +47,7 @@ export function createRoutes(parts: RouteParts): Route[] {
     ...sessionRoutes(parts),
     ...userRoutes(parts),
     ...invitationRoutes(parts.db),
-    ...monitoringRoutes(parts, parts.probes),
+    ...monitoringRoutes(parts),
     ...auditRoutes(parts.db),
     ...docsRoutes(),
   ];

@@ -9,14 +9,13 @@ import type { QueueBackend } from '../../queues/backend.ts';
 import { applyPauses } from '../../queues/pauses.ts';
 import { LANES, type Lane } from '../../tasks/lanes.ts';
 import { defineRoute, type Route, type RouteInput } from '../route.ts';
-import { askDependencies, type Probe } from './health.ts';
 import { briefly } from './task-access.ts';
 
 const ENDED_WITHIN_SECONDS = 3_600;
 const MAX_RUNNING = 1_000;
 
 /** What goes on, and stopping it. */
-export function monitoringRoutes({ db, backend }: Parts, probes: readonly Probe[]): Route[] {
+export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
   const startedAt = new Date(Date.now() - process.uptime() * 1000);
 
   return [
@@ -63,7 +62,7 @@ export function monitoringRoutes({ db, backend }: Parts, probes: readonly Probe[
       path: '/api/v1/monitoring/system',
       summary: 'How this process is, and what it depends on',
       handle: async () => {
-        const dependencies = await askDependencies(probes);
+        const dependencies = await readiness.dependencies();
         const { rss, heapUsed, external } = process.memoryUsage();
         const { user, system } = process.cpuUsage();
         return {

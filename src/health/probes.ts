@@ -1,25 +1,26 @@
 import { isWritable } from '../db/away.ts';
 import type { Parts } from '../parts.ts';
 import type { LaneCounts } from '../queues/dispatcher.ts';
-import type { Probe } from './routes/health.ts';
+import type { Probe } from './readiness.ts';
 
-/** How each dependency is asked for `/readyz`. Only the database is needed to accept and store tasks. */
-export function createProbes({ db, backend, dispatcher, models, vectors, kinds }: Parts): Probe[] {
+type Asked = Pick<Parts, 'db' | 'backend' | 'dispatcher' | 'models' | 'vectors' | 'kinds'>;
+
+/** How each dependency is asked. To accept and store tasks only the database is needed; to run them, the queue too. */
+export function createProbes({ db, backend, dispatcher, models, vectors, kinds }: Asked, worksOnly: boolean): Probe[] {
   const probes: Probe[] = [
     {
       name: 'database',
       kind: kinds.database,
       required: true,
       check: async () => {
-        if (!(await isWritable(db))) throw new Error('the database takes no writes');
-        return {};
+        return (await isWritable(db)) ? {} : { flaw: { reason: 'read_only', useless: true } };
       },
     },
     {
       name: 'queues',
       kind: `BullMQ on ${backend.kind === 'redis' ? 'Redis' : kinds.database}`,
-      required: false,
-      check: async () => totals(Object.values(await dispatcher.counts())),
+      required: worksOnly,
+      check: async () => ({ ...totals(Object.values(await dispatcher.counts())), flaw: backend.flaw() }),
     },
     {
       name: 'models',
