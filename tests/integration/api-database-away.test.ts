@@ -71,8 +71,9 @@ describe('while the database is away', () => {
     expect((await ask('GET', '/api/v1/task-types')).status).toBe(200);
 
     relay.mend();
-    await expect.poll(async () => (await ask('POST', '/api/v1/tasks', submission)).status).toBe(202);
-    await expect.poll(async () => (await ask('GET', '/readyz')).status).toBe(200);
+    const soon = { timeout: 5_000 };
+    await expect.poll(async () => (await ask('POST', '/api/v1/tasks', submission)).status, soon).toBe(202);
+    await expect.poll(async () => (await ask('GET', '/readyz')).status, soon).toBe(200);
     expect(await world.db.selectFrom('tasks').select('id').execute()).toHaveLength(2);
   });
 

@@ -78,7 +78,7 @@ it('takes a task from a silent worker at once, but after an outage of the databa
     setTimeout(() => {
       relay.mend();
       resolve(Date.now());
-    }, EVERY_MS * 4),
+    }, EVERY_MS * 30),
   );
   await until('the task is taken back', async () => (await statusOf(during)) === 'pending');
   expect(Date.now() - mended).toBeGreaterThanOrEqual(LEASE_MS - EVERY_MS);
