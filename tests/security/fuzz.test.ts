@@ -15,7 +15,7 @@ const UNKNOWN = '01980000-0000-7000-8000-000000000000';
 
 /** Where a stack, a path of ours or a piece of SQL would be seen. */
 const INSIDE =
-  /\n\s+at |\bat \w+.*:\d+:\d+|node_modules|file:\/\/\/(?!etc)|"stack"|\.ts:\d+|\bselect\b.*\bfrom\b|insert into|PostgresError|syntax error at/i;
+  /\n\s+at |\bnode:internal|node_modules|file:\/\/\/(?!etc)|"stack"|\.[cm]?[jt]s:\d+|\bselect\b.*\bfrom\b|insert into|PostgresError|syntax error at/i;
 
 const ROUTES = fuzzRoutes();
 
