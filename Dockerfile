@@ -17,8 +17,8 @@ COPY scripts/generate_secrets.sh ./scripts/generate_secrets.sh
 COPY src ./src
 USER node
 EXPOSE 3000
-# Good for the API; workers listen on nothing, so compose and Kubernetes switch it off for them.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 3000) + '/healthz').then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))"]
+# With HEALTH_PORT good for any process; without, for the API alone, whose own port answers then.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.HEALTH_PORT || process.env.PORT || 3000) + '/healthz').then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))"]
 # Node takes SIGTERM itself. Run it with `--init`, as docker-compose.yml does, so that process 1 is not Node.
 ENTRYPOINT ["node", "--disable-warning=ExperimentalWarning", "src/main.ts"]
 CMD ["api"]

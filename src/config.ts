@@ -100,6 +100,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       corsOrigins: s.CORS_ORIGINS,
       docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',
     },
+    health: { port: s.HEALTH_PORT, host: s.HEALTH_HOST ?? s.HOST },
     database: { ...databaseOf(s, files), poolMax: s.DATABASE_POOL_MAX },
     queue: {
       backend,

@@ -14,6 +14,7 @@ import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage, UsageError } from './errors.ts';
+import { openHealth } from './health/index.ts';
 import { createProbes } from './health/probes.ts';
 import { createReadiness } from './health/readiness.ts';
 import { createStack, type Stack, Stopping, within } from './lifecycle.ts';
@@ -34,6 +35,8 @@ export type Mode = 'start' | 'api' | 'worker';
 export interface Running {
   /** Where the API listens; not there in a worker. */
   url: string | undefined;
+  /** Where `/healthz` is answered whatever the main loop does; not there without HEALTH_PORT. */
+  healthUrl: string | undefined;
   services: Services;
   /** The first administrator's login, where it was made just now with a generated password. */
   firstAdmin: { username: string; password: string } | undefined;
@@ -75,6 +78,8 @@ export async function run(config: Config, mode: Mode, log: Logger, stopped?: Abo
 
 async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Promise<Running> {
   if (config.enterprise) log.warn('ENABLE_ENTERPRISE_FEATURES is set, but there is one edition and it has everything');
+  const health = await openHealth(config.health, log);
+  stack.defer('the health port', () => health.close());
   const services = mode === 'start' ? await startServices(config, stack, log) : joinServices(config);
 
   const url = services.databaseUrl;
@@ -172,21 +177,31 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const closeServing = async () => void (await Promise.all(serving.map((close) => close(graceMs))));
   stack.defer('requests and tasks', closeServing, graceMs + HAND_BACK_MS);
   let left = 0;
+  let problems: () => string[] = () => [];
   if (mode !== 'api') {
     const workers = startLaneWorkers({ ...parts, db: createDb(workPool) });
     serving.push(async (ms) => {
       left = await workers.close(ms);
     });
+    problems = workers.problems;
   }
-  const close = () => stack.close().then(() => left);
-  if (mode === 'worker') return { url: undefined, services, firstAdmin: undefined, reconciler, close };
+  const close = () => {
+    health.stopping();
+    return stack.close().then(() => left);
+  };
+  const running = { services, reconciler, healthUrl: health.url, close };
+  if (mode === 'worker') {
+    health.up(parts.readiness, problems);
+    return { url: undefined, firstAdmin: undefined, ...running };
+  }
 
   const passwords = createPasswords(config.auth.bcryptCost);
   const firstAdmin = await makeFirstAdmin(config, services, db, passwords);
   const server = await startApi(parts, { ...config.auth, secret: services.secrets.JWT_SECRET_KEY }, passwords);
   serving.push(server.close);
   services.announce({ url: server.url });
-  return { url: server.url, services, firstAdmin, reconciler, close };
+  health.up(parts.readiness, problems);
+  return { url: server.url, firstAdmin, ...running };
 }
 
 async function bringSchema(

@@ -64,6 +64,14 @@ test('every lane has a worker, and none is served by two services', () => {
   expect(served.sort()).toEqual([...LANES].sort());
 });
 
+test('whoever serves requests or tasks is asked for its health, by a port that a busy process answers too', () => {
+  const { services } = read();
+  for (const name of Object.keys(services).filter((one) => /^(api|worker-)/.test(one))) {
+    expect(services[name]?.healthcheck, name).toBeUndefined();
+    expect(environmentOf(name).HEALTH_PORT, name).toBe('3001');
+  }
+});
+
 test('stores, models and the API are on networks that the gateway does not publish', () => {
   const { services, networks } = read();
   for (const [name, { networks: on = [] }] of Object.entries(services))
