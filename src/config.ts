@@ -96,6 +96,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       port: s.PORT,
       publicUrl: s.PUBLIC_URL?.replace(/\/$/, ''),
       maxBodyBytes: s.MAX_BODY_BYTES,
+      maxConnectionsPerAddress: s.MAX_CONNECTIONS_PER_ADDRESS,
       trustedProxies: s.TRUSTED_PROXIES,
       corsOrigins: s.CORS_ORIGINS,
       docsOpen: (s.DOCS ?? (production ? 'closed' : 'open')) === 'open',

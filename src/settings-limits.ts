@@ -15,6 +15,11 @@ export const LIMIT_SETTINGS = {
     'origins whose pages may call the API from a browser, separated by commas; none when empty',
     { example: 'https://app.example.com' },
   ),
+  MAX_CONNECTIONS_PER_ADDRESS: setting(
+    'Limits',
+    v.optional(integer(0, 1_000_000), '20000'),
+    'connections one address (of IPv6, a /64) may hold, TRUSTED_PROXIES apart; far less where clients connect directly; 0 is no limit',
+  ),
   RATE_LIMIT_PER_MINUTE: setting(
     'Limits',
     v.optional(integer(0, 10_000_000), '1200'),

@@ -63,7 +63,7 @@ export async function startApi(
     mounts: config.monitoring.enabled ? [{ path: '/admin', app: board }] : [],
     log,
   });
-  const server = await listen(app, config.http);
+  const server = await listen(app, { ...config.http, log });
   log.info({ url: server.url }, 'listening');
   return {
     url: server.url,

@@ -1,7 +1,10 @@
 import type { Server } from 'node:http';
 import { serve } from '@hono/node-server';
+import type { Config } from '../config.ts';
 import { UsageError } from '../errors.ts';
+import type { Logger } from '../log.ts';
 import type { App } from './app.ts';
+import { limitConnections } from './connections.ts';
 
 /** The API on a socket. */
 export interface ApiServer {
@@ -11,24 +14,39 @@ export interface ApiServer {
   close(graceMs: number): Promise<void>;
 }
 
-/** Slow clients are cut off: headers within 10 s, the whole request within 60 s. */
+/** Slow clients are cut off: headers within 10 s, the whole request within 60 s, by a look every 5 s. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 60_000;
+const LOOK_EVERY_MS = 5_000;
 const KEEP_ALIVE_MS = 65_000;
+/** A connection on which nothing moves, such as that of a client that does not read its answer; longer than any answer is held. */
+const STILL_MS = 120_000;
+
+interface Options extends Pick<Config['http'], 'host' | 'port' | 'maxConnectionsPerAddress' | 'trustedProxies'> {
+  log: Logger;
+}
 
 /** Starts to listen. @throws UsageError when the port is in use, naming the variable to change */
-export async function listen(app: App, { host, port }: { host: string; port: number }): Promise<ApiServer> {
+export async function listen(app: App, options: Options): Promise<ApiServer> {
+  const { host, port, maxConnectionsPerAddress, trustedProxies, log } = options;
   const server = await new Promise<Server>((resolve, reject) => {
-    const options = {
+    const serverOptions = {
       headersTimeout: HEADERS_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: LOOK_EVERY_MS,
       maxHeaderSize: 16_384,
     };
-    const starting = serve({ fetch: app.fetch, hostname: host, port, serverOptions: options }, () =>
+    const starting = serve({ fetch: app.fetch, hostname: host, port, serverOptions }, () =>
       resolve(starting as Server),
     ) as Server;
-    starting.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+    starting.on('error', (error: NodeJS.ErrnoException) => {
+      // Once it listens, an error is one of a single connection, such as no descriptor left for it.
+      if (starting.listening) log.warn({ err: error }, 'a connection could not be taken');
+      else reject(listenError(error, host, port));
+    });
+    starting.setTimeout(STILL_MS);
+    limitConnections(starting, { max: maxConnectionsPerAddress, proxies: trustedProxies, log });
   });
   const address = server.address();
   const actual = typeof address === 'object' && address ? address.port : port;

@@ -28,6 +28,7 @@ describe('the HTTP layer', () => {
   let idempotency: Idempotency;
   let server: ApiServer;
   const log = createLog('silent');
+  const { http } = loadConfig({});
   const routes = [
     route('/fails', () => {
       throw Object.assign(new Error(`it broke at /srv/app.ts: ${SECRET}`), { code: '42601', query: SECRET });
@@ -75,7 +76,7 @@ describe('the HTTP layer', () => {
       box: createSecretBox(Buffer.alloc(32, 1).toString('base64')),
       log,
     });
-    server = await listen(build(routes, policies), { host: '127.0.0.1', port: 0 });
+    server = await listen(build(routes, policies), { ...http, port: 0, log });
   });
   afterAll(async () => {
     await server.close(1000);
@@ -127,7 +128,7 @@ describe('the HTTP layer', () => {
 
   it('says which port is in use and what to set', async () => {
     const { port } = new URL(server.url);
-    const second = listen(build(routes, policies), { host: '127.0.0.1', port: Number(port) });
+    const second = listen(build(routes, policies), { ...http, port: Number(port), log });
     await expect(second).rejects.toThrow(UsageError);
     await expect(second).rejects.toThrow(`PORT=${Number(port) + 1}`);
   });
