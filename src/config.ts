@@ -130,7 +130,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       /** What everybody has; an administrator can give a user other limits. 0 is none. */
       user: {
         waiting_tasks: s.MAX_WAITING_TASKS_PER_USER,
-        running_tasks: 0,
+        running_tasks: s.MAX_RUNNING_TASKS_PER_USER,
         tokens_per_day: s.MAX_TOKENS_PER_DAY_PER_USER,
         requests_per_minute: s.RATE_LIMIT_PER_MINUTE,
       },

@@ -35,6 +35,11 @@ export const LIMIT_SETTINGS = {
     v.optional(integer(0, 100_000_000), '10000'),
     'tasks of a user that may wait at a time, scheduled ones included; 0 is no limit',
   ),
+  MAX_RUNNING_TASKS_PER_USER: setting(
+    'Limits',
+    v.optional(integer(0, 1_000_000), '0'),
+    'tasks of a user that run at a time, over all workers; the others wait; 0 is no limit',
+  ),
   MAX_TOKENS_PER_DAY_PER_USER: setting(
     'Limits',
     v.optional(integer(0, 2_147_483_647), '0'),

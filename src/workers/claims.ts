@@ -1,5 +1,6 @@
 import { createBatch } from '../db/batch.ts';
 import type { Db } from '../db/connect.ts';
+import { claimLimited, type HeldBack } from '../db/tasks/claim-limited.ts';
 import { type Claim, type ClaimedTask, claimTasks, type Settlement, settleTasks } from '../db/tasks/run.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import type { Logger } from '../log.ts';
@@ -13,7 +14,7 @@ export interface Claimed {
 /** Takes tasks and writes what became of them, many in one statement. */
 export interface Claims {
   /** Takes a task; `undefined` when there is nothing to take. @throws when the database takes no claims */
-  claim(claim: Claim): Promise<Claimed | undefined>;
+  claim(claim: Claim): Promise<Claimed | HeldBack | undefined>;
   /** Writes an outcome, for as long as it takes; `undefined` when the attempt is no longer ours. */
   settle(settlement: Settlement): Promise<Transition | undefined>;
   /** From now on an outcome that cannot be written is given up. */
@@ -25,6 +26,8 @@ interface Options {
   /** What the rows call this process. */
   name: string;
   leaseMs: number;
+  /** How many tasks of a user may run at a time, where nothing else was set for that user; 0 is no limit. */
+  runningTasks: number;
   /** Hears every error of the database. */
   onError: (error: unknown) => void;
   log: Logger;
@@ -34,11 +37,15 @@ const MAX_BATCH = 200;
 const RETRY_MS = 500;
 
 /** Makes it. */
-export function createClaims({ db, name, leaseMs, onError, log }: Options): Claims {
+export function createClaims({ db, name, leaseMs, runningTasks, onError, log }: Options): Claims {
   const claimOnce = createBatch<Claim, ClaimedTask | undefined>({
-    run: (claims) => claimTasks(db, name, leaseMs, claims),
+    run: (claims) => claimTasks(db, name, leaseMs, claims, runningTasks),
     max: MAX_BATCH,
     parallel: 2,
+  });
+  const claimLeft = createBatch<Claim, ClaimedTask | HeldBack | undefined>({
+    run: (claims) => claimLimited(db, name, leaseMs, claims, runningTasks),
+    max: MAX_BATCH,
   });
   const settleOnce = createBatch<Settlement, Transition | undefined>({
     run: (all) => settleTasks(db, all),
@@ -52,8 +59,8 @@ export function createClaims({ db, name, leaseMs, onError, log }: Options): Clai
     async claim(claim) {
       const askedAt = performance.now();
       try {
-        const task = await claimOnce(claim);
-        return task && { task, askedAt };
+        const task = (await claimOnce(claim)) ?? (await claimLeft(claim));
+        return task && ('waitMs' in task ? task : { task, askedAt });
       } catch (error) {
         onError(error);
         throw error;

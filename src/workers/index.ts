@@ -18,6 +18,7 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
     lanes,
     concurrency,
     leaseMs: leaseSeconds * 1000,
+    runningTasks: config.limits.user.running_tasks,
     maxOutputBytes,
     tools: createToolFactory({ ...parts, maxOutputBytes, onProgress: progress.report }),
     deliver: createDeliverer({ ...parts, publicUrl }),

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import type { StoredError } from '../db/schema.ts';
+import type { HeldBack } from '../db/tasks/claim-limited.ts';
 import type { ClaimedTask, Settlement } from '../db/tasks/run.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { errorMessage, TaskError } from '../errors.ts';
@@ -24,7 +25,7 @@ export interface RunContext {
   registry: Registry;
   running: RunningAttempts;
   tools: (attempt: Attempt) => Tools;
-  claim: (claim: { id: string; generation: number }) => Promise<Claimed | undefined>;
+  claim: (claim: { id: string; generation: number }) => Promise<Claimed | HeldBack | undefined>;
   /** Writes the outcome, for as long as it takes; `undefined` when the attempt is no longer ours. */
   settle: (settlement: Settlement) => Promise<Transition | undefined>;
   /** Told of every task that the settling moved, and whether it waits without a job to wake a worker. */
@@ -40,10 +41,14 @@ type Ending = Pick<Settlement, 'status' | 'outcome' | 'output' | 'error' | 'dela
 const UNKNOWN_TYPE_MS = 5_000;
 const MAX_UNKNOWN_TYPE_MS = 60_000;
 
+/** Nothing is stored of it: the task waits as before. */
+const USER_LIMIT = { code: 'user_limit', message: 'As many tasks of the user run as may.', retryable: true };
+
 /** Runs the task of a job: claim, parse, run, parse again, settle. */
 export async function runTask(job: { id: string; generation: number }, context: RunContext): Promise<RunResult> {
   const claimed = await context.claim(job);
   if (!claimed) return { kind: 'dropped' };
+  if ('waitMs' in claimed) return { kind: 'retry', error: USER_LIMIT, delayMs: claimed.waitMs, turnedAway: false };
   const { task } = claimed;
   const attempt = context.running.start(claimed);
   try {

@@ -26,6 +26,8 @@ interface Options {
   /** Tasks at a time in each lane; a figure per lane when not given. */
   concurrency: number | undefined;
   leaseMs: number;
+  /** How many tasks of a user may run at a time, where nothing else was set for that user; 0 is no limit. */
+  runningTasks: number;
   maxOutputBytes: number;
   db: Db;
   backend: QueueBackend;
@@ -80,7 +82,7 @@ export function startWorkers(options: Options): LaneWorkers {
   const running = options.running ?? createRunningAttempts();
   const runners = new Map<Lane, LaneRunner>();
   const gate = createGate(db, () => runners.values(), log);
-  const claims = createClaims({ db, name, leaseMs, onError: gate.judge, log });
+  const claims = createClaims({ db, name, leaseMs, runningTasks: options.runningTasks, onError: gate.judge, log });
   /** What was taken and not settled so far. */
   const owed = new Set<string>();
   /** Every job that is being worked on, those included that still wait for their claim. */
@@ -103,7 +105,7 @@ export function startWorkers(options: Options): LaneWorkers {
       const claimed = await claims.claim(claim).catch((error) => {
         throw isDatabaseAway(error) ? new RetryLater('the database takes no claims', AWAY_MS) : error;
       });
-      if (claimed) owed.add(claim.id);
+      if (claimed && 'task' in claimed) owed.add(claim.id);
       return claimed;
     },
     async settle(settlement) {

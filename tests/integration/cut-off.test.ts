@@ -27,10 +27,11 @@ describe('an attempt whose lease cannot be renewed', () => {
     const pool = createPool({ url: relay.url, max: 2, name: 'test', log });
     const db = createDb(pool);
     const [task] = await acceptTasks(database.db, [newTask(await storeUser(database.db))]);
-    const claims = createClaims({ db, name: 'w', leaseMs: LEASE_MS, onError: () => {}, log });
+    const claims = createClaims({ db, name: 'w', leaseMs: LEASE_MS, runningTasks: 0, onError: () => {}, log });
     const claimed = await claims.claim({ id: task?.id ?? '', generation: 0 });
     const running = createRunningAttempts();
-    attempt = running.start(claimed!);
+    if (!claimed || !('task' in claimed)) throw new Error('the task was not claimed');
+    attempt = running.start(claimed);
     const heartbeat = createHeartbeat({
       db,
       leaseMs: LEASE_MS,

@@ -137,6 +137,8 @@ describe('the log of a process, with all that it can say', () => {
     await rawRequest(product.url, { path: `/api/v1/tasks?access_token=${hide('a token in a query', word('query'))}` });
 
     await until('the webhook came', () => sink.received.length > 0);
+    await rawRequest(product.url, { path: '/healthz', headers: { 'x-request-id': 'the-last-request' } });
+    await until('all of it is logged', () => product.output().includes('the-last-request'));
     const log = product.output();
     expect(log.split('\n').length).toBeGreaterThan(20);
     expect([...said].filter(([, text]) => log.includes(text)).map(([what]) => what)).toEqual([]);
@@ -163,6 +165,8 @@ describe('the log of a process, with all that it can say', () => {
       username: `x\n${forged}`,
       password: `\n${forged}`,
     });
+    await rawRequest(product.url, { path: '/healthz', headers: { 'x-request-id': 'the-very-last-request' } });
+    await until('all of it is logged', () => product.output().includes('the-very-last-request'));
     const lines = product
       .output()
       .split('\n')

@@ -1,60 +1,9 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { Outcome, Status, StoredError, Usage } from '../schema.ts';
-import type { TaskRow } from './read.ts';
 import { announce, insertDeliveries, spendTokens, type Transition } from './transition.ts';
 
-/** What a worker needs to run a task. `attempt` is also the fence: only its holder may settle. */
-export type ClaimedTask = Pick<
-  TaskRow,
-  | 'id'
-  | 'user_id'
-  | 'type'
-  | 'lane'
-  | 'priority'
-  | 'input'
-  | 'attempt'
-  | 'max_attempts'
-  | 'failures'
-  | 'timeout_ms'
-  | 'request_id'
-  | 'expires_at'
-  | 'generation'
->;
-
-export interface Claim {
-  id: string;
-  generation: number;
-}
-
-/**
- * Takes tasks for a worker: waiting → running, attempt + 1, a lease. A task that is not in the generation of its job,
- * is not due by the clock of the database, is taken, ended or past its deadline, answers `undefined`: its job is to be dropped.
- */
-export async function claimTasks(
-  db: Db,
-  worker: string,
-  leaseMs: number,
-  claims: Claim[],
-): Promise<Array<ClaimedTask | undefined>> {
-  const { rows } = await sql<ClaimedTask>`
-    update tasks t set status = 'running', attempt = t.attempt + 1, worker = ${worker}, started_at = now(),
-      progress = null, lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
-    from unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
-    where t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
-      and (t.expires_at is null or t.expires_at > now())
-      and t.ready_at <= now() + interval '1 second'
-    returning t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts, t.failures, t.timeout_ms,
-      t.request_id, t.expires_at, t.generation`.execute(db);
-  const claimed = new Map(rows.map((row) => [row.id, row]));
-  return claims.map(({ id, generation }) => {
-    const row = claimed.get(id);
-    if (row?.generation !== generation) return undefined;
-    // A second job of the same task in this batch must not get the same attempt.
-    claimed.delete(id);
-    return row;
-  });
-}
+export * from './claim.ts';
 
 /** How an attempt ended, as the worker says. A status of `pending` gives the task back to the lane. */
 export interface Settlement {

@@ -1,0 +1,76 @@
+import { sql } from 'kysely';
+import type { Db } from '../connect.ts';
+import { type Claim, type ClaimedTask, claimable, claimedColumns, runningLimit, startAttempt } from './claim.ts';
+
+/** A task that may not run yet, because so many of its user do. */
+export interface HeldBack {
+  waitMs: number;
+}
+
+/** Spells `sutu`; apart from the locks of others. */
+const USER_LOCK = 0x73757475;
+/** All that a user has waiting comes back at this rate together, however many they are, so that workers are not kept busy by it. */
+const RETURNS_A_SECOND = 50;
+const MIN_WAIT_MS = 500;
+const COUNTED = 5_000;
+
+/**
+ * Takes what `claimTasks` left because its user has a limit of running tasks: never more than that many run. What is beyond
+ * stays as it is and answers when its job should come again. What cannot be started at all answers `undefined`.
+ * @param everybody the limit of those who have none of their own; 0 is none
+ */
+export async function claimLimited(
+  db: Db,
+  worker: string,
+  leaseMs: number,
+  claims: Claim[],
+  everybody: number,
+): Promise<Array<ClaimedTask | HeldBack | undefined>> {
+  const ids = claims.map(({ id }) => id);
+  const asked = sql`(select distinct * from unnest(${ids}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)) c`;
+  return db.transaction().execute(async (trx) => {
+    // Who claims for the same user waits here; a count that was read before would not see what the other took.
+    const { rows: locked } = await sql<{ user_id: string }>`
+      select user_id, pg_advisory_xact_lock(${USER_LOCK}::int, key) from (
+        select distinct t.user_id, hashtext(t.user_id::text) as key from ${asked} join tasks t on ${claimable}
+        order by key, user_id
+      ) u`.execute(trx);
+    const users = locked.map(({ user_id }) => user_id);
+    if (users.length === 0) return claims.map(() => undefined);
+
+    const { rows: taken } = await sql<ClaimedTask>`
+      with room as (
+        select u.id, case when m.most = 0 then 'infinity'::float8 else m.most - (
+          select count(*) from tasks r where r.user_id = u.id and r.status in ('running', 'cancelling')) end as free
+        from unnest(${users}::uuid[]) as u(id),
+          lateral (select ${runningLimit('u.id', everybody)} as most) as m
+      ), line as (
+        select t.id, room.free, row_number() over (
+          partition by t.user_id order by t.priority, coalesce(t.queued_at, t.ready_at), t.id) as place
+        from ${asked} join tasks t on ${claimable} join room on room.id = t.user_id
+      )
+      update tasks t set ${startAttempt(worker, leaseMs)}
+      from ${asked} join line on line.id = c.id where ${claimable} and line.place <= line.free
+      returning ${claimedColumns}`.execute(trx);
+
+    const { rows: left } = await sql<{ id: string; waiting: number }>`
+      select t.id, w.waiting from unnest(${users}::uuid[]) as u(id)
+      cross join lateral (
+        select count(*)::int as waiting from (
+          select 1 from tasks where user_id = u.id and status in ('scheduled', 'pending') limit ${COUNTED}::int) one
+      ) w
+      join tasks t on t.user_id = u.id join ${asked} on ${claimable}`.execute(trx);
+
+    const byId = new Map<string, ClaimedTask | HeldBack>();
+    for (const { id, waiting } of left)
+      byId.set(id, { waitMs: Math.round(MIN_WAIT_MS + (Math.random() * waiting * 1000) / RETURNS_A_SECOND) });
+    for (const task of taken) byId.set(task.id, task);
+    return claims.map(({ id, generation }) => {
+      const found = byId.get(id);
+      // A second job of the same task in this batch must not get the same attempt.
+      if (!found || ('generation' in found && found.generation !== generation)) return undefined;
+      byId.delete(id);
+      return found;
+    });
+  });
+}

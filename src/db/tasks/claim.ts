@@ -1,0 +1,70 @@
+import { sql } from 'kysely';
+import type { Db } from '../connect.ts';
+import type { TaskRow } from './read.ts';
+
+/** What a worker needs to run a task. `attempt` is also the fence: only its holder may settle. */
+export type ClaimedTask = Pick<
+  TaskRow,
+  | 'id'
+  | 'user_id'
+  | 'type'
+  | 'lane'
+  | 'priority'
+  | 'input'
+  | 'attempt'
+  | 'max_attempts'
+  | 'failures'
+  | 'timeout_ms'
+  | 'request_id'
+  | 'expires_at'
+  | 'generation'
+>;
+
+export interface Claim {
+  id: string;
+  generation: number;
+}
+
+/** Whether a task (`t`) may be started by a job (`c`). */
+export const claimable = sql`(t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
+  and (t.expires_at is null or t.expires_at > now()) and t.ready_at <= now() + interval '1 second')`;
+
+/** What starting changes of a task (`t`). */
+export const startAttempt = (worker: string, leaseMs: number) => sql`status = 'running', attempt = t.attempt + 1,
+  worker = ${worker}, started_at = now(), progress = null, lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
+
+export const claimedColumns = sql`t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts,
+  t.failures, t.timeout_ms, t.request_id, t.expires_at, t.generation`;
+
+/** How many tasks of a user may run at a time; 0 is no limit. @param user a column that holds the id of a user */
+export function runningLimit(user: string, everybody: number) {
+  return sql<number>`coalesce((select l.running_tasks from user_limits l where l.user_id = ${sql.ref(user)}), ${everybody}::int)`;
+}
+
+/**
+ * Takes tasks for a worker: waiting → running, attempt + 1, a lease. A task that is not in the generation of its job,
+ * is not due by the clock of the database, is taken, ended or past its deadline, answers `undefined`: its job is to be dropped.
+ * So does a task whose user has a limit of running tasks; `claimLimited` takes those.
+ * @param everybody the limit of running tasks of those who have none of their own; 0 is none
+ */
+export async function claimTasks(
+  db: Db,
+  worker: string,
+  leaseMs: number,
+  claims: Claim[],
+  everybody = 0,
+): Promise<Array<ClaimedTask | undefined>> {
+  const { rows } = await sql<ClaimedTask>`
+    update tasks t set ${startAttempt(worker, leaseMs)}
+    from unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
+    where ${claimable} and ${runningLimit('t.user_id', everybody)} = 0
+    returning ${claimedColumns}`.execute(db);
+  const claimed = new Map(rows.map((row) => [row.id, row]));
+  return claims.map(({ id, generation }) => {
+    const row = claimed.get(id);
+    if (row?.generation !== generation) return undefined;
+    // A second job of the same task in this batch must not get the same attempt.
+    claimed.delete(id);
+    return row;
+  });
+}
