@@ -44,3 +44,14 @@ function isTypesOnly(names: string): boolean {
     .map((name) => name.trim());
   return listed?.filter(Boolean).every((name) => name.startsWith('type ')) ?? false;
 }
+
+/** The bodies of the database transactions in a source text. */
+export function transactionsOf(source: string): string[] {
+  return [...source.matchAll(/\.transaction\(\)\s*\.execute\(/g)].map(({ index, 0: call }) => {
+    const start = index + call.length;
+    let depth = 1;
+    let end = start;
+    for (; depth > 0 && end < source.length; end++) depth += source[end] === '(' ? 1 : source[end] === ')' ? -1 : 0;
+    return source.slice(start, end - 1);
+  });
+}

@@ -5,7 +5,7 @@ import { renderEnvExample } from '../../scripts/env-example.ts';
 import { renderSecurityPage } from '../../scripts/security-tables.ts';
 import { deadReferences } from '../support/documents.ts';
 import { importProblems } from '../support/rooms.ts';
-import { filesUnder, importsOf, ROOT, readText } from '../support/sources.ts';
+import { filesUnder, importsOf, ROOT, readText, transactionsOf } from '../support/sources.ts';
 
 const MAX_LINES = 250;
 /** They hand the environment on to `loadConfig`, and read nothing from it themselves but what comes before there is a configuration. */
@@ -54,6 +54,14 @@ test(`no file has more than ${MAX_LINES} lines`, () => {
     .map((path) => ({ path, lines: readText(path).trimEnd().split('\n').length }))
     .filter(({ lines }) => lines > MAX_LINES);
   expect(long).toEqual([]);
+});
+
+test('no transaction asks for a second connection, for which all would wait who hold the last ones', () => {
+  const all = SOURCES.flatMap((path) => transactionsOf(readText(path)).map((body) => ({ path, body })));
+  expect(all.length).toBeGreaterThan(3);
+  expect(all.filter(({ body }) => /\b(db|pool)\b/.test(body))).toEqual([]);
+  const nested = 'await db.transaction().execute(async (trx) => {\n await insert(trx, (1));\n await find(db);\n});';
+  expect(transactionsOf(nested)).toEqual([expect.stringContaining('find(db)')]);
 });
 
 test('.env.example is what the settings say; `node scripts/env-example.ts --write` writes it', () => {
