@@ -107,9 +107,7 @@ export const SOAK_FAULTS: readonly SoakFault[] = [
       await rig.postgres.query('alter system set default_transaction_read_only = on');
       await rig.postgres.query('select pg_reload_conf()');
       await lasting(dice.ms(1_000, 5_000));
-      await rig.postgres.query(
-        'set default_transaction_read_only = off; alter system reset default_transaction_read_only',
-      );
+      await rig.postgres.query('alter system reset default_transaction_read_only');
       await rig.postgres.query('select pg_reload_conf()');
     },
   },

@@ -56,7 +56,14 @@ export async function startRigPostgres(options: {
       settings: { log_lock_waits: 'off', ...settings },
     });
     direct = server.url;
-    pool = new pg.Pool({ connectionString: direct, max: 4, application_name: 'rig', connectionTimeoutMillis: 5_000 });
+    pool = new pg.Pool({
+      connectionString: direct,
+      max: 4,
+      application_name: 'rig',
+      connectionTimeoutMillis: 5_000,
+      // The rig can write also while the product cannot.
+      options: '-c default_transaction_read_only=off',
+    });
     pool.on('error', () => {});
     pool.on('connect', (client) => client.on('error', () => {}));
     return direct;
