@@ -53,6 +53,14 @@ export async function settleDelivery(db: Db, delivery: DeliveryRow, result: Deli
   return rows.length > 0;
 }
 
+/** Gives a delivery back that was claimed and not sent: no attempt was made. */
+export async function postponeDelivery(db: Db, { id, attempt }: DeliveryRow, delayMs: number): Promise<void> {
+  await sql`
+    update deliveries set status = 'pending', attempt = attempt - 1, lease_until = null,
+      ready_at = now() + ${delayMs}::bigint * interval '1 millisecond'
+    where id = ${id} and attempt = ${attempt} and status = 'running'`.execute(db);
+}
+
 /** Gives deliveries back whose worker was lost. At most `limit` a call. */
 export async function rescueDeliveries(db: Db, limit: number): Promise<Waiting[]> {
   const { rows } = await sql<Waiting>`

@@ -1,13 +1,21 @@
 import { EgressRefused, type Outbound, type OutboundAnswer } from '../clients/outbound.ts';
 import { retryAfterMs } from '../clients/retry-after.ts';
 import type { Db } from '../db/connect.ts';
-import { claimDelivery, type DeliveryResult, type DeliveryRow, settleDelivery } from '../db/deliveries.ts';
+import {
+  claimDelivery,
+  type DeliveryResult,
+  type DeliveryRow,
+  postponeDelivery,
+  settleDelivery,
+} from '../db/deliveries.ts';
 import { findTask, listAttempts } from '../db/tasks/read.ts';
 import { errorMessage } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { cleanText } from '../tasks/clean.ts';
+import { LANE_DEFAULTS } from '../tasks/lanes.ts';
 import { presentTask } from '../tasks/present.ts';
+import { createReceivers } from './receivers.ts';
 import { signWebhook } from './sign.ts';
 
 interface Options {
@@ -18,6 +26,8 @@ interface Options {
   log: Logger;
   /** How long one attempt may take in all. */
   timeoutMs?: number;
+  /** How many deliveries there are at a time. */
+  places?: number;
 }
 
 /** When a delivery is tried again after each failure, in milliseconds; the list of Standard Webhooks. */
@@ -31,7 +41,17 @@ const MAX_ANSWER_BYTES = 20_000;
 const LEASE_MS = 30_000;
 
 /** Makes the function that sends one delivery. It answers when to try again, or nothing when the delivery has ended. */
-export function createDeliverer({ db, outbound, box, publicUrl, log, timeoutMs = 15_000 }: Options) {
+export function createDeliverer({
+  db,
+  outbound,
+  box,
+  publicUrl,
+  log,
+  timeoutMs = 15_000,
+  places = LANE_DEFAULTS.webhook.concurrency,
+}: Options) {
+  const receivers = createReceivers(places);
+
   async function bodyOf(delivery: DeliveryRow): Promise<string> {
     const task = await findTask(db, 'any', delivery.task_id);
     if (!task) throw new Error(`the task ${delivery.task_id} is gone`);
@@ -87,7 +107,12 @@ export function createDeliverer({ db, outbound, box, publicUrl, log, timeoutMs =
   return async ({ id, generation }: { id: string; generation: number }): Promise<{ retryInMs: number } | undefined> => {
     const delivery = await claimDelivery(db, id, generation, Math.max(LEASE_MS, timeoutMs * 2));
     if (!delivery) return undefined;
-    const result = await send(delivery);
+    const entrance = await receivers.enter(delivery.url);
+    if ('laterMs' in entrance) {
+      await postponeDelivery(db, delivery, entrance.laterMs);
+      return { retryInMs: entrance.laterMs };
+    }
+    const result = await send(delivery).finally(entrance.leave);
     const ours = await settleDelivery(db, delivery, result);
     log.info(
       {

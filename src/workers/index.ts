@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { Parts } from '../parts.ts';
+import { LANE_DEFAULTS } from '../tasks/lanes.ts';
 import { createDeliverer } from '../webhooks/deliver.ts';
 import { createProgress } from './progress.ts';
 import { createToolFactory } from './tools/index.ts';
@@ -21,7 +22,7 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
     runningTasks: config.limits.user.running_tasks,
     maxOutputBytes,
     tools: createToolFactory({ ...parts, maxOutputBytes, onProgress: progress.report }),
-    deliver: createDeliverer({ ...parts, publicUrl }),
+    deliver: createDeliverer({ ...parts, publicUrl, places: concurrency ?? LANE_DEFAULTS.webhook.concurrency }),
   });
   log.info({ lanes, queue: parts.backend.kind, ...parts.kinds }, 'working');
   return {

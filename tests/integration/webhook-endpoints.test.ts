@@ -77,4 +77,43 @@ describe('an endpoint', () => {
     await deliver({ id: newId(), generation: 0 });
     expect(sink.received).toHaveLength(1);
   });
+
+  it('that hangs gets its further messages later, without an attempt, while others get theirs', async () => {
+    const other = await startSink();
+    const secret = box.seal(newWebhookSecret()).toString('base64');
+    const ids = [];
+    for (const url of [sink.url, `${sink.url}?another`, other.url]) {
+      const id = await running({ webhook: { url, events: ['task.completed'], secret } });
+      await settleTasks(database.db, [settlement(id, 1)]);
+      ids.push((await deliveriesOf(id))[0]!.id);
+    }
+    sink.answer = () => {};
+    const deliver = createDeliverer({
+      db: database.db,
+      outbound,
+      box,
+      publicUrl: '',
+      log,
+      timeoutMs: 5_000,
+      places: 8,
+    });
+    const [hung, waiting, fine] = ids.map((id) => deliver({ id, generation: 0 }));
+    expect(await fine).toBeUndefined();
+    expect(other.received).toHaveLength(1);
+    const later = await waiting;
+    expect(later?.retryInMs).toBeGreaterThan(4_000);
+    const row = await database.db
+      .selectFrom('deliveries')
+      .selectAll()
+      .where('id', '=', ids[1]!)
+      .executeTakeFirstOrThrow();
+    expect(row).toMatchObject({ status: 'pending', attempt: 0, lease_until: null, generation: 0 });
+    expect(Math.abs(row.ready_at.getTime() - Date.now() - (later?.retryInMs ?? 0))).toBeLessThan(1_000);
+    expect(sink.received).toHaveLength(1);
+    expect((await hung)?.retryInMs).toBeGreaterThan(4_000);
+    sink.answer = undefined;
+    expect(await deliver({ id: ids[1]!, generation: 0 })).toBeUndefined();
+    expect(sink.received).toHaveLength(2);
+    await other.close();
+  });
 });

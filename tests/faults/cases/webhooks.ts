@@ -3,13 +3,16 @@ import type { ServerResponse } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Sink, startSink } from '../../support/sink.ts';
 import { defineCase } from '../rig/case.ts';
 import { EXPIRED, startExpired } from '../rig/expired.ts';
 import type { Rig } from '../rig/rig.ts';
-import { must, until } from '../rig/wait.ts';
+import { lasting, must, until } from '../rig/wait.ts';
 
 const NAMES = fileURLToPath(new URL('../rig/names.mjs', import.meta.url));
 const DAY_MS = 86_400_000;
+/** After this long a worker knows which receivers hang. */
+const SLOW_AFTER_MS = 5_000;
 
 /** Receivers of webhooks that hang, break off, refuse, or lead somewhere else. */
 export const webhookCases = [
@@ -36,28 +39,54 @@ export const webhookCases = [
         '/gone': answer(410),
         '/busy': answer(429, { 'retry-after': '3600' }),
         '/busy-for-ever': answer(429, { 'retry-after': '8640000' }),
-        '/fine': answer(204),
       };
-      rig.sink.answer = (n, response) => ways[rig.sink.received[n]?.path ?? '']?.(response);
+      const sinks: Sink[] = [];
       try {
-        const urls = [...Object.keys(ways).map((path) => rig.sink.url.replace('/hook', path)), expired.url];
-        const bad = urls.filter((url) => !url.endsWith('/fine'));
-        await submit(rig, bad, 4);
-        await until('hanging receivers', () => count(rig, '/hang') + count(rig, '/drip') === 8);
-        const asked = Date.now();
-        const fine = await submit(rig, [rig.sink.url.replace('/hook', '/fine')], 20);
-        await until('the healthy receiver hears of all', () => count(rig, '/fine') === fine.length, 10_000);
-        rig.note(`20 messages to a healthy receiver arrived within ${Date.now() - asked} ms meanwhile`);
-        await until(
-          'the second attempt of all that are tried again',
-          async () => (await attempts(rig, bad)) === 52,
-          90_000,
-        );
+        const urls = [expired.url];
+        for (const [path, way] of Object.entries(ways)) {
+          const sink = await startSink();
+          sinks.push(sink);
+          sink.answer = (_, response) => way(response);
+          urls.push(sink.url.replace('/hook', path));
+        }
+        await submit(rig, urls);
+        await until('the second attempt of all that are tried again', async () => (await attempts(rig)) === 13, 90_000);
         await judgeAttempts(rig, expired.url);
         must(expired.requests() === 0, 'a receiver with an expired certificate was told');
       } finally {
         for (const drip of drips) clearInterval(drip);
-        await expired.close();
+        await Promise.all([expired, ...sinks].map((one) => one.close()));
+      }
+    },
+  }),
+
+  defineCase({
+    id: 'F43',
+    title: 'half of eight receivers hang, with 500 messages for them, and the others hear of their tasks all the same',
+    async run(rig) {
+      rig.mayMissWebhooks = true;
+      const sinks = await Promise.all(Array.from({ length: 8 }, startSink));
+      const [hanging, healthy] = [sinks.slice(0, 4), sinks.slice(4)];
+      for (const sink of hanging) sink.answer = () => {};
+      try {
+        // Each message has a URL of its own, as those have that put an id into it.
+        const urls = hanging.flatMap(({ url }) => Array.from({ length: 125 }, (_, n) => `${url}?n=${n}`));
+        await submit(rig, urls);
+        await until('every hanging receiver has a call', () => hanging.every(({ received }) => received.length > 0));
+        const slow = await tell(rig, healthy, 10);
+        await lasting(SLOW_AFTER_MS);
+        const settled = await tell(rig, healthy, 50);
+        rig.note(
+          `40 messages for four healthy receivers arrived within ${slow} ms, and 200 later on within ${settled} ms`,
+        );
+        must(slow < 8_000, `healthy receivers waited ${slow} ms for their first messages`);
+        must(settled < 4_000, `healthy receivers waited ${settled} ms`);
+        for (const sink of hanging) sink.answer = undefined;
+        const back = await until('word of nearly all', async () => (await delivered(rig)) > 700, 120_000);
+        rig.note(`700 had arrived ${Math.round(back.tookMs / 1000)} s after the others were back`);
+      } finally {
+        for (const sink of sinks) await sink.close();
+        rig.sink.received.push(...sinks.flatMap(({ received }) => received));
       }
     },
   }),
@@ -92,7 +121,7 @@ export const webhookCases = [
         const blocked = [...hosts, 'inside.test', 'INSIDE.test', 'rebound.test'].map(
           (host) => `http://${host}:${inside.port}/`,
         );
-        await submit(rig, [...redirects, ...blocked], 1);
+        await submit(rig, [...redirects, ...blocked]);
         const all = redirects.length + blocked.length;
         await until('an attempt of each', async () => (await logged(rig)).length >= all);
         for (const { url, status, attempt, error, answered } of await logged(rig)) {
@@ -117,24 +146,34 @@ function answer(code: number, headers: Record<string, string> = {}) {
   return (response: ServerResponse): void => void response.writeHead(code, headers).end();
 }
 
-/** Submits so many tasks for each receiver, and answers the ids. */
-async function submit(rig: Rig, urls: string[], each: number): Promise<string[]> {
-  const tasks = urls.flatMap((url) =>
-    Array.from({ length: each }, () => ({ type: 'echo', input: { message: 'x' }, webhook: { url } })),
+/** Submits a task for each of these URLs. */
+async function submit(rig: Rig, urls: string[]): Promise<void> {
+  const tasks = urls.map((url) => ({ type: 'echo', input: { message: 'x' }, webhook: { url } }));
+  await rig.client.load(tasks, { insist: true });
+}
+
+/** Submits so many tasks for each of these receivers; answers after how many milliseconds they had all heard. */
+async function tell(rig: Rig, sinks: Sink[], each: number): Promise<number> {
+  const before = sinks.map(({ received }) => received.length);
+  await submit(
+    rig,
+    sinks.flatMap(({ url }) => Array<string>(each).fill(url)),
   );
-  return rig.client.load(tasks, { insist: true });
+  const asked = Date.now();
+  const heard = () => sinks.every(({ received }, n) => received.length >= (before[n] ?? 0) + each);
+  await until('the healthy receivers hear of all', heard, 60_000);
+  return Date.now() - asked;
 }
 
-/** How many messages came to this path. */
-function count(rig: Rig, path: string): number {
-  return rig.sink.received.filter((message) => message.path === path).length;
+/** How many attempts are written down. */
+async function attempts(rig: Rig): Promise<number> {
+  const [row] = await rig.postgres.query<{ n: number }>(`select count(*)::int as n from delivery_attempts`);
+  return row?.n ?? 0;
 }
 
-/** How many attempts at these receivers are written down. */
-async function attempts(rig: Rig, urls: string[]): Promise<number> {
+async function delivered(rig: Rig): Promise<number> {
   const [row] = await rig.postgres.query<{ n: number }>(
-    `select count(*)::int as n from delivery_attempts a join deliveries d on d.id = a.delivery_id where d.url = any($1)`,
-    [urls],
+    `select count(*)::int as n from deliveries where status = 'delivered'`,
   );
   return row?.n ?? 0;
 }
@@ -183,7 +222,6 @@ async function judgeAttempts(rig: Rig, expired: string): Promise<void> {
     '/gone': (one) => one.status === 'failed' && one.attempt === 1 && one.answered === 410,
     '/busy': (one) => one.status === 'pending' && one.attempt === 1 && near(one.next_ms, 3_600_000, 2_000),
     '/busy-for-ever': (one) => one.status === 'pending' && one.attempt === 1 && near(one.next_ms, DAY_MS, 2_000),
-    '/fine': (one) => one.status === 'delivered' && one.attempt === 1,
     '/': (one) => one.url === expired && tried(one) && one.answered === 0 && /expired/.test(one.error ?? ''),
   };
   for (const one of await logged(rig))
