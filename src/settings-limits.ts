@@ -32,7 +32,7 @@ export const LIMIT_SETTINGS = {
   ),
   MAX_WAITING_TASKS_PER_USER: setting(
     'Limits',
-    v.optional(integer(0, 100_000_000), '10000'),
+    v.optional(integer(0, 100_000_000), '100000'),
     'tasks of a user that may wait at a time, scheduled ones included; 0 is no limit',
   ),
   MAX_RUNNING_TASKS_PER_USER: setting(
