@@ -103,9 +103,13 @@ export function startLane(options: Options): LaneRunner {
     });
   }
 
+  /** Whether it could fetch, and has not. */
+  const standsStill = () => !moved && worker !== undefined && !worker.isPaused() && busy() < concurrency;
+
   /** BullMQ workers have been seen to stop fetching after an outage without an error. */
   async function look(): Promise<void> {
-    if (moved || !worker || worker.isPaused() || busy() >= concurrency || !(await hasWork())) {
+    // Looked at again after the store was asked: a job may have come meanwhile, and taken the last slot.
+    if (!standsStill() || !(await hasWork()) || !standsStill()) {
       if (moved && problem) log.info({ lane }, 'the lane moves again');
       if (moved) {
         replaced = false;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { createLog } from '../../src/log.ts';
-import { type LaneWorker, openQueueBackend, type QueueBackend } from '../../src/queues/backend.ts';
+import { type LaneQueue, type LaneWorker, openQueueBackend, type QueueBackend } from '../../src/queues/backend.ts';
 import { type LaneRunner, startLane } from '../../src/workers/lane.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { freePort, type PrivateRedis, startPrivateRedis } from '../support/redis.ts';
@@ -11,6 +11,8 @@ import { BACKENDS, type Backend } from '../support/world.ts';
 
 const log = createLog('silent');
 const CHECK_MS = 30;
+/** How many looks in a row it takes. */
+const PATIENCE = 4;
 /** So many looks are enough to call a worker stuck, and many more. */
 const manyLooks = () => new Promise((resolve) => setTimeout(resolve, CHECK_MS * 30));
 
@@ -41,8 +43,16 @@ async function open(kind: Backend, urls: { redisUrl?: string; databaseUrl?: stri
   });
 }
 
-/** @param dead how many of the workers, the first ones, never fetch anything, as has been seen after outages */
-function start({ dead = 0, work = async () => {} }: { dead?: number; work?: () => Promise<void> } = {}): LaneRunner {
+interface Start {
+  /** How many of the workers, the first ones, never fetch anything, as has been seen after outages. */
+  dead?: number;
+  work?: () => Promise<void>;
+  /** Slots that are taken besides. */
+  taken?: () => number;
+  queue?: LaneQueue;
+}
+
+function start({ dead = 0, work = async () => {}, taken = () => 0, queue }: Start = {}): LaneRunner {
   let busy = 0;
   runner = startLane({
     lane: 'system',
@@ -62,8 +72,8 @@ function start({ dead = 0, work = async () => {} }: { dead?: number; work?: () =
       if (made.push(worker) <= dead) Object.assign(worker, { alive: worker.run.bind(worker), run: async () => {} });
       return worker;
     },
-    queue: backend.queue('system'),
-    busy: () => busy,
+    queue: queue ?? backend.queue('system'),
+    busy: () => busy + taken(),
     log,
     checkEveryMs: CHECK_MS,
   });
@@ -114,6 +124,26 @@ describe.each(BACKENDS)('a lane on %s', (kind) => {
     void second?.alive();
     await isDone('a');
     await until('all is well again', () => runner?.problem() === undefined);
+  });
+
+  it('keeps its worker where the last slot is taken while the store is asked what waits', async () => {
+    let [looks, taken] = [0, 0];
+    const real = backend.queue('system');
+    const queue: LaneQueue = Object.create(real, {
+      getJobCounts: {
+        value: async () => {
+          if (++looks === PATIENCE) taken = 2;
+          return real.getJobCounts('waiting', 'prioritized');
+        },
+      },
+    });
+    start({ dead: 1, queue, taken: () => taken });
+    await add('a');
+    await until('it was asked', () => taken === 2);
+    await manyLooks();
+    expect(made).toHaveLength(1);
+    taken = 0;
+    await isDone('a');
   });
 
   it('keeps its worker where there is nothing to fetch: no jobs, only later ones, a pause, no free slot', async () => {
