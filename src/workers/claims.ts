@@ -51,7 +51,7 @@ export function createClaims({ db, name, leaseMs, runningTasks, onError, log }: 
     run: (all) => settleTasks(db, all),
     max: MAX_BATCH,
     parallel: 2,
-    isolate: (error) => isFault(error) || isTooMuch(error),
+    isolate: (error) => isFault(error) || isTooMuchTogether(error),
   });
   let settling = true;
 
@@ -108,12 +108,12 @@ function unstorable({ id, attempt }: Settlement): Settlement {
   };
 }
 
-/** Errors of SQL and of values do not go away by waiting; those of connections do. */
+/** Errors of SQL, of values and of their size do not go away by waiting; those of connections do. */
 function isFault(error: unknown): boolean {
-  return /^(2[123]|42)/.test(String((error as { code?: unknown }).code ?? ''));
+  return /^(2[123]|42|54)/.test(String((error as { code?: unknown }).code ?? '')) || error instanceof RangeError;
 }
 
-/** What is too much for one statement together, in bytes (54, 53200, a string too long) or in time (57014), may be none of it alone. */
-function isTooMuch(error: unknown): boolean {
-  return /^(54|53200|57014)/.test(String((error as { code?: unknown }).code ?? '')) || error instanceof RangeError;
+/** What is too much for one statement together, in memory (53200) or in time (57014), may be none of it alone. */
+function isTooMuchTogether(error: unknown): boolean {
+  return /^(53200|57014)/.test(String((error as { code?: unknown }).code ?? ''));
 }

@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+import { createLog } from '../../src/log.ts';
+import { createClaims } from '../../src/workers/claims.ts';
+import { LEASE_MS, settlement, useTasks } from '../support/tasks.ts';
+
+const { database, running, read } = useTasks();
+const claims = () =>
+  createClaims({
+    db: database.db,
+    name: 'w',
+    leaseMs: LEASE_MS,
+    runningTasks: 0,
+    onError: () => {},
+    log: createLog('silent'),
+  });
+
+describe('an outcome that is too much for Postgres', () => {
+  it('fails its task at once, and the others that are written with it are stored', async () => {
+    const [deep, other] = [await running(), await running()];
+    const levels = 100_000;
+    const { settle } = claims();
+    await Promise.all([
+      settle(settlement(deep, 1, { output: '['.repeat(levels) + ']'.repeat(levels) })),
+      settle(settlement(other, 1)),
+    ]);
+    expect(await read(deep)).toMatchObject({ status: 'failed', output: null, error: { code: 'internal_error' } });
+    expect(await read(other)).toMatchObject({ status: 'completed' });
+  });
+});
