@@ -85,6 +85,7 @@ export function startWorkers(options: Options): LaneWorkers {
   const claims = createClaims({ db, name, leaseMs, runningTasks: options.runningTasks, onError: gate.judge, log });
   /** What was taken and not settled so far. */
   const owed = new Set<string>();
+  let closing = false;
   /** Every job that is being worked on, those included that still wait for their claim. */
   const underWay = new Map<Promise<void>, Lane>();
   const idle = async () => {
@@ -151,6 +152,8 @@ export function startWorkers(options: Options): LaneWorkers {
       }
     } finally {
       heartbeat.release(job.queueName as Lane, job.id ?? '', token ?? '');
+      // What went wrong earlier has nothing to do with the stop; it is others' by then, or done.
+      if (!closing) owed.delete(id);
     }
   };
 
@@ -199,6 +202,7 @@ export function startWorkers(options: Options): LaneWorkers {
 
   return {
     async close(graceMs) {
+      closing = true;
       const finish = [...runners.values()].map((runner) => runner.stop());
       gate.close();
       await within(idle(), graceMs, 'the running tasks').catch(() => running.stopAll('shutdown'));
