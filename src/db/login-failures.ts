@@ -11,7 +11,7 @@ const WAIT_MINUTES = 15;
 const MAX_DOUBLINGS = 2;
 
 /** The row as it was; `f` is the table. */
-const waits = sql`least(power(2, f.failures - ${MAX_FAILURES}::int), power(2, ${MAX_DOUBLINGS}::int)) * ${WAIT_MINUTES}::int * interval '1 minute'`;
+const waits = sql`power(2, least(f.failures - ${MAX_FAILURES}::int, ${MAX_DOUBLINGS}::int)) * ${WAIT_MINUTES}::int * interval '1 minute'`;
 const isForgotten = sql`f.last_at < now() - case when f.failures < ${MAX_FAILURES}::int then ${FORGET_MINUTES}::int * interval '1 minute' else interval '1 day' end`;
 
 /** How many seconds a target has to be left alone; 0 where it may be tried. By the clock of the database. */

@@ -87,6 +87,15 @@ describe('logins that fail', () => {
     expect((await logInFrom(world, ELSEWHERE, account)).status).toBe(200);
   });
 
+  it('S18: that went on for months are still waited for an hour, and no longer', async () => {
+    const account = await storeAccount(world);
+    await failFrom(world, ATTACKER, account, 10);
+    await sql`update login_failures set failures = 30000`.execute(world.db);
+    expect(await failFrom(world, ATTACKER, account, 1)).toEqual([429]);
+    await wait(60);
+    expect(await failFrom(world, ATTACKER, account, 2)).toEqual([401, 429]);
+  });
+
   it('S18: that are fewer than ten are forgotten after a quarter of an hour', async () => {
     const account = await storeAccount(world);
     await failFrom(world, ATTACKER, account, 9);
