@@ -34,7 +34,7 @@ export async function listUsers(db: Db, filter: UserFilter): Promise<{ rows: Use
 
 /**
  * Holds the active administrators until the transaction ends, so that two requests cannot each take away the last but one;
- * answers how many there are. Whoever changes users does this first.
+ * answers how many there are. Whoever changes users does this first. Tasks of theirs are accepted meanwhile.
  */
 export async function holdAdministrators(trx: Transaction<Database>): Promise<number> {
   const rows = await trx
@@ -43,14 +43,14 @@ export async function holdAdministrators(trx: Transaction<Database>): Promise<nu
     .where('role', '=', 'admin')
     .where('is_active', '=', true)
     .orderBy('id')
-    .forUpdate()
+    .forNoKeyUpdate()
     .execute();
   return rows.length;
 }
 
-/** The user, held until the transaction ends. */
+/** The user, held until the transaction ends; tasks of theirs are accepted meanwhile. */
 export async function holdUser(trx: Transaction<Database>, id: string): Promise<UserRow | undefined> {
-  return trx.selectFrom('users').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+  return trx.selectFrom('users').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst();
 }
 
 /** The limits of these users, where they have some of their own. */
