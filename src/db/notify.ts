@@ -10,7 +10,7 @@ type Listener = (payload: string) => void;
 export interface Notifications {
   /** Hears a channel until the returned function is called. */
   on(channel: string, listener: Listener): () => void;
-  /** Called after every connect, the first included: what was said in between is lost and has to be looked up. */
+  /** Called after every connect from now on: what was said in between is lost and has to be looked up. */
   onConnect(listener: () => void): () => void;
   /** Whether it hears at this moment. */
   connected(): boolean;

@@ -42,13 +42,21 @@ export async function createUserLimits({ db, notifications, defaults, log }: Opt
     if (row) own.set(userId, merge(row));
     else own.delete(userId);
   }
+  let reading = Promise.resolve();
+  /** One after the other, so that an older answer does not come last. */
+  function inTurn(read: () => Promise<void>): Promise<void> {
+    const next = reading.then(read);
+    reading = next.catch(() => {});
+    return next;
+  }
   const onError = (error: unknown) => log.warn({ err: error }, 'the limits of users could not be read');
 
-  await loadAll();
-  const offChannel = notifications.on(LIMITS_CHANNEL, (userId) => void load(userId).catch(onError));
+  // Before the first look, so that no change falls between.
+  const offChannel = notifications.on(LIMITS_CHANNEL, (userId) => void inTurn(() => load(userId)).catch(onError));
   // What was changed while the connection was away was not heard.
-  const offConnect = notifications.onConnect(() => void loadAll().catch(onError));
-  const stop = repeat(RELOAD_MS, loadAll, onError);
+  const offConnect = notifications.onConnect(() => void inTurn(loadAll).catch(onError));
+  await inTurn(loadAll);
+  const stop = repeat(RELOAD_MS, () => inTurn(loadAll), onError);
 
   return {
     of: (userId) => own.get(userId) ?? defaults,
