@@ -19,8 +19,11 @@ export interface Stack {
 
 const CLOSE_TIMEOUT_MS = 500;
 
-/** Makes an empty stack. `close` may be called any number of times; all callers wait for the same closing. */
-export function createStack(log: Logger): Stack {
+/**
+ * Makes an empty stack. `close` may be called any number of times; all callers wait for the same closing.
+ * @param patienceMs how long one part may hold up the rest unless it says so itself
+ */
+export function createStack(log: Logger, patienceMs = CLOSE_TIMEOUT_MS): Stack {
   const closers: Array<{ name: string; close: () => Promise<void> | void; withinMs: number }> = [];
   let closing: Promise<void> | undefined;
 
@@ -36,7 +39,7 @@ export function createStack(log: Logger): Stack {
   }
 
   return {
-    defer(name, close, withinMs = CLOSE_TIMEOUT_MS) {
+    defer(name, close, withinMs = patienceMs) {
       closers.push({ name, close, withinMs });
       if (!closing) return;
       closing = closing.then(closeAll);

@@ -6,7 +6,9 @@ import { deployCases } from './deploy.ts';
 import { modelAnswerCases } from './model-answers.ts';
 import { modelCases } from './models.ts';
 import { redisFullCases } from './redis-full.ts';
+import { redisSilenceCases } from './redis-silence.ts';
 import { requestCases } from './requests.ts';
+import { stoppingCases } from './stopping.ts';
 import { vectorCases } from './vectors.ts';
 import { webhookCases } from './webhooks.ts';
 import { workerLossCases } from './worker-loss.ts';
@@ -20,7 +22,9 @@ export const CASES: readonly FaultCase[] = [
   ...modelAnswerCases,
   ...modelCases,
   ...redisFullCases,
+  ...redisSilenceCases,
   ...requestCases,
+  ...stoppingCases,
   ...vectorCases,
   ...webhookCases,
   ...workerLossCases,

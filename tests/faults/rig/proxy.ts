@@ -32,6 +32,8 @@ export interface TcpProxy {
   set(mode: ProxyMode): void;
   /** Resets the connections that are open now; new ones are as the mode says. */
   reset(): void;
+  /** The connections that are open now stay so and are silent for good, as behind a firewall that forgot them; new ones are as the mode says. */
+  forget(): void;
   /** Where the server is now; connections that are open keep their old one. */
   aim(port: number): void;
   /** Sets a trap that springs once. Answers a promise of its springing. */
@@ -44,14 +46,15 @@ const TAIL = 400;
 
 /** Starts a proxy before `port` of this machine. */
 export async function startProxy(port: number): Promise<TcpProxy> {
-  const pairs = new Set<{ near: Socket; far: Socket }>();
+  const pairs = new Set<{ near: Socket; far: Socket; forgotten: boolean }>();
   let target = port;
   let mode: ProxyMode = { kind: 'pass' };
   let traps: Trap[] = [];
 
-  function forward(from: Socket, to: Socket, inspect?: (chunk: Buffer) => boolean): void {
+  function forward(pair: { forgotten: boolean }, from: Socket, to: Socket, inspect?: (chunk: Buffer) => boolean): void {
     let queue = Promise.resolve();
     from.on('data', (chunk: Buffer) => {
+      if (pair.forgotten) return;
       if (inspect && !inspect(chunk)) return;
       if (mode.kind === 'pass') {
         queue = queue.then(() => void to.write(chunk));
@@ -73,7 +76,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
   const server = createServer((near) => {
     if (mode.kind === 'refuse' || mode.kind === 'gone') return void near.resetAndDestroy();
     const far = connect(target, '127.0.0.1');
-    const pair = { near, far };
+    const pair = { near, far, forgotten: false };
     pairs.add(pair);
     let muted = false;
     let tail = '';
@@ -89,7 +92,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
       socket.on('error', drop);
       socket.on('close', drop);
     }
-    forward(near, far, (chunk) => {
+    forward(pair, near, far, (chunk) => {
       if (muted) return false;
       if (traps.length === 0) return true;
       const text = tail + chunk.toString('latin1');
@@ -108,7 +111,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
       far.write(chunk);
       return false;
     });
-    forward(far, near);
+    forward(pair, far, near);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port: own } = server.address() as AddressInfo;
@@ -132,6 +135,9 @@ export async function startProxy(port: number): Promise<TcpProxy> {
       else if (!server.listening) server.listen(own, '127.0.0.1');
     },
     reset,
+    forget() {
+      for (const pair of pairs) pair.forgotten = true;
+    },
     aim(next) {
       target = next;
     },

@@ -56,6 +56,8 @@ export interface Rig {
   close(): Promise<void>;
 }
 
+/** Stores that were made ill take a while to end. */
+const CLOSE_MS = 30_000;
 const ADMIN = { username: 'admin', password: 'correct horse battery' };
 
 /** Builds a rig below `folder`. @param template a cluster made by `makeTemplate` */
@@ -66,7 +68,7 @@ export async function createRig(
   topology: Topology = {},
 ): Promise<Rig> {
   await mkdir(folder, { recursive: true });
-  const stack = createStack(createLog('error'));
+  const stack = createStack(createLog('error'), CLOSE_MS);
   try {
     return await build();
   } catch (error) {
