@@ -29,41 +29,69 @@ export function writeSection(name: string, text: string): void {
   writeFileSync(FILE, `${page.slice(0, from + open.length)}\n\n${text.trim()}\n\n${page.slice(to)}`);
 }
 
-/** Writes the table of all cases. */
-export async function writeReport(results: Result[], seconds: number): Promise<void> {
-  const rows = results
+const HEAD = [
+  '| fault | | queue | | accepted | lost | duplicated | s | seen | on |',
+  '|---|---|---|---|---|---|---|---|---|---|',
+];
+
+/** Writes the rows of these cases into the table; those of cases that did not run this time stay as they were. */
+export async function writeReport(
+  results: Result[],
+  known: ReadonlyArray<{ id: string; title: string }>,
+): Promise<void> {
+  const fresh = results.map(rowOf);
+  const place = ({ id, title, queue }: Row) => `${id}|${title}|${queue}`;
+  const rows = [...readRows().filter((row) => !fresh.some((one) => place(one) === place(row))), ...fresh]
+    // A case that is no more has no row.
+    .filter(({ id, title }) => known.some((fault) => fault.id === id && cell(fault.title) === title))
     .toSorted(
-      (a, b) => Number(a.fault.id.slice(1)) - Number(b.fault.id.slice(1)) || a.fault.title.localeCompare(b.fault.title),
-    )
-    .map(({ fault, backend, verdict, notes, problems, seconds: took }) => {
-      const rescue = verdict && verdict.rescues.length > 0 ? [rescueFigure(verdict.rescues)] : [];
-      const seen = [
-        ...rescue,
-        ...notes,
-        ...problems.filter((text) => !text.startsWith('logs:')).map((text) => `**${text}**`),
-      ].join('; ');
-      const cells = [
-        fault.id,
-        fault.title,
-        backend,
-        problems.length === 0 ? 'held' : '**failed**',
-        verdict?.accepted ?? '',
-        verdict?.lost ?? '',
-        verdict?.duplicated ?? '',
-        took.toFixed(0),
-        seen,
-      ];
-      return `| ${cells.map((cell) => String(cell).replaceAll('|', '\\|')).join(' | ')} |`;
-    });
-  const failed = results.filter(({ problems }) => problems.length > 0).length;
+      (a, b) =>
+        Number(a.id.slice(1)) - Number(b.id.slice(1)) ||
+        a.title.localeCompare(b.title) ||
+        a.queue.localeCompare(b.queue),
+    );
+  const failed = rows.filter(({ line }) => line.includes('**failed**')).length;
   writeSection(
     'faults',
     [
-      `${describeMachine()}. ${results.length} cases in ${Math.round(seconds / 60)} minutes, ${failed} failed.`,
+      `${rows.length} cases, ${failed} failed. ${describeMachine()}.`,
       '',
-      '| | fault | queue | | accepted | lost | duplicated | s | seen |',
-      '|---|---|---|---|---|---|---|---|---|',
-      ...rows,
+      ...HEAD,
+      ...rows.map(({ line }) => line),
     ].join('\n'),
+  );
+}
+
+interface Row {
+  id: string;
+  title: string;
+  queue: string;
+  line: string;
+}
+
+const cell = (text: unknown) => String(text).replaceAll('|', '\\|');
+
+function rowOf({ fault, backend, verdict, notes, problems, seconds }: Result): Row {
+  const rescue = verdict && verdict.rescues.length > 0 ? [rescueFigure(verdict.rescues)] : [];
+  const wrong = problems.filter((text) => !text.startsWith('logs:')).map((text) => `**${text}**`);
+  const cells = [
+    fault.id,
+    fault.title,
+    backend,
+    problems.length === 0 ? 'held' : '**failed**',
+    verdict?.accepted ?? '',
+    verdict?.lost ?? '',
+    verdict?.duplicated ?? '',
+    seconds.toFixed(0),
+    [...rescue, ...notes, ...wrong].join('; '),
+    new Date().toISOString().slice(0, 10),
+  ].map(cell);
+  return { id: fault.id, title: cell(fault.title), queue: backend, line: `| ${cells.join(' | ')} |` };
+}
+
+/** The rows that the page has now. */
+function readRows(): Row[] {
+  return [...readFileSync(FILE, 'utf8').matchAll(/^\| (F\d+) \| (.*?) \| (redis|postgres) \|.*$/gm)].map(
+    ([line, id = '', title = '', queue = '']) => ({ id, title, queue, line }),
   );
 }

@@ -18,7 +18,7 @@ Without names it runs every case on every queue backend it applies to.
   --quick            only those that run with every change
   --backend <name>   only on redis, or only on postgres
   --jobs <n>         cases at a time (1; those that measure run alone all the same)
-  --write            write the table of results into docs/reliability.md
+  --write            write the results into the table of docs/reliability.md
   --keep             keep the folders of cases that passed too (those that failed are always kept)
   --list             only say which cases there are`;
 
@@ -84,7 +84,7 @@ async function main(): Promise<void> {
 
   const failed = results.filter(({ problems }) => problems.length > 0);
   const seconds = Math.round((Date.now() - started) / 1000);
-  if (values.write) await writeReport(results, seconds);
+  if (values.write) await writeReport(results, CASES);
   console.log(`\n${results.length - failed.length} passed, ${failed.length} failed`);
   console.log(`in ${seconds} s`);
   if (failed.length === 0 && !values.keep) await rm(folder, { recursive: true, force: true });
