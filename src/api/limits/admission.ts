@@ -26,6 +26,8 @@ interface Known extends Used {
 const GOOD_MS = 1_000;
 /** and for so long where half of the room that was there is used. */
 const TIGHT_MS = 100;
+/** but in any case for a millisecond for each so many tasks that wait: counting them takes time, and so is done less often. */
+const TASKS_A_MS = 100;
 const MAX_LOOKS = 3;
 const MAX_USERS = 20_000;
 const MAX_USERS_A_STATEMENT = 500;
@@ -33,8 +35,9 @@ const RETRY_SECONDS = '5';
 
 /**
  * Makes it. What a user has used is read once a second at most while the user submits, ten times a second close to a limit,
- * for many users in one statement; in between each process counts what it lets in itself. So one process never lets more in
- * than the limit, and several together pass it by what the others let in within a tenth of a second.
+ * for many users in one statement, and less often where very many wait; in between each process counts what it lets in itself.
+ * So one process never lets more in than the limit, and several together pass it by what the others let in since the last
+ * look: a tenth of a second, or a hundredth of a millisecond for each task that waits.
  */
 export function createAdmission({ db, limits }: { db: Db; limits: UserLimitTable }): Admission {
   const users = new Map<string, Known>();
@@ -82,11 +85,12 @@ export function createAdmission({ db, limits }: { db: Db; limits: UserLimitTable
         return known.reading;
       };
       const over = () => maxWaiting > 0 && known.waiting + known.stored + known.underWay + tasks > maxWaiting;
-      const age = Date.now() - known.readAt;
+      const isOlderThan = (ms: number) =>
+        Date.now() - known.readAt >= Math.max(ms, Math.floor(known.waiting / TASKS_A_MS));
       const tight = maxWaiting > 0 && known.stored + known.underWay + tasks > (maxWaiting - known.waiting) / 2;
-      if (age > GOOD_MS || (tight && age > TIGHT_MS)) await look();
+      if (isOlderThan(tight ? TIGHT_MS : GOOD_MS)) await look();
       // What was stored during a look is counted twice where the look saw it.
-      for (let more = 0; more < MAX_LOOKS && over() && known.stored > 0; more++) await look();
+      for (let more = 0; more < MAX_LOOKS && over() && known.stored > 0 && isOlderThan(0); more++) await look();
       if (maxTokens > 0 && known.tokens >= maxTokens) throw tokensSpent(maxTokens);
       if (over()) throw tooManyWait(maxWaiting, tasks);
       known.underWay += tasks;
