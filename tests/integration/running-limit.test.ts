@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { setUserLimits } from '../../src/db/limits.ts';
 import { acceptTasks } from '../../src/db/tasks/accept.ts';
 import { claimLimited } from '../../src/db/tasks/claim-limited.ts';
+import { raiseGenerations } from '../../src/db/tasks/repair.ts';
 import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
 import { LEASE_MS, newTask, settlement, storeUser, useTasks } from '../support/tasks.ts';
 import { until } from '../support/until.ts';
@@ -44,6 +45,14 @@ describe('claiming for users who may run so many tasks at a time', () => {
     expect(taken(await claimLeft(claims))).toEqual([]);
     await settleTasks(database.db, [settlement(claims[2]?.id ?? '', 1)]);
     expect(taken(await claimLeft(claims))).toHaveLength(1);
+  });
+
+  it('answers the job of the present generation, and lets one of an earlier go, where both come together', async () => {
+    const [first, second] = await accept(database.userId, [1, 5]);
+    expect(taken(await claimLeft([first!], 1))).toHaveLength(1);
+    await raiseGenerations(database.db, 'task', [second!]);
+    const present = { ...second!, generation: 1 };
+    expect(await claimLeft([second!, present], 1)).toEqual([undefined, { waitMs: expect.any(Number) }]);
   });
 
   it('never starts more than that, however many workers claim at the same moment', async () => {

@@ -53,24 +53,25 @@ export async function claimLimited(
       from ${asked} join line on line.id = c.id where ${claimable} and line.place <= line.free
       returning ${claimedColumns}`.execute(trx);
 
-    const { rows: left } = await sql<{ id: string; waiting: number }>`
-      select t.id, w.waiting from unnest(${users}::uuid[]) as u(id)
+    const { rows: left } = await sql<Claim & { waiting: number }>`
+      select t.id, t.generation, w.waiting from unnest(${users}::uuid[]) as u(id)
       cross join lateral (
         select count(*)::int as waiting from (
           select 1 from tasks where user_id = u.id and status in ('scheduled', 'pending') limit ${COUNTED}::int) one
       ) w
       join tasks t on t.user_id = u.id join ${asked} on ${claimable}`.execute(trx);
 
-    const byId = new Map<string, ClaimedTask | HeldBack>();
-    for (const { id, waiting } of left)
-      byId.set(id, { waitMs: Math.round(MIN_WAIT_MS + (Math.random() * waiting * 1000) / RETURNS_A_SECOND) });
-    for (const task of taken) byId.set(task.id, task);
-    return claims.map(({ id, generation }) => {
-      const found = byId.get(id);
+    const byJob = new Map<string, ClaimedTask | HeldBack>();
+    for (const { waiting, ...job } of left)
+      byJob.set(nameOf(job), { waitMs: Math.round(MIN_WAIT_MS + (Math.random() * waiting * 1000) / RETURNS_A_SECOND) });
+    for (const task of taken) byJob.set(nameOf(task), task);
+    return claims.map((claim) => {
+      const found = byJob.get(nameOf(claim));
       // A second job of the same task in this batch must not get the same attempt.
-      if (!found || ('generation' in found && found.generation !== generation)) return undefined;
-      byId.delete(id);
+      byJob.delete(nameOf(claim));
       return found;
     });
   });
 }
+
+const nameOf = ({ id, generation }: Claim) => `${id} ${generation}`;
