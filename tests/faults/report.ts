@@ -35,10 +35,7 @@ const HEAD = [
 ];
 
 /** Writes the rows of these cases into the table; those of cases that did not run this time stay as they were. */
-export async function writeReport(
-  results: Result[],
-  known: ReadonlyArray<{ id: string; title: string }>,
-): Promise<void> {
+export function writeReport(results: Result[], known: ReadonlyArray<{ id: string; title: string }>): void {
   const fresh = results.map(rowOf);
   const place = ({ id, title, queue }: Row) => `${id}|${title}|${queue}`;
   const rows = [...readRows().filter((row) => !fresh.some((one) => place(one) === place(row))), ...fresh]

@@ -74,6 +74,8 @@ async function main(): Promise<void> {
       const result = await runCase(next.fault, next.backend, join(folder, name), template);
       results.push(result);
       console.log(renderLine(result));
+      // At once: a run of most of an hour may be broken off.
+      if (values.write) writeReport([result], CASES);
       if (!values.keep && result.problems.length === 0) await rm(join(folder, name), { recursive: true, force: true });
     }
   }
@@ -84,7 +86,6 @@ async function main(): Promise<void> {
 
   const failed = results.filter(({ problems }) => problems.length > 0);
   const seconds = Math.round((Date.now() - started) / 1000);
-  if (values.write) await writeReport(results, CASES);
   console.log(`\n${results.length - failed.length} passed, ${failed.length} failed`);
   console.log(`in ${seconds} s`);
   if (failed.length === 0 && !values.keep) await rm(folder, { recursive: true, force: true });
