@@ -3,6 +3,7 @@ import { acceptingCases } from './accepting.ts';
 import { agentCases } from './agents.ts';
 import { databaseCases } from './database.ts';
 import { deployCases } from './deploy.ts';
+import { limitCases } from './limits.ts';
 import { modelAnswerCases } from './model-answers.ts';
 import { modelCases } from './models.ts';
 import { redisFullCases } from './redis-full.ts';
@@ -19,6 +20,7 @@ export const CASES: readonly FaultCase[] = [
   ...agentCases,
   ...databaseCases,
   ...deployCases,
+  ...limitCases,
   ...modelAnswerCases,
   ...modelCases,
   ...redisFullCases,
