@@ -22,12 +22,20 @@ function lockHash() {
     .digest('hex');
 }
 
+/** Whether somebody installed without the development dependencies, on purpose. */
+function isProductionInstall() {
+  const made = existsSync(join(modules, '.package-lock.json'));
+  return made && !existsSync(stamp) && !existsSync(join(modules, 'vitest'));
+}
+
 /** Runs `npm ci` where node_modules is not what the lock file says. */
-function install() {
+function install(tool) {
   const wanted = lockHash();
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
-  // A production image installs by itself and has neither the stamp nor what would be missing.
-  if (process.env.NODE_ENV === 'production' && existsSync(modules)) return;
+  if (isProductionInstall()) {
+    if (!tool) return;
+    fail('This is an install without development dependencies, which the tests and tools need. Run `npm ci` first.');
+  }
   console.error('Installing what package-lock.json names (about 700 MB, once) …');
   const started = Date.now();
   const npm = spawnSync(windows ? 'npm.cmd' : 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
@@ -64,7 +72,7 @@ function start(args) {
   child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 }
 
-install();
 const [first, ...rest] = process.argv.slice(2);
+install(first === '--tool');
 if (first === '--tool') start([join(root, 'scripts', `${rest[0]}.mjs`), ...rest.slice(1)]);
 else start(['--disable-warning=ExperimentalWarning', join(root, 'src', 'main.ts'), ...process.argv.slice(2)]);

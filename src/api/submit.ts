@@ -170,12 +170,12 @@ export function parsePreferWait(header: string | undefined): number | undefined 
 
 const UNITS = { s: 1, m: 60, h: 3600 };
 
-/** Adds the deadline of a `Cancel-After: 90s` header to a submission that names none. */
+/** Adds the deadline of a `Cancel-After: 90s` header to a submission; where that names one too, the earlier counts. */
 export function applyCancelAfter(given: Submission, header: string | undefined): Submission {
-  if (header === undefined || given.expires_in_seconds !== undefined) return given;
+  if (header === undefined) return given;
   const match = /^(\d{1,8})\s*([smh]?)$/.exec(header.trim());
   const after = match ? Number(match[1]) * UNITS[(match[2] || 's') as keyof typeof UNITS] : 0;
   if (after < 1 || after > 365 * DAY)
     throw new ProblemError('bad_request', 'The header Cancel-After wants a time such as 90s, 10m or 2h.');
-  return { ...given, expires_in_seconds: after };
+  return { ...given, expires_in_seconds: Math.min(after, given.expires_in_seconds ?? after) };
 }

@@ -50,9 +50,10 @@ describe('Cancel-After', () => {
     expect(() => applyCancelAfter(given(), header)).toThrow(ProblemError);
   });
 
-  it('changes nothing where it is not sent, or where the body has a deadline', () => {
+  it('changes nothing where it is not sent; where the body has a deadline too, the earlier counts', () => {
     expect(applyCancelAfter(given(), undefined)).toEqual(given());
     expect(applyCancelAfter(given({ expires_in_seconds: 5 }), '90s').expires_in_seconds).toBe(5);
+    expect(applyCancelAfter(given({ expires_in_seconds: 100 }), '9s').expires_in_seconds).toBe(9);
   });
 });
 
