@@ -19,7 +19,7 @@ export interface Notifications {
 
 const RETRY_MS = 500;
 /** A listening connection says nothing by itself, so it is asked whether it still lives. */
-const PING_EVERY_MS = 5_000;
+const PING_EVERY_MS = 2_000;
 const ANSWER_TIMEOUT_MS = 3_000;
 
 /** Opens the connection and keeps it open: when it breaks, another one takes its place and hears the same channels. */

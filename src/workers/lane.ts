@@ -54,19 +54,20 @@ export function startLane(options: Options): LaneRunner {
 
   async function open(atFirst: number): Promise<void> {
     while (!stopping) {
-      const next = create();
-      next.concurrency = atFirst;
-      watchErrors(next);
-      next.on('active', () => {
-        moved = true;
-      });
+      let next: LaneWorker | undefined;
       try {
+        next = create();
+        next.concurrency = atFirst;
+        watchErrors(next);
+        next.on('active', () => {
+          moved = true;
+        });
         // A worker whose first connection failed remembers that for ever, and asks again without a pause; so it is only
         // let run once it is connected.
         await next.waitUntilReady();
       } catch (error) {
         log.debug({ err: error, lane }, 'a worker could not be opened; opening another');
-        void next.close(true);
+        void next?.close(true);
         await new Promise((resolve) => setTimeout(resolve, REOPEN_MS));
         continue;
       }
