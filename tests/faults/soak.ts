@@ -105,7 +105,7 @@ async function soak(): Promise<void> {
   const verdict = await judge(rig);
   problems.push(...verdict.violations, ...(await emptyLanes(rig)));
   const after = await footprint(rig);
-  const slowest = Math.max(...rig.client.book.waits);
+  const slowest = quantile(rig.client.book.waits, 1);
   const lines = [
     `${done.length} rounds, ${done.flatMap(({ faults }) => faults).length} faults, seed ${seed}, ${Math.round((Date.now() - started) / 60_000)} minutes on ${backend}`,
     `${verdict.accepted} accepted, ${verdict.lost} lost, ${verdict.duplicated} with two outputs; ${rig.agent.ledger.length} calls of the agent`,
