@@ -13,6 +13,14 @@ export function isDatabaseAway(error: unknown): boolean {
   return /^(08|25|53|57)/.test(String(code)) || SOCKET_ERRORS.test(String(code)) || PG_MESSAGES.test(String(message));
 }
 
+/**
+ * Whether an error is of one statement that was too much in memory (53200) or in time (57014): worth another try, as one of
+ * a database that is away, but it says nothing of what others are answered.
+ */
+export function isTooMuch(error: unknown): boolean {
+  return /^(53200|57014)$/.test(String(((error ?? {}) as { code?: unknown }).code));
+}
+
 /** Whether the database takes writes. @throws when it does not answer */
 export async function isWritable(db: Db): Promise<boolean> {
   const { rows } = await sql<{ writable: boolean }>`

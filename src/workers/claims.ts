@@ -1,3 +1,4 @@
+import { isTooMuch } from '../db/away.ts';
 import { createBatch } from '../db/batch.ts';
 import type { Db } from '../db/connect.ts';
 import { claimLimited, type HeldBack } from '../db/tasks/claim-limited.ts';
@@ -51,7 +52,8 @@ export function createClaims({ db, name, leaseMs, runningTasks, onError, log }: 
     run: (all) => settleTasks(db, all),
     max: MAX_BATCH,
     parallel: 2,
-    isolate: (error) => isFault(error) || isTooMuchTogether(error),
+    // What is too much for one statement together may be none of it alone.
+    isolate: (error) => isFault(error) || isTooMuch(error),
   });
   let settling = true;
 
@@ -111,9 +113,4 @@ function unstorable({ id, attempt }: Settlement): Settlement {
 /** Errors of SQL, of values and of their size do not go away by waiting; those of connections do. */
 function isFault(error: unknown): boolean {
   return /^(2[123]|42|54)/.test(String((error as { code?: unknown }).code ?? '')) || error instanceof RangeError;
-}
-
-/** What is too much for one statement together, in memory (53200) or in time (57014), may be none of it alone. */
-function isTooMuchTogether(error: unknown): boolean {
-  return /^(53200|57014)/.test(String((error as { code?: unknown }).code ?? ''));
 }

@@ -1,4 +1,4 @@
-import { isDatabaseAway, isWritable } from '../db/away.ts';
+import { isDatabaseAway, isTooMuch, isWritable } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
 import { repeat, within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
@@ -9,7 +9,7 @@ import type { LaneRunner } from './lane.ts';
  * where only this process is cut off, it is kept from workers that could do it.
  */
 export interface Gate {
-  /** Told of every error of the database; shuts the lanes where one says that it is away. */
+  /** Told of every error of the database; shuts the lanes where one says that it is away, for more than one statement. */
   judge(error: unknown): void;
   /** Shuts them. */
   shut(error: unknown): void;
@@ -41,7 +41,7 @@ export function createGate(db: Db, runners: () => Iterable<LaneRunner>, log: Log
 
   return {
     judge(error) {
-      if (isDatabaseAway(error)) shut(error);
+      if (isDatabaseAway(error) && !isTooMuch(error)) shut(error);
     },
     shut,
     close() {

@@ -4,6 +4,7 @@ import { repeat, within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { Lane } from '../tasks/lanes.ts';
 import type { RunningAttempts } from './attempt.ts';
+import type { Gate } from './gate.ts';
 import type { LaneRunner } from './lane.ts';
 
 interface Options {
@@ -12,8 +13,8 @@ interface Options {
   lockMs: number;
   running: RunningAttempts;
   runners: ReadonlyMap<Lane, LaneRunner>;
-  /** Hears of leases that could not be renewed. */
-  onAway: (error: unknown) => void;
+  /** Judges why leases could not be renewed; is shut where nothing was heard in time. */
+  gate: Pick<Gate, 'judge' | 'shut'>;
   log: Logger;
 }
 
@@ -28,7 +29,7 @@ export interface Heartbeat {
 }
 
 /** Starts beating: three times a lease, and three times a lock. */
-export function createHeartbeat({ db, leaseMs, lockMs, running, runners, onAway, log }: Options): Heartbeat {
+export function createHeartbeat({ db, leaseMs, lockMs, running, runners, gate, log }: Options): Heartbeat {
   const held = new Map<Lane, Map<string, string>>();
   let silent = false;
 
@@ -54,7 +55,8 @@ export function createHeartbeat({ db, leaseMs, lockMs, running, runners, onAway,
       }
     } catch (error) {
       silent = !isAnswer(error);
-      onAway(error);
+      if (silent) gate.shut(error);
+      else gate.judge(error);
       throw error;
     }
   }

@@ -179,7 +179,7 @@ export function startWorkers(options: Options): LaneWorkers {
     });
     return worker;
   };
-  const heartbeat = createHeartbeat({ db, leaseMs, lockMs: LOCK_MS, running, runners, onAway: gate.shut, log });
+  const heartbeat = createHeartbeat({ db, leaseMs, lockMs: LOCK_MS, running, runners, gate, log });
   for (const lane of lanes)
     runners.set(
       lane,

@@ -38,7 +38,7 @@ describe('an attempt whose lease cannot be renewed', () => {
       lockMs: 60_000,
       running,
       runners: new Map(),
-      onAway: () => {},
+      gate: { judge() {}, shut() {} },
       log,
     });
     close = async () => {
