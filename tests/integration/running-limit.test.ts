@@ -1,12 +1,19 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDb, createPool } from '../../src/db/connect.ts';
 import { setUserLimits } from '../../src/db/limits.ts';
 import { acceptTasks } from '../../src/db/tasks/accept.ts';
 import { claimLimited } from '../../src/db/tasks/claim-limited.ts';
 import { raiseGenerations } from '../../src/db/tasks/repair.ts';
 import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
+import { createLog } from '../../src/log.ts';
+import { startRelay } from '../support/relay.ts';
 import { LEASE_MS, newTask, settlement, storeUser, useTasks } from '../support/tasks.ts';
 import { until } from '../support/until.ts';
 import { BACKENDS, createWorld, type World } from '../support/world.ts';
+
+/** As the claims spell it. */
+const USER_LOCK = 0x73757475;
 
 describe('claiming for users who may run so many tasks at a time', () => {
   const { database } = useTasks();
@@ -87,6 +94,42 @@ describe('claiming for users who may run so many tasks at a time', () => {
       .where('id', '=', second!.id)
       .execute();
     expect(await claimLeft([first!, second!])).toEqual([undefined, undefined]);
+  });
+
+  it('waits for another worker at the same user only so long; what it could not take comes back and is taken then', async () => {
+    const claims = await accept(database.userId, [5, 5, 5]);
+    const answers = await database.db.transaction().execute(async (trx) => {
+      await sql`select pg_advisory_xact_lock(${USER_LOCK}::int, hashtext(${database.userId}))`.execute(trx);
+      const asked = performance.now();
+      const held = await claimLeft(claims);
+      expect(performance.now() - asked).toBeLessThan(4_000);
+      return held;
+    });
+    expect(answers).toEqual(claims.map(() => ({ waitMs: expect.any(Number) })));
+    expect(taken(await claimLeft(claims))).toHaveLength(2);
+  });
+
+  it('takes from a worker that was cut off amid its claim what it held, so that the others can claim', async () => {
+    const [first, second] = await accept(database.userId, [1, 5]);
+    const relay = await startRelay(database.url);
+    const db = createDb(createPool({ url: relay.url, max: 1, name: 'cut off', log: createLog('silent') }));
+    const gone = await database.db.transaction().execute(async (trx) => {
+      await sql`select 1 from tasks where id = ${first!.id} for update`.execute(trx);
+      const claiming = claimLimited(db, 'cut off', LEASE_MS, [first!], 2).catch((error: unknown) => error);
+      await until('it is at the row', async () => {
+        const { rows } = await sql`select 1 from pg_stat_activity where datname = current_database()
+          and application_name = 'cut off' and wait_event_type = 'Lock'`.execute(database.db);
+        return rows.length > 0;
+      });
+      relay.set('blackhole');
+      return { claiming };
+    });
+    await until('another takes', async () => taken(await claimLeft([second!])).length === 1, { withinMs: 8_000 });
+    relay.cut();
+    expect(await gone.claiming).toBeInstanceOf(Error);
+    expect(await runningOf(database.userId)).toBe(1);
+    await db.destroy();
+    await relay.close();
   });
 
   it('starts tasks of users whose limit was taken away in between', async () => {

@@ -82,6 +82,9 @@ export function useTasks() {
       get db() {
         return test.db;
       },
+      get url() {
+        return test.url;
+      },
       get userId() {
         return userId;
       },

@@ -9,14 +9,22 @@ export interface HeldBack {
 
 /** Spells `sutu`; apart from the locks of others. */
 const USER_LOCK = 0x73757475;
-/** All that a user has waiting comes back at this rate together, however many they are, so that workers are not kept busy by it. */
-const RETURNS_A_SECOND = 50;
+/**
+ * What is held back comes again after up to 20 ms for each task that its user has waiting: all together at most about 100 times
+ * a second, so that workers are not kept busy by it. Of more than are counted, each comes every 50 seconds on average.
+ */
+const SPREAD_MS = 20;
 const MIN_WAIT_MS = 500;
 const COUNTED = 5_000;
+/** How long somebody else may hold what is needed here, and how long our side may say nothing between two statements. */
+const LOCK_MS = 1_000;
+const IDLE_MS = 2_000;
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /**
  * Takes what `claimTasks` left because its user has a limit of running tasks: never more than that many run. What is beyond
- * stays as it is and answers when its job should come again. What cannot be started at all answers `undefined`.
+ * stays as it is and answers when its job should come again; so does all of it where another worker is at the same users for
+ * too long. What cannot be started at all answers `undefined`.
  * @param everybody the limit of those who have none of their own; 0 is none
  */
 export async function claimLimited(
@@ -26,9 +34,27 @@ export async function claimLimited(
   claims: Claim[],
   everybody: number,
 ): Promise<Array<ClaimedTask | HeldBack | undefined>> {
+  try {
+    return await takeLimited(db, worker, leaseMs, claims, everybody);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE) throw error;
+    return claims.map(() => heldBack(claims.length));
+  }
+}
+
+async function takeLimited(
+  db: Db,
+  worker: string,
+  leaseMs: number,
+  claims: Claim[],
+  everybody: number,
+): Promise<Array<ClaimedTask | HeldBack | undefined>> {
   const ids = claims.map(({ id }) => id);
   const asked = sql`(select distinct * from unnest(${ids}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)) c`;
   return db.transaction().execute(async (trx) => {
+    // A worker that is cut off or stands still in here must not keep the others from their claims.
+    await sql`select set_config('lock_timeout', ${String(LOCK_MS)}, true),
+      set_config('idle_in_transaction_session_timeout', ${String(IDLE_MS)}, true)`.execute(trx);
     // Who claims for the same user waits here; a count that was read before would not see what the other took.
     const { rows: locked } = await sql<{ user_id: string }>`
       select user_id, pg_advisory_xact_lock(${USER_LOCK}::int, key) from (
@@ -62,8 +88,7 @@ export async function claimLimited(
       join tasks t on t.user_id = u.id join ${asked} on ${claimable}`.execute(trx);
 
     const byJob = new Map<string, ClaimedTask | HeldBack>();
-    for (const { waiting, ...job } of left)
-      byJob.set(nameOf(job), { waitMs: Math.round(MIN_WAIT_MS + (Math.random() * waiting * 1000) / RETURNS_A_SECOND) });
+    for (const { waiting, ...job } of left) byJob.set(nameOf(job), heldBack(waiting));
     for (const task of taken) byJob.set(nameOf(task), task);
     return claims.map((claim) => {
       const found = byJob.get(nameOf(claim));
@@ -73,5 +98,9 @@ export async function claimLimited(
     });
   });
 }
+
+const heldBack = (waiting: number): HeldBack => ({
+  waitMs: Math.round(MIN_WAIT_MS + Math.random() * waiting * SPREAD_MS),
+});
 
 const nameOf = ({ id, generation }: Claim) => `${id} ${generation}`;
