@@ -71,10 +71,3 @@ export async function addRequests(
     returning subject, requests`.execute(db);
   return new Map(rows.map(({ subject, requests }) => [subject, requests]));
 }
-
-/** Takes away what nobody asks for any more. */
-export async function pruneLimits(db: Db): Promise<void> {
-  await sql`delete from request_counts where minute < extract(epoch from now()) / 60 - 10`.execute(db);
-  await sql`delete from login_failures where last_at < now() - interval '1 day'`.execute(db);
-  await sql`delete from token_usage where day < (now() at time zone 'utc')::date - 90`.execute(db);
-}

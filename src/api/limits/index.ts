@@ -1,7 +1,8 @@
 import type { Config } from '../../config.ts';
 import type { Db } from '../../db/connect.ts';
-import { addRequests, pruneLimits } from '../../db/limits.ts';
+import { addRequests } from '../../db/limits.ts';
 import type { Notifications } from '../../db/notify.ts';
+import { prune } from '../../db/prune.ts';
 import { ProblemError } from '../../errors.ts';
 import { repeat } from '../../lifecycle.ts';
 import type { Logger } from '../../log.ts';
@@ -47,8 +48,8 @@ export async function createLimits({ db, backend, notifications, config, log }: 
   );
   const stopPruning = repeat(
     PRUNE_MS,
-    () => pruneLimits(db),
-    (error) => log.debug({ err: error }, 'old counts could not be taken away; tried again later'),
+    () => prune(db),
+    (error) => log.debug({ err: error }, 'what is over could not be taken away; tried again later'),
   );
 
   return {

@@ -1,0 +1,89 @@
+import { sql } from 'kysely';
+import { expect, it } from 'vitest';
+import { newId } from '../../src/db/ids.ts';
+import { prune } from '../../src/db/prune.ts';
+import { wasLoggedInFrom } from '../../src/db/sessions.ts';
+import { useTasks } from '../support/tasks.ts';
+
+const { database } = useTasks();
+const ago = (days: number) => new Date(Date.now() - days * 86_400_000);
+const hash = () => Buffer.from(newId());
+
+async function storeSession(created: number, expires: number, revoked?: number): Promise<string> {
+  const id = newId();
+  const times = { created_at: ago(created), expires_at: ago(expires), revoked_at: revoked ? ago(revoked) : null };
+  const session = { id, user_id: database.userId, token_hash: hash(), address: '192.0.2.7', ...times };
+  await database.db.insertInto('user_sessions').values(session).execute();
+  return id;
+}
+async function storeKey(expires?: number, revoked?: number): Promise<string> {
+  const id = newId();
+  const times = { expires_at: expires ? ago(expires) : null, revoked_at: revoked ? ago(revoked) : null };
+  const key = {
+    id,
+    user_id: database.userId,
+    name: 'k',
+    prefix: 'sk',
+    key_hash: hash(),
+    scopes: ['tasks:read'],
+    ...times,
+  };
+  await database.db.insertInto('api_keys').values(key).execute();
+  return id;
+}
+async function storeInvitation(expires: number, used?: number): Promise<string> {
+  const id = newId();
+  const times = { expires_at: ago(expires), used_at: used ? ago(used) : null };
+  await database.db
+    .insertInto('invitations')
+    .values({ id, token_hash: hash(), role: 'user', ...times })
+    .execute();
+  return id;
+}
+const idsOf = async (table: 'user_sessions' | 'api_keys' | 'invitations') =>
+  (await database.db.selectFrom(table).select('id').orderBy('id').execute()).map(({ id }) => id);
+
+it('takes away sessions and API keys 90 days after their end, and invitations after 30', async () => {
+  const { db, userId } = database;
+  const sessions = [await storeSession(95, -1), await storeSession(95, 89), await storeSession(89, -1, 88)];
+  await storeSession(100, 91);
+  await storeSession(100, -1, 91);
+  await storeSession(120, 50, 91);
+  const keys = [await storeKey(), await storeKey(89), await storeKey(undefined, 89), await storeKey(-5)];
+  await storeKey(91);
+  await storeKey(undefined, 91);
+  await storeKey(-5, 91);
+  await storeKey(91, 5);
+  const invitations = [await storeInvitation(-1), await storeInvitation(29), await storeInvitation(40, 29)];
+  await storeInvitation(31);
+  await storeInvitation(25, 31);
+
+  await prune(db);
+  expect(await idsOf('user_sessions')).toEqual(sessions);
+  expect(await idsOf('api_keys')).toEqual(keys);
+  expect(await idsOf('invitations')).toEqual(invitations);
+  expect(await wasLoggedInFrom(db, userId, '192.0.2.0/24')).toBe(true);
+});
+
+it('takes away counts that nobody asks for any more', async () => {
+  const { db, userId } = database;
+  await sql`insert into token_usage (user_id, day, tokens)
+    select ${userId}::uuid, (now() at time zone 'utc')::date - back, back from unnest(array[0, 90, 91]) back`.execute(
+    db,
+  );
+  await sql`insert into request_counts (subject, minute, requests)
+    select 'back ' || back, extract(epoch from now())::int / 60 - back, 1 from unnest(array[0, 12]) back`.execute(db);
+  await prune(db);
+  const days = await db.selectFrom('token_usage').select('tokens').orderBy('tokens').execute();
+  expect(days.map(({ tokens }) => Number(tokens))).toEqual([0, 90]);
+  expect((await sql`select subject from request_counts`.execute(db)).rows).toEqual([{ subject: 'back 0' }]);
+});
+
+it('takes away no more at once than it is told, the rest the next times', async () => {
+  const before = (await idsOf('invitations')).length;
+  for (let n = 0; n < 5; n++) await storeInvitation(31);
+  for (const left of [3, 1, 0]) {
+    await prune(database.db, 2);
+    expect(await idsOf('invitations')).toHaveLength(before + left);
+  }
+});
