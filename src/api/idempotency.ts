@@ -1,4 +1,5 @@
 import type { HonoRequest } from 'hono';
+import { isOutcomeUnknown } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
 import { freeKey, type KeyUse, keepAnswer, takeKey } from '../db/idempotency.ts';
 import { newId } from '../db/ids.ts';
@@ -16,7 +17,8 @@ export interface Idempotency {
   useOf(request: HonoRequest, principal: Principal, body: unknown): KeyUse | undefined;
   /**
    * Does the work and keeps its answer, or gives the answer of the first request with the key again. Only success is
-   * kept: an error frees the key.
+   * kept: an error frees the key, unless the work may have been written all the same, as where the connection was lost
+   * while it was; the key is then in use until its lease ends.
    * @throws ProblemError `idempotency_key_reused`, `idempotency_key_in_use`
    */
   once(use: KeyUse, work: () => Promise<RouteAnswer>): Promise<RouteAnswer>;
@@ -49,7 +51,7 @@ export function createIdempotency({ db, box, log }: { db: Db; box: SecretBox; lo
       if (standing.is === 'answered') return replayed(JSON.parse(box.open(standing.answer)) as RouteAnswer);
       if (standing.is !== 'mine') throw keyRefused(standing.is);
       const answer = await work().catch(async (error) => {
-        await free(use);
+        if (!isOutcomeUnknown(error)) await free(use);
         throw error;
       });
       if (answer.status >= 400) await free(use);

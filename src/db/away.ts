@@ -21,6 +21,14 @@ export function isTooMuch(error: unknown): boolean {
   return /^(53200|57014)$/.test(String(((error ?? {}) as { code?: unknown }).code));
 }
 
+/**
+ * Whether an error leaves open if what was asked was written: the connection was lost or the server went down. Of what is
+ * away in other ways (no room, read-only, a statement that was ended), Postgres itself said that it wrote nothing.
+ */
+export function isOutcomeUnknown(error: unknown): boolean {
+  return isDatabaseAway(error) && !/^(25|53|57014)/.test(String((error as { code?: unknown }).code));
+}
+
 /** Whether the database takes writes. @throws when it does not answer */
 export async function isWritable(db: Db): Promise<boolean> {
   const { rows } = await sql<{ writable: boolean }>`

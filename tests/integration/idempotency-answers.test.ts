@@ -74,6 +74,8 @@ it('replays an answer without a body', async () => {
 it.each([
   ['a refusal', new ProblemError('already_exists', 'taken')],
   ['a fault of ours', new Error('broken')],
+  ['a statement that was ended', Object.assign(new Error('canceling statement'), { code: '57014' })],
+  ['a database without room', Object.assign(new Error('disk full'), { code: '53100' })],
 ])('does the work again after %s', async (name, error) => {
   await expect(
     idempotency.once(use(name), async () => {
@@ -81,6 +83,22 @@ it.each([
     }),
   ).rejects.toBe(error);
   expect(await idempotency.once(use(name, 'mended'), async () => made)).toEqual(made);
+});
+
+it.each([
+  ['the connection was lost', new Error('Connection terminated unexpectedly')],
+  ['the socket broke', Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })],
+  ['the server went down', Object.assign(new Error('terminating connection'), { code: '57P01' })],
+])('does not do the work again where it may have been done, until the lease is over: %s', async (name, error) => {
+  const thing = work(() => {
+    throw error;
+  });
+  thing.go();
+  await expect(idempotency.once(use(name), thing.run)).rejects.toBe(error);
+  await expect(idempotency.once(use(name), thing.run)).rejects.toMatchObject({ code: 'idempotency_key_in_use' });
+  expect(thing.times).toBe(1);
+  await sql`update idempotency_keys set expires_at = now() where key = ${name}`.execute(database.db);
+  expect(await idempotency.once(use(name), async () => made)).toEqual(made);
 });
 
 it('does not keep an answer that says that nothing was done', async () => {
