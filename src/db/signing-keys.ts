@@ -25,14 +25,19 @@ export async function addSigningKey(
   db: Db,
   { kid, secret, overlapSeconds }: { kid: string; secret: Buffer; overlapSeconds: number },
 ): Promise<boolean> {
-  const { rows } = await sql`
-    with added as (
-      insert into signing_keys (kid, secret) values (${kid}, ${secret}) on conflict (kid) do nothing returning kid
-    ), replaced as (
-      update signing_keys
-      set retires_at = least(coalesce(retires_at, 'infinity'), now() + ${overlapSeconds}::int * interval '1 second')
-      where exists (select from added) and (retires_at is null or retires_at > now())
-    )
-    select pg_notify(${IDENTITY_CHANNEL}, 'keys') from added`.execute(db);
-  return rows.length > 0;
+  return db.transaction().execute(async (trx) => {
+    // Two rotations at the same moment would not see each other's key, and both keys would stay. A statement of its own,
+    // because the next must begin after the other is done.
+    await sql`lock table signing_keys in share row exclusive mode`.execute(trx);
+    const { rows } = await sql`
+      with added as (
+        insert into signing_keys (kid, secret) values (${kid}, ${secret}) on conflict (kid) do nothing returning kid
+      ), replaced as (
+        update signing_keys
+        set retires_at = least(coalesce(retires_at, 'infinity'), now() + ${overlapSeconds}::int * interval '1 second')
+        where exists (select from added) and (retires_at is null or retires_at > now())
+      )
+      select pg_notify(${IDENTITY_CHANNEL}, 'keys') from added`.execute(trx);
+    return rows.length > 0;
+  });
 }

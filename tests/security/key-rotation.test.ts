@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { kidOf, rotateSigningKey } from '../../src/api/auth/signing-keys.ts';
 import { createTokens } from '../../src/api/auth/tokens.ts';
@@ -94,6 +95,22 @@ describe('S10: the keys of access tokens', () => {
     const renewed = await refresh(old);
     expect([renewed.status, kidIn(renewed.body.access_token)]).toEqual([200, kid]);
     await expectEverywhere(renewed.body, 200);
+  });
+
+  it('give way to one key alone, also where another is put in their place at the same moment', async () => {
+    const waits = async () =>
+      (await sql`select from pg_locks where relation = 'signing_keys'::regclass and not granted`.execute(world.db)).rows
+        .length > 0;
+    const rotating = await world.db.transaction().execute(async (other) => {
+      const key = { kid: kidOf(NEW_SECRET), secret: box().seal(NEW_SECRET) };
+      await other.insertInto('signing_keys').values(key).execute();
+      const rotation = rotate(60);
+      await Promise.race([rotation, until('the rotation waits for the other', waits)]);
+      return { rotation };
+    });
+    const kid = await rotating.rotation;
+    const keys = await world.db.selectFrom('signing_keys').select('kid').where('retires_at', 'is', null).execute();
+    expect(keys).toEqual([{ kid }]);
   });
 
   it('are dead at once where that is wanted, also for tokens that were seen before', async () => {
