@@ -1,6 +1,6 @@
 import { ReadableStream } from 'node:stream/web';
 import { type Dispatcher, Response, fetch as undiciFetch } from 'undici';
-import { retryAfterOf, UpstreamRefusal } from './upstream.ts';
+import { UpstreamRefusal } from './upstream.ts';
 
 /** One line of a stream; the last of a generation carries the tokens of its whole context. */
 const MAX_LINE_BYTES = 4 * 2 ** 20;
@@ -19,7 +19,7 @@ export function createOllamaFetch(dispatcher: Dispatcher, signal: AbortSignal | 
     const answer = await undiciFetch(input, { ...init, dispatcher, signal: AbortSignal.any(signals) });
     const { status, headers } = answer;
     const body = (answer.body ?? []) as AsyncIterable<Uint8Array>;
-    if (!answer.ok) throw new UpstreamRefusal(await readError(body), status, retryAfterOf(headers.get('retry-after')));
+    if (!answer.ok) throw new UpstreamRefusal(await readError(body), status, headers.get('retry-after'));
     const whole = headers.get('content-type')?.startsWith('application/json');
     return new Response(ReadableStream.from(whole ? capped(body) : checkedLines(body)), { status, headers });
   }

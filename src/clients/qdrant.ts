@@ -2,7 +2,7 @@ import { QdrantClient } from '@qdrant/js-client-rest';
 import { errorMessage, TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { type Breaker, createBreaker } from './breaker.ts';
-import { errorCode, retryAfterOf, UpstreamRefusal, upstreamError } from './upstream.ts';
+import { errorCode, UpstreamRefusal, upstreamError } from './upstream.ts';
 
 /** A point as the store keeps it. */
 export interface StoredPoint {
@@ -202,5 +202,5 @@ function classify(error: unknown): TaskError {
       cause: error,
     });
   if (status === undefined) return upstreamError('Qdrant', error);
-  return upstreamError('Qdrant', new UpstreamRefusal(said, status, retryAfterOf(headers?.get('retry-after'))));
+  return upstreamError('Qdrant', new UpstreamRefusal(said, status, headers?.get('retry-after')));
 }

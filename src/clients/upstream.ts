@@ -1,4 +1,5 @@
 import { errorMessage, TaskError } from '../errors.ts';
+import { retryAfterMs } from './retry-after.ts';
 
 /** Nobody took the call: it has done nothing, and the caller is not to blame. */
 const NOT_THERE = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'];
@@ -29,27 +30,23 @@ export function isUnreachable(error: unknown): boolean {
   return [...NOT_THERE, ...BROKEN_OFF].includes(errorCode(error) ?? '');
 }
 
+/** A dependency may ask to be left alone for so long; more is not believed. */
+const MAX_RETRY_AFTER_MS = 60_000;
+
 /** What a dependency said instead of what it was asked for. */
 export class UpstreamRefusal extends Error {
   override readonly name = 'UpstreamRefusal';
   /** The HTTP status; `undefined` for an error in the middle of an answer that had begun well. */
   readonly status: number | undefined;
+  /** Bounded; `undefined` where it did not ask to wait. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(message: string, status?: number, retryAfterMs?: number) {
+  /** @param retryAfter the header `Retry-After` as it came */
+  constructor(message: string, status?: number, retryAfter?: string | null) {
     super(message);
     this.status = status;
-    this.retryAfterMs = retryAfterMs;
+    this.retryAfterMs = retryAfterMs(retryAfter, MAX_RETRY_AFTER_MS) || undefined;
   }
-}
-
-/** A dependency may ask to be left alone for so long; more is not believed. */
-const MAX_RETRY_AFTER_MS = 60_000;
-
-/** The header Retry-After where it is a number of seconds, in milliseconds and bounded. */
-export function retryAfterOf(seconds: string | null | undefined): number | undefined {
-  if (!/^\d+$/.test(seconds ?? '')) return undefined;
-  return Math.min(Number(seconds) * 1_000, MAX_RETRY_AFTER_MS);
 }
 
 /** What an upstream says is kept up to this many characters. */
