@@ -2,11 +2,13 @@ import { sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../src/db/ids.ts';
 import { acceptMany, acceptTasks } from '../../src/db/tasks/accept.ts';
+import { claimLimited } from '../../src/db/tasks/claim-limited.ts';
 import { listAttempts } from '../../src/db/tasks/read.ts';
 import { rescueTasks } from '../../src/db/tasks/repair.ts';
-import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
+import { type Claim, claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
 import { cancelTask } from '../../src/db/tasks/steer.ts';
 import { LEASE_MS, newTask, settlement, useTasks } from '../support/tasks.ts';
+import { until } from '../support/until.ts';
 
 const { database, accept, running, read, loseLease, deliveriesOf } = useTasks();
 const webhook = { url: 'http://127.0.0.1/', events: ['task.completed'], secret: 'AAAA' };
@@ -76,6 +78,31 @@ describe('claiming', () => {
       { id: renewed, generation: 1 },
     ]);
     expect([old, present?.attempt]).toEqual([undefined, 1]);
+  });
+
+  it.each([
+    ['without a limit', (claims: Claim[]) => claimTasks(database.db, 'w', LEASE_MS, claims)],
+    ['with one', (claims: Claim[]) => claimLimited(database.db, 'w', LEASE_MS, claims, 5)],
+  ])('locks rows in the order of their ids, so that it never waits for what waits for it: %s', async (_, claim) => {
+    // So many that rows are looked up one by one, in the order of the jobs.
+    const tasks = Array.from({ length: 1_000 }, () => newTask(database.userId)).toReversed();
+    const ids = (await acceptTasks(database.db, tasks)).slice(0, 3).map(({ id }) => id);
+    await sql`analyze tasks`.execute(database.db);
+    const lowest = ids.toSorted()[0];
+    const claiming = await database.db.transaction().execute(async (trx) => {
+      await sql`select 1 from tasks where id = ${lowest} for update`.execute(trx);
+      const answers = claim(ids.map((id) => ({ id, generation: 0 })));
+      await until('it waits', async () => {
+        const { rows } = await sql`select 1 from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock'`.execute(database.db);
+        return rows.length > 0;
+      });
+      const { rows } = await sql<{ id: string }>`
+        select id from tasks where id = any(${ids}::uuid[]) order by id for update skip locked`.execute(trx);
+      expect(rows.map(({ id }) => id)).toEqual(ids.toSorted());
+      return { answers };
+    });
+    expect((await claiming.answers).map((task) => task && 'id' in task && task.id)).toEqual(ids);
   });
 
   it('leaves what is past its deadline', async () => {

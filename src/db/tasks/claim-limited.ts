@@ -74,9 +74,11 @@ async function takeLimited(
         select t.id, room.free, row_number() over (
           partition by t.user_id order by t.priority, coalesce(t.queued_at, t.ready_at), t.id) as place
         from ${asked} join tasks t on ${claimable} join room on room.id = t.user_id
+      ), first as (
+        select t.id from ${asked} join line on line.id = c.id and line.place <= line.free join tasks t on ${claimable}
+        order by t.id for update of t
       )
-      update tasks t set ${startAttempt(worker, leaseMs)}
-      from ${asked} join line on line.id = c.id where ${claimable} and line.place <= line.free
+      update tasks t set ${startAttempt(worker, leaseMs)} from first where t.id = first.id
       returning ${claimedColumns}`.execute(trx);
 
     const { rows: left } = await sql<Claim & { waiting: number }>`

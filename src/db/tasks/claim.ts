@@ -54,10 +54,16 @@ export async function claimTasks(
   claims: Claim[],
   everybody = 0,
 ): Promise<Array<ClaimedTask | undefined>> {
+  // Locked in the order of ids, as all that changes many tasks locks them, so that no two wait for each other.
   const { rows } = await sql<ClaimedTask>`
+    with free as (
+      select t.id from tasks t
+      join unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
+        on ${claimable} and ${runningLimit('t.user_id', everybody)} = 0
+      order by t.id for update of t
+    )
     update tasks t set ${startAttempt(worker, leaseMs)}
-    from unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
-    where ${claimable} and ${runningLimit('t.user_id', everybody)} = 0
+    from free where t.id = free.id
     returning ${claimedColumns}`.execute(db);
   const claimed = new Map(rows.map((row) => [row.id, row]));
   return claims.map(({ id, generation }) => {
