@@ -31,7 +31,7 @@ export interface Comparison {
   goOn(until: number): Promise<boolean>;
 }
 
-const PAGE = 500;
+const PAGE = 1_000;
 /** After this long, every waiting row is compared with its job again and every job with its row, as a net below the nets. */
 const FULL_LOOK_MS = 300_000;
 

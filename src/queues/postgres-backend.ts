@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { createPool } from '../db/connect.ts';
 import type { BackendOptions, LaneQueue, LaneWorker, QueueBackend } from './backend.ts';
 import { closeQueues, JOBS_A_PAGE, openQueues } from './lane-queues.ts';
+import { rememberSlow } from './slow-counts.ts';
 
 const SCHEMA = 'bullmq';
 
@@ -25,6 +26,8 @@ export async function openPostgres({ databaseUrl, workers, log }: BackendOptions
   const classes = withBackend(createPostgresBackend);
   const connection = pool as never;
   const queues = openQueues((lane) => new classes.Queue(lane, { connection }) as unknown as LaneQueue, log);
+  // The dashboard, the probes and the workers all ask the queue itself.
+  for (const queue of Object.values(queues)) queue.getJobCounts = rememberSlow(queue.getJobCounts.bind(queue));
   await Promise.all(Object.values(queues).map((queue) => queue.waitUntilReady()));
   const version = async () =>
     (await pool.query("select current_setting('server_version') as version")).rows[0].version as string;
