@@ -1,12 +1,15 @@
 import type { FaultCase } from '../rig/case.ts';
 import { acceptingCases } from './accepting.ts';
 import { agentCases } from './agents.ts';
+import { backlogCases } from './backlog.ts';
 import { databaseCases } from './database.ts';
 import { deployCases } from './deploy.ts';
+import { duplicateCases } from './duplicates.ts';
 import { limitCases } from './limits.ts';
 import { modelAnswerCases } from './model-answers.ts';
 import { modelCases } from './models.ts';
 import { redisFullCases } from './redis-full.ts';
+import { redisLossCases } from './redis-loss.ts';
 import { redisSilenceCases } from './redis-silence.ts';
 import { requestCases } from './requests.ts';
 import { stoppingCases } from './stopping.ts';
@@ -18,6 +21,9 @@ import { workerLossCases } from './worker-loss.ts';
 export const CASES: readonly FaultCase[] = [
   ...acceptingCases,
   ...agentCases,
+  ...backlogCases,
+  ...duplicateCases,
+  ...redisLossCases,
   ...databaseCases,
   ...deployCases,
   ...limitCases,

@@ -1,6 +1,6 @@
 import { createLog } from '../../../src/log.ts';
-import { openQueueBackend } from '../../../src/queues/backend.ts';
 import { createDispatcher } from '../../../src/queues/dispatcher.ts';
+import { withLanes } from './lanes.ts';
 import type { Rig } from './rig.ts';
 import { until } from './wait.ts';
 
@@ -85,21 +85,10 @@ export async function settle(rig: Rig, withinMs: number): Promise<number> {
   return tookMs;
 }
 
-/** I5: rows and jobs agree once nothing waits: no job is left in any lane. */
+/** I5: rows and jobs agree once nothing waits: no job is left in any lane, and no job outside of one. */
 export async function emptyLanes(rig: Rig, withinMs = 60_000): Promise<string[]> {
-  const log = createLog('silent');
-  const direct = Object.assign(new URL(rig.postgres.url), { port: String(await postgresPort(rig)) }).href;
-  const redisPort = rig.redis ? String(await rig.redis.command('CONFIG', 'GET', 'port')).split(',')[1] : '';
-  const backend = await openQueueBackend({
-    kind: rig.backend,
-    redisUrl: rig.redis ? `redis://127.0.0.1:${redisPort}` : undefined,
-    databaseUrl: direct,
-    prefix: 'sutazai',
-    workers: 0,
-    log,
-  });
-  try {
-    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0, agingMs: 0 }, log);
+  return withLanes(rig, async ({ backend }) => {
+    const dispatcher = createDispatcher(backend, { completed: 0, failed: 0, agingMs: 0 }, createLog('silent'));
     let last = '';
     await until(
       'lanes without jobs',
@@ -112,13 +101,10 @@ export async function emptyLanes(rig: Rig, withinMs = 60_000): Promise<string[]>
       withinMs,
       300,
     ).catch(() => {});
-    return last ? [`I5: jobs without rows are left (waiting/active/delayed): ${last}`] : [];
-  } finally {
-    await backend.close();
-  }
-}
-
-async function postgresPort(rig: Rig): Promise<number> {
-  const [row] = await rig.postgres.query<{ port: number }>('select inet_server_port() as port');
-  return row?.port as number;
+    if (last) return [`I5: jobs without rows are left (waiting/active/delayed): ${last}`];
+    if (!rig.redis) return [];
+    const kept = Object.values(await dispatcher.counts()).reduce((sum, lane) => sum + lane.completed + lane.failed, 0);
+    const keys = (await rig.redis.command('KEYS', 'sutazai:*_g*')) as string[];
+    return keys.length > kept ? [`I5: Redis has ${keys.length} keys of jobs and ${kept} jobs, such as ${keys[0]}`] : [];
+  });
 }
