@@ -80,7 +80,7 @@ describe('the password of the database', () => {
   async function startProcess(mode: 'api' | 'worker') {
     const sutazai = spawnSutazai([mode], env);
     processes.push(sutazai);
-    await until(`the ${mode} is up`, () => sutazai.output().includes(' is up'));
+    await until(`the ${mode} is up`, () => sutazai.output().includes(' is up'), { withinMs: 60_000 });
     return /http:\S+/.exec(sutazai.output())?.[0] as string;
   }
   /** Ends every idle connection of the role, so that the next statement opens another. */
