@@ -5,4 +5,13 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   );
   process.exit(1);
 }
+if (import.meta.url.includes('/node_modules/')) {
+  const { emitWarning } = process;
+  // That taking types out is an experiment of Node is nothing that its users can do something about.
+  process.emitWarning = (warning, ...more) => {
+    if (!String(warning).includes('stripTypeScriptTypes')) emitWarning.call(process, warning, ...more);
+  };
+  process.execArgv.push(`--import=${new URL('./take-types-out.mjs', import.meta.url).href}`);
+  await import('./take-types-out.mjs');
+}
 await import('../src/main.ts');

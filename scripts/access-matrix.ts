@@ -29,6 +29,9 @@ export const ACTORS = [
 /** Paths with a parameter that names nothing of a user's own. Every other one does: to others it is not there. */
 const SHARED = [
   '/docs/problems/:code',
+  '/v1/models/:model',
+  '/api/v1/models/:name',
+  '/api/v1/callbacks/:token',
   '/api/v1/users/:id',
   '/api/v1/invitations/:id',
   '/api/v1/monitoring/queues/:name',
@@ -46,7 +49,8 @@ export type Outcome = 'ok' | 401 | 403 | 404;
 export function outcomeOf(route: string, actor: Actor): Outcome {
   const policy = POLICIES[route];
   if (policy === undefined) throw new Error(`there is no policy for ${route}`);
-  if (policy === 'public') return 'ok';
+  // Whoever has a signed address may use it.
+  if (policy === 'public' || policy === 'signed') return 'ok';
   if (!actor.role) return 401;
   const permission = policy === 'docs' ? 'self:read' : policy;
   const may = ROLE_PERMISSIONS[actor.role];

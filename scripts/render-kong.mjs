@@ -5,7 +5,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** As in src/settings.ts; a test compares them. */
-export const DEFAULTS = { JWT_ALGORITHM: 'HS256', MAX_BODY_BYTES: '1048576' };
+export const DEFAULTS = { JWT_ALGORITHM: 'HS256', MAX_BODY_BYTES: '1048576', MAX_FILE_BYTES: '104857600' };
+
+/** What a form has besides its file, as in src/api/upload.ts; a test compares them. */
+export const FORM_OVERHEAD_BYTES = 65_536;
 
 /** Read here alone: the key that JWT_SECRET_KEY takes the place of. */
 export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS'];
@@ -16,9 +19,9 @@ export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS'];
  */
 export function renderKong(template, env) {
   const missing = new Set();
-  const keys = keysOf(env);
+  const computed = { ...keysOf(env), MAX_UPLOAD_BYTES: uploadBytes(env) };
   const rendered = template.replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, name) => {
-    const value = keys[name] ?? (read(env, name) || DEFAULTS[name]);
+    const value = computed[name] ?? (read(env, name) || DEFAULTS[name]);
     if (value === undefined) missing.add(`${name} (or ${name}_FILE)`);
     // The text of a YAML string in double quotes, which JSON's are.
     return JSON.stringify(value ?? '').slice(1, -1);
@@ -42,6 +45,12 @@ function keysOf(env) {
     JWT_SECRET_KEY_PREVIOUS: previous,
     JWT_PREVIOUS_KEY_ID: kidOf(previous),
   };
+}
+
+function uploadBytes(env) {
+  const fileBytes = read(env, 'MAX_FILE_BYTES') || DEFAULTS.MAX_FILE_BYTES;
+  if (!/^\d+$/.test(fileBytes)) throw new Error('The gateway cannot be configured: MAX_FILE_BYTES is no whole number.');
+  return String(Number(fileBytes) + FORM_OVERHEAD_BYTES);
 }
 
 /** As in src/api/auth/signing-keys.ts; a test compares them. */

@@ -6,6 +6,7 @@ import { AUDIT_ACTIONS } from '../src/api/audit.ts';
 import { PERMISSIONS, type Permission, POLICIES, ROLE_PERMISSIONS } from '../src/api/policy.ts';
 import { ROLES } from '../src/db/schema.ts';
 import { ACTORS, outcomeOf } from './access-matrix.ts';
+import { code, fillTables, table } from './tables.ts';
 
 const PAGE = new URL('../docs/security.md', import.meta.url);
 
@@ -13,11 +14,7 @@ const TABLES: Record<string, () => string> = { permissions, routes, audit };
 
 /** The text of `docs/security.md` as it has to be: its own words, with each marked table made anew. */
 export function renderSecurityPage(page = readFileSync(PAGE, 'utf8')): string {
-  return Object.entries(TABLES).reduce((text, [name, render]) => {
-    const marked = new RegExp(`(<!-- table: ${name} -->\n)[\\s\\S]*?(<!-- end of table -->)`);
-    if (!marked.test(text)) throw new Error(`docs/security.md has no place for the table ${name}`);
-    return text.replace(marked, (_, start, end) => `${start}\n${render()}\n\n${end}`);
-  }, page);
+  return fillTables(page, TABLES);
 }
 
 /** Roles × permissions. */
@@ -51,12 +48,6 @@ function audit(): string {
     ['action', 'what happened'],
     Object.entries(AUDIT_ACTIONS).map(([action, meaning]) => [code(action), meaning]),
   );
-}
-
-const code = (text: string) => `\`${text}\``;
-
-function table(head: string[], rows: string[][]): string {
-  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

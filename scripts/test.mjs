@@ -1,23 +1,72 @@
 // `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { ensureRedis } from './redis.mjs';
 
 ensureRedis();
 const words = process.argv.slice(2);
 
-function vitest(args, env = {}) {
-  const { status } = spawnSync('vitest', ['run', ...args], {
-    stdio: 'inherit',
+/** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
+async function run(file, args, { env = {}, together = false } = {}) {
+  const child = spawn(file, args, {
+    stdio: ['inherit', together ? 'pipe' : 'inherit', together ? 'pipe' : 'inherit'],
     env: { ...process.env, ...env },
     shell: process.platform === 'win32',
   });
-  if (status !== 0) process.exit(status ?? 1);
+  const printed = [];
+  for (const output of [child.stdout, child.stderr]) output?.on('data', (piece) => printed.push(piece));
+  const status = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
+  if (together) process.stdout.write(Buffer.concat(printed));
+  return status ?? 1;
 }
 
-vitest(words);
+/** Ends with the first code that is not 0. */
+function must(...codes) {
+  const bad = codes.find((code) => code !== 0);
+  if (bad !== undefined) process.exit(bad);
+}
+
+const vitest = (args, env) => run('vitest', ['run', ...args], { env });
+
+must(await vitest(words));
+/** Tests over HTTP of what never comes near a queue (who is asked, the reference, what a terminal shows), or only with single tasks. */
+const WITHOUT_QUEUE = [
+  'bodies',
+  'catalogue',
+  'cli-care',
+  'cli-login',
+  'cli-tasks',
+  'database-away',
+  'docs',
+  'encodings',
+  'examples',
+  'identity',
+  'invitations',
+  'openai-chat',
+  'openai-errors',
+  'openai-stream',
+  'own-sessions',
+  'problems',
+  'reference',
+  'sessions',
+  'user-removal',
+  'users',
+];
+
+/** The tests with vectors in which tasks go through a lane in numbers, fail, or are taken up again. */
+const VECTORS = ['tasks', 'failures', 'documents', 'document-kills'];
+
 if (words.length === 0) {
-  console.log('\nOnce more on Redis: the tests over HTTP that took BullMQ on Postgres, because they do not care');
-  vitest(['tests/integration/api-', 'tests/integration/vector', 'tests/security/tokens'], {
-    TEST_QUEUE_BACKEND: 'redis',
-  });
+  console.log('\nOnce more on Redis: the tests over HTTP that took BullMQ on Postgres, because they do not care.');
+  console.log(
+    'At the same time, because they wait most of the time: the quick faults. What they print comes when they have ended.',
+  );
+  const others = WITHOUT_QUEUE.map((name) => `--exclude=tests/integration/api-${name}.test.ts`);
+  const vectors = VECTORS.map((name) => `tests/integration/vector-${name}.test.ts`);
+  const both = await Promise.all([
+    vitest(['tests/integration/api-', ...vectors, 'tests/security/tokens', ...others], { TEST_QUEUE_BACKEND: 'redis' }),
+    run(process.execPath, ['scripts/faults.mjs', 'run', '--quick', '--jobs', '2'], {
+      together: true,
+    }),
+  ]);
+  must(...both);
 }

@@ -1,16 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import * as v from 'valibot';
-import { UsageError } from './errors.ts';
-import { SETTINGS, type SettingName } from './settings.ts';
+import { readSecret, readValues, type SecretFiles, type Values, wrongSettings } from './read-settings.ts';
+import { SETTINGS } from './settings.ts';
 
 /** Everything that the environment decides, checked and frozen. Made once by {@link loadConfig}. */
 export type Config = ReturnType<typeof resolveConfig>;
-
-/** The files that secrets were read from. */
-type SecretFiles = Partial<Record<SettingName, string>>;
-
-type Values = { [K in SettingName]: v.InferOutput<(typeof SETTINGS)[K]['schema']> };
 
 /** Reads `.env` beside the working directory, if there is one; what the environment already holds wins. */
 export function readDotEnv(path = '.env'): void {
@@ -31,51 +25,12 @@ export function loadConfig(
   { databaseAlone = false } = {},
 ): Config {
   const problems: string[] = [];
-  const values: Record<string, unknown> = {};
   const files: SecretFiles = {};
-  for (const [name, setting] of Object.entries(SETTINGS)) {
-    const given = readValue(env, name, setting.secret === true, files, problems);
-    const parsed = v.safeParse(setting.schema, given);
-    if (parsed.success) values[name] = parsed.output;
-    else problems.push(`${name}=${show(given, setting.secret)}: ${parsed.issues[0].message}. ${setting.help}`);
-  }
-  if (values.NODE_ENV === 'production') checkProduction(values as Partial<Values>, databaseAlone, problems);
+  const values = readValues(SETTINGS, env, files, problems);
+  if (values.NODE_ENV === 'production') checkProduction(values, databaseAlone, problems);
   const config = problems.length === 0 ? resolveConfig(values as Values, files, problems) : undefined;
-  if (!config || problems.length > 0) {
-    throw new UsageError(
-      `The configuration is wrong:\n${problems.map((line) => `  - ${line}`).join('\n')}\nEvery variable is explained in .env.example.`,
-    );
-  }
+  if (!config || problems.length > 0) throw wrongSettings(problems);
   return config;
-}
-
-function readValue(
-  env: Record<string, string | undefined>,
-  name: string,
-  secret: boolean,
-  files: SecretFiles,
-  problems: string[],
-) {
-  const file = env[`${name}_FILE`];
-  if (secret && file) {
-    files[name as SettingName] = file;
-    try {
-      return readSecret(file);
-    } catch (error) {
-      problems.push(`${name}_FILE=${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-    }
-  }
-  // Compose passes unset variables on as empty strings.
-  return env[name] === '' ? undefined : env[name];
-}
-
-function readSecret(file: string): string {
-  return readFileSync(file, 'utf8').trim();
-}
-
-function show(given: string | undefined, secret: boolean | undefined): string {
-  if (given === undefined) return '(not set)';
-  return secret ? `(${given.length} characters)` : JSON.stringify(given);
 }
 
 function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
@@ -123,10 +78,20 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       adminEmail: s.ADMIN_EMAIL,
       adminPassword: s.ADMIN_PASSWORD,
     },
+    /** In days; 0 is for ever. */
+    retention: {
+      completed: s.RETENTION_COMPLETED_DAYS,
+      failed: s.RETENTION_FAILED_DAYS,
+      cancelled: s.RETENTION_CANCELLED_DAYS,
+      expired: s.RETENTION_EXPIRED_DAYS,
+      payload: s.RETENTION_PAYLOAD_DAYS,
+    },
     encryptionKey: s.ENCRYPTION_KEY,
     limits: {
       /** Requests of an address that log in, register or refresh; 0 is no limit. */
       authPerMinute: s.AUTH_RATE_LIMIT_PER_MINUTE,
+      /** Event streams open at a time in a process; 0 is no limit. */
+      streams: { all: s.MAX_STREAMS, perUser: s.MAX_STREAMS_PER_USER },
       /** What everybody has; an administrator can give a user other limits. 0 is none. */
       user: {
         waiting_tasks: s.MAX_WAITING_TASKS_PER_USER,
@@ -135,14 +100,37 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
         requests_per_minute: s.RATE_LIMIT_PER_MINUTE,
       },
     },
+    /** Of one file, and of all files of a user; 0 is no limit. */
+    files: { maxBytes: s.MAX_FILE_BYTES, maxUserBytes: s.MAX_STORED_BYTES_PER_USER },
+    workflows: { window: s.WORKFLOW_WINDOW },
+    batches: { maxLines: s.MAX_BATCH_LINES, window: s.BATCH_WINDOW },
+    /** Schedules that a user may have; 0 is no limit. */
+    maxSchedules: s.MAX_SCHEDULES_PER_USER,
+    /** Agents that a user may have; 0 is no limit. */
+    maxAgents: s.MAX_AGENTS_PER_USER,
+    /** Stored workflows that a user may have; 0 is no limit. */
+    maxWorkflows: s.MAX_WORKFLOWS_PER_USER,
+    webhooks: { maxEndpoints: s.MAX_WEBHOOKS_PER_USER, overlapSeconds: s.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600 },
     models: {
       hosts: s.OLLAMA_HOST,
+      slots: { parallel: s.OLLAMA_NUM_PARALLEL, maxLoaded: s.OLLAMA_MAX_LOADED_MODELS },
       defaultModel: s.OLLAMA_DEFAULT_MODEL,
+      fallbacks: s.OLLAMA_FALLBACK_MODELS,
       allowed: s.OLLAMA_MODELS,
+      byRole: s.MODELS_BY_ROLE,
       embeddingModel: s.OLLAMA_EMBEDDING_MODEL,
       autoPull: s.OLLAMA_AUTO_PULL,
+      affinityMs: s.MODEL_AFFINITY_SECONDS * 1_000,
+      embeddingCacheBytes: s.EMBEDDING_CACHE_MB * 2 ** 20,
     },
-    vectors: { enabled: s.ENABLE_VECTOR_SEARCH, url: s.QDRANT_URL, apiKey: s.QDRANT_API_KEY },
+    vectors: {
+      enabled: s.ENABLE_VECTOR_SEARCH,
+      url: s.QDRANT_URL,
+      apiKey: s.QDRANT_API_KEY,
+      caFile: s.QDRANT_CA_FILE,
+      /** Of each user; 0 is no limit. */
+      maxCollections: s.MAX_COLLECTIONS_PER_USER,
+    },
     monitoring: { enabled: s.ENABLE_MONITORING },
     enterprise: s.ENABLE_ENTERPRISE_FEATURES,
     egressAllow: s.EGRESS_ALLOW,

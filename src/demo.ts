@@ -58,7 +58,17 @@ export async function demo(): Promise<void> {
 
     const { data: types } = (await call('GET', '/api/v1/task-types')) as { data: TaskType[] };
     let last = '';
-    for (const type of types) last = (await runExample(call, type, receiver)).id;
+    const agent = (await call('POST', '/api/v1/agents', {
+      ...{ name: `greeter-${Date.now()}`, type: 'http', endpoint: receiver.helloUrl },
+      config: { response: { output: 'body.greeting' } },
+    })) as { id: string };
+    const inputs = {
+      'vector.upsert': { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) },
+      'http.request': { method: 'POST', url: receiver.helloUrl, body: { name: 'Ada' } },
+      'agent.run': { agent: agent.id, input: { name: 'Grace' } },
+    } as Record<string, unknown>;
+    for (const type of types) last = (await runExample(call, type, inputs[type.name] ?? type.examples[0], receiver)).id;
+    await call('DELETE', `/api/v1/agents/${agent.id}`);
 
     const received = await receiver.waitFor(last);
     say(
@@ -89,7 +99,7 @@ async function login(url: string, password: string): Promise<Call> {
       headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    const json = (await answer.json()) as Record<string, unknown>;
+    const json = (answer.status === 204 ? {} : await answer.json()) as Record<string, unknown>;
     if (!answer.ok) throw new UsageError(`${method} ${path} answered ${answer.status}: ${json.detail}`);
     return json;
   };
@@ -99,13 +109,8 @@ async function login(url: string, password: string): Promise<Call> {
   return call;
 }
 
-async function runExample(call: Call, type: TaskType, receiver: Receiver): Promise<PresentedTask> {
+async function runExample(call: Call, type: TaskType, input: unknown, receiver: Receiver): Promise<PresentedTask> {
   const started = Date.now();
-  const inputs: Record<string, unknown> = {
-    'vector.upsert': { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) },
-    'http.request': { method: 'POST', url: receiver.helloUrl, body: { name: 'Ada' } },
-  };
-  const input = inputs[type.name] ?? type.examples[0];
   const submitted = (await call('POST', '/api/v1/tasks', {
     type: type.name,
     input,

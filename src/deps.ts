@@ -1,32 +1,37 @@
-import type pg from 'pg';
 import { ensureAdministrator } from './api/auth/accounts.ts';
 import { createPasswords, type Passwords } from './api/auth/passwords.ts';
 import { startApi } from './api/index.ts';
-import { createModelClient, type ModelClient } from './clients/ollama.ts';
+import { createTaskMaker } from './api/scheduled-task.ts';
+import { createCallbacks } from './callbacks.ts';
+import { createModelClient } from './clients/ollama.ts';
 import { createOutbound } from './clients/outbound.ts';
-import { createVectorClient, type VectorClient } from './clients/qdrant.ts';
-import { errorCode } from './clients/upstream.ts';
+import { createVectorClient } from './clients/qdrant.ts';
 import type { Config } from './config.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { LIMITS_CHANNEL } from './db/limits.ts';
-import { migrateUp, migrationStatus } from './db/migrate.ts';
 import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
+import { LIVE_CHANNEL } from './db/tasks/streams.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
-import { errorMessage, UsageError } from './errors.ts';
+import { errorMessage } from './errors.ts';
 import { openHealth } from './health/index.ts';
 import { createProbes } from './health/probes.ts';
 import { createReadiness } from './health/readiness.ts';
 import { createStack, type Stack, Stopping, within } from './lifecycle.ts';
 import type { Logger } from './log.ts';
+import { bringSchema } from './migrate-command.ts';
 import type { Parts } from './parts.ts';
-import { migrateQueueBackend, openQueueBackend } from './queues/backend.ts';
+import { permits } from './permissions.ts';
+import { openQueueBackend } from './queues/backend.ts';
 import { createDispatcher } from './queues/dispatcher.ts';
+import { createPlaces } from './queues/places.ts';
 import { createReconciler, type Reconciler } from './queues/reconciler.ts';
+import { createTicker } from './schedules/ticker.ts';
 import { createSecretBox } from './secretbox.ts';
-import { joinServices, type Services, startServices } from './services.ts';
+import { checkUpstreams, joinServices, type Services, startServices } from './services.ts';
 import { createRegistry } from './tasks/index.ts';
 import { startLaneWorkers } from './workers/index.ts';
+import { createWorkflows } from './workflows/engine.ts';
 
 /** What a process does: answer requests, run tasks, or both. `start` also starts embedded parts and migrates. */
 export type Mode = 'start' | 'api' | 'worker';
@@ -45,7 +50,6 @@ export interface Running {
   close(): Promise<number>;
 }
 
-const RESOLVE_TIMEOUT_MS = 5_000;
 /** How long a statement may take whose caller is a request, or that others wait behind. */
 const PATIENCE_MS = 5_000;
 /** What handing back may take after the grace; the workers themselves take less. */
@@ -87,7 +91,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const db = createDb(pool);
   stack.defer('the database pool', () => db.destroy());
   await checkDatabase(pool, services.databaseSource);
-  await bringSchema(mode, { db, pool, log, kind: config.queue.backend });
+  await bringSchema(mode === 'start', { db, pool, log, kind: config.queue.backend });
 
   const backend = await openQueueBackend({
     kind: config.queue.backend,
@@ -104,12 +108,27 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     log,
   );
 
+  const holds = { everybody: config.limits.user.running_tasks, agingMs: config.queue.agingMs };
+
   const notifications = await openNotifications(
     services.databaseUrl,
-    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL],
+    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL, ...(mode === 'worker' ? [] : [LIVE_CHANNEL])],
     log,
   );
   stack.defer('the notifications', () => notifications.close());
+
+  const registry = createRegistry({ vectors: config.vectors.enabled });
+  const outbound = createOutbound(config.egressAllow);
+  stack.defer('the outbound client', () => outbound.close());
+  const places = createPlaces({ db, dispatcher, ...holds, log });
+  const workflows = createWorkflows({
+    ...{ db, dispatcher, places, registry, log },
+    checkUrl: outbound.check,
+    maxOutputBytes: config.worker.maxOutputBytes,
+    window: config.workflows.window,
+    limits: config.limits.user,
+  });
+  stack.defer('the workflows', () => workflows.close());
 
   // The leader keeps its connection, so it has a pool of its own.
   const leaderPool = createPool({ url, max: 1, name: 'sutazai:reconciler', log, statementMs: PATIENCE_MS });
@@ -120,22 +139,22 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     backend,
     dispatcher,
     leaseMs: config.worker.leaseSeconds * 1000,
-    agingMs: config.queue.agingMs,
+    retention: config.retention,
+    sweep: () => workflows.sweep(),
+    ...holds,
     log,
   });
   stack.defer('the reconciler', () => reconciler.close());
 
   const models = createModelClient({
-    host: services.ollamaHost,
-    defaultModel: config.models.defaultModel,
-    embeddingModel: config.models.embeddingModel,
-    allowed: config.models.allowed,
-    autoPull: config.models.autoPull,
+    ...config.models,
+    ...config.models.slots,
+    hosts: services.ollamaHosts,
     log,
   });
   stack.defer('the model client', () => models.close());
   const vectors = services.qdrantUrl
-    ? createVectorClient({ url: services.qdrantUrl, apiKey: config.vectors.apiKey, log })
+    ? createVectorClient({ url: services.qdrantUrl, apiKey: config.vectors.apiKey, caFile: config.vectors.caFile, log })
     : undefined;
   if (mode === 'start') await checkUpstreams(models, vectors);
   else if (mode === 'worker')
@@ -143,25 +162,36 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
       log.error(`${errorMessage(error)} Tasks that need it wait.`),
     );
 
-  const outbound = createOutbound(config.egressAllow);
-  stack.defer('the outbound client', () => outbound.close());
   const kinds = { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind };
   const asked = { db, backend, dispatcher, models, vectors, kinds };
+  const box = createSecretBox(services.secrets.ENCRYPTION_KEY);
+  let apiUrl = config.http.publicUrl ?? services.apiUrl;
   const parts: Parts = {
     config,
     db,
     backend,
     dispatcher,
+    places,
+    workflows,
     notifications,
-    registry: createRegistry({ vectors: config.vectors.enabled }),
+    registry,
     models,
     vectors,
     outbound,
-    box: createSecretBox(services.secrets.ENCRYPTION_KEY),
+    box,
+    callbacks: createCallbacks(box, () => apiUrl),
     readiness: createReadiness(createProbes(asked, mode === 'worker')),
     kinds,
     log,
   };
+  const ticker = createTicker({
+    ...parts,
+    types: parts.registry.list().map(({ name }) => name),
+    make: createTaskMaker({ ...parts, checkUrl: outbound.check }),
+    maySubmit: (role) => permits(role, undefined, 'tasks:create'),
+    limits: config.limits.user,
+  });
+  stack.defer('the ticker of schedules', () => ticker.close());
   const graceMs = config.worker.graceSeconds * 1000;
   // A pool of its own: no list that somebody reads may keep a lease from being renewed.
   const workPool = createPool({
@@ -199,39 +229,10 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const firstAdmin = await makeFirstAdmin(config, services, db, passwords);
   const server = await startApi(parts, { ...config.auth, secret: services.secrets.JWT_SECRET_KEY }, passwords);
   serving.push(server.close);
+  apiUrl ??= server.url;
   services.announce({ url: server.url });
   health.up(parts.readiness, problems);
   return { url: server.url, firstAdmin, ...running };
-}
-
-async function bringSchema(
-  mode: Mode,
-  { kind, ...options }: { db: Db; pool: pg.Pool; log: Logger; kind: 'redis' | 'postgres' },
-): Promise<void> {
-  if (mode === 'start') {
-    await migrateUp(options);
-    return migrateQueueBackend({ kind }, options.pool);
-  }
-  const pending = (await migrationStatus(options)).filter(({ appliedAt }) => !appliedAt);
-  if (pending.length > 0)
-    throw new UsageError(
-      `The database lacks ${pending.length} migrations (${pending.map(({ name }) => name).join(', ')}). Run \`sutazai migrate up\` first.`,
-    );
-}
-
-async function checkUpstreams(models: ModelClient, vectors: VectorClient | undefined): Promise<void> {
-  await models.ping(AbortSignal.timeout(RESOLVE_TIMEOUT_MS)).catch((error) => {
-    throw new UsageError(
-      `Ollama cannot be used (${errorCode(error) ?? errorMessage(error)}): look at OLLAMA_HOST. Is the server up? \`curl $OLLAMA_HOST/api/version\` shows it.`,
-      { cause: error },
-    );
-  });
-  await vectors?.ping(AbortSignal.timeout(RESOLVE_TIMEOUT_MS)).catch((error) => {
-    throw new UsageError(
-      `Qdrant cannot be used (${errorCode(error) ?? errorMessage(error)}): look at QDRANT_URL and QDRANT_API_KEY, or set ENABLE_VECTOR_SEARCH=false.`,
-      { cause: error },
-    );
-  });
 }
 
 /** The first start makes an administrator; a password that was generated is answered, to be shown once. */

@@ -89,3 +89,9 @@ export function repeat(
     await running;
   };
 }
+
+/** Options of Node for threads and processes of ours: what takes the types out of our files is wanted there, too. */
+export function nodeOptions(): string[] {
+  const takesTypesOut = process.execArgv.filter((option) => option.endsWith('/take-types-out.mjs'));
+  return ['--disable-warning=ExperimentalWarning', ...takesTypesOut];
+}

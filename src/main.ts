@@ -1,12 +1,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { loadConfig, readDotEnv } from './config.ts';
-import { type Mode, run } from './deps.ts';
+import { addClientCommands } from './cli/index.ts';
+import { readDotEnv } from './config.ts';
+import { loadClientConfig } from './config-client.ts';
 import { errorMessage, UsageError } from './errors.ts';
-import { createLog } from './log.ts';
 import { LANES } from './tasks/lanes.ts';
-
-/** What stopping may take beyond the grace before the process ends all the same; five seconds are promised. */
-const EXTRA_SHUTDOWN_MS = 4_700;
 
 const program = new Command('sutazai')
   .description('A durable, fair job queue in front of your own models.')
@@ -76,6 +73,14 @@ rotate
   .description('give the database user a new, random password, and write it into the file that all processes read')
   .action(async () => (await import('./rotate-database.ts')).rotateDatabase());
 
+addClientCommands(program, {
+  config() {
+    readDotEnv();
+    return loadClientConfig(process.env);
+  },
+  findLocal: async (dataDir) => (await import('./embedded/home.ts')).findRun(dataDir)?.url,
+});
+
 async function migration(verb: 'status' | 'up' | 'down'): Promise<void> {
   await (await import('./migrate-command.ts')).migrate(verb);
 }
@@ -85,51 +90,11 @@ function wholeNumber(text: string): string {
   return text;
 }
 
-/** Runs until a signal says stop; then gives everything back and exits, at the latest some seconds after the grace. */
-async function serve(mode: Mode, flags: Record<string, string | undefined>): Promise<void> {
+// Imported when it is wanted: the commands over HTTP need nothing of it, and are up at once.
+async function serve(mode: 'start' | 'api' | 'worker', flags: Record<string, string | undefined>): Promise<void> {
   readDotEnv();
-  const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
-  const config = loadConfig({ ...process.env, ...given });
-  const log = createLog(config.logLevel);
-  const stopping = new AbortController();
-  let up = false;
-
-  const stop = async (signal: NodeJS.Signals) => {
-    if (stopping.signal.aborted) process.exit(130);
-    const { graceSeconds } = config.worker;
-    log.info({ signal }, `stopping; running tasks have ${graceSeconds} s, a second ${signal} stops at once`);
-    // A process that was not up has nothing to hand back.
-    setTimeout(() => process.exit(up ? 1 : 0), graceSeconds * 1000 + EXTRA_SHUTDOWN_MS);
-    stopping.abort();
-    const running = await started.catch(() => undefined);
-    process.exit((await running?.close()) ? 1 : 0);
-  };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
-  // The terminal was closed.
-  process.on('SIGHUP', stop);
-  process.on('unhandledRejection', (error) => log.error({ err: error }, 'a promise was rejected and nobody heard it'));
-
-  const started = run(config, mode, log, stopping.signal);
-  const running = await started.catch((error) => {
-    if (!stopping.signal.aborted) throw error;
-    // The exit is the business of whoever stops.
-    return new Promise<never>(() => {});
-  });
-  up = true;
-  if (running.url) console.log(banner(running.url, running.firstAdmin, config.monitoring.enabled));
-  else console.log(`SutazAI worker is up, lanes: ${config.worker.lanes.join(', ')}`);
-}
-
-function banner(url: string, admin: { username: string; password: string } | undefined, dashboard: boolean): string {
-  return [
-    `SutazAI is up at ${url}`,
-    ...(dashboard ? [`  queues     ${url}/admin/queues`] : []),
-    `  readiness  ${url}/readyz`,
-    ...(admin
-      ? [`  login      ${admin.username} / ${admin.password}   (shown once; it is kept in DATA_DIR/secrets.json)`]
-      : []),
-  ].join('\n');
+  const given = Object.entries(flags).filter(([, value]) => value !== undefined);
+  await (await import('./serve.ts')).serve(mode, { ...process.env, ...Object.fromEntries(given) });
 }
 
 try {

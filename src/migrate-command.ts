@@ -1,8 +1,10 @@
+import type pg from 'pg';
 import { loadConfig, readDotEnv } from './config.ts';
-import { checkDatabase, createDb, createPool } from './db/connect.ts';
+import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateDown, migrateUp, migrationStatus } from './db/migrate.ts';
+import { UsageError } from './errors.ts';
 import { createStack } from './lifecycle.ts';
-import { createLog } from './log.ts';
+import { createLog, type Logger } from './log.ts';
 import { migrateQueueBackend } from './queues/backend.ts';
 import { migrationDatabase } from './services.ts';
 
@@ -34,4 +36,20 @@ export async function migrate(verb: 'status' | 'up' | 'down'): Promise<void> {
   } finally {
     await stack.close();
   }
+}
+
+/** Brings the schema up to date where that is this process' to do. @throws UsageError where it is not, and something is missing */
+export async function bringSchema(
+  mayMigrate: boolean,
+  { kind, ...options }: { db: Db; pool: pg.Pool; log: Logger; kind: 'redis' | 'postgres' },
+): Promise<void> {
+  if (mayMigrate) {
+    await migrateUp(options);
+    return migrateQueueBackend({ kind }, options.pool);
+  }
+  const pending = (await migrationStatus(options)).filter(({ appliedAt }) => !appliedAt);
+  if (pending.length > 0)
+    throw new UsageError(
+      `The database lacks ${pending.length} migrations (${pending.map(({ name }) => name).join(', ')}). Run \`sutazai migrate up\` first.`,
+    );
 }

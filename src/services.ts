@@ -1,8 +1,11 @@
+import type { ModelClient } from './clients/ollama.ts';
+import type { VectorClient } from './clients/qdrant.ts';
+import { errorCode } from './clients/upstream.ts';
 import type { Config } from './config.ts';
 import { currentUrl, type DatabaseAddress } from './db/address.ts';
 import type { ChildServer } from './embedded/child.ts';
 import { findRun, type Home, type LocalSecrets, loadSecrets, openHome, type RunInfo } from './embedded/home.ts';
-import { UsageError } from './errors.ts';
+import { errorMessage, UsageError } from './errors.ts';
 import type { Stack } from './lifecycle.ts';
 import type { Logger } from './log.ts';
 
@@ -12,13 +15,15 @@ export interface Services {
   databaseKind: string;
   /** The variable that an operator would look at. */
   databaseSource: string;
-  ollamaHost: string;
+  ollamaHosts: readonly string[];
   modelsKind: string;
   qdrantUrl: string | undefined;
   vectorsKind: string;
   secrets: Pick<LocalSecrets, 'JWT_SECRET_KEY' | 'ENCRYPTION_KEY'>;
   /** The password for a first administrator, where none is configured. */
   adminPassword: string | undefined;
+  /** Where the API of a `sutazai start` on this machine listens, if this process has joined one. */
+  apiUrl?: string;
   /** Tells other processes on this machine where we are. */
   announce(info: Pick<RunInfo, 'url'>): void;
 }
@@ -45,17 +50,23 @@ export async function startServices(config: Config, stack: Stack, log: Logger): 
     config.vectors.enabled && !config.vectors.url ? embeddedVectors(config, stack, log) : undefined,
   ]);
   const databaseUrl = config.database.address ?? (database as string);
-  const ollamaHost = config.models.hosts?.[0] ?? (models as ChildServer).url;
+  const ollamaHosts = config.models.hosts ?? [(models as ChildServer).url];
   const qdrantUrl = config.vectors.enabled ? (config.vectors.url ?? (vectors as ChildServer).url) : undefined;
   return {
     ...kinds(config),
     databaseUrl,
-    ollamaHost,
+    ollamaHosts,
     qdrantUrl,
     secrets: secretsOf(config, home.secrets),
     adminPassword: home.secrets.ADMIN_PASSWORD,
     announce: ({ url }) =>
-      home.writeRunInfo({ pid: process.pid, url, databaseUrl: currentUrl(databaseUrl), ollamaHost, qdrantUrl }),
+      home.writeRunInfo({
+        pid: process.pid,
+        url,
+        databaseUrl: currentUrl(databaseUrl),
+        ollamaHost: ollamaHosts.join(','),
+        qdrantUrl,
+      }),
   };
 }
 
@@ -67,10 +78,11 @@ export function joinServices(config: Config): Services {
   return {
     ...kinds(config),
     databaseUrl: config.database.address ?? run.databaseUrl,
-    ollamaHost: config.models.hosts?.[0] ?? run.ollamaHost,
+    ollamaHosts: config.models.hosts ?? run.ollamaHost.split(','),
     qdrantUrl: config.vectors.enabled ? (config.vectors.url ?? run.qdrantUrl) : undefined,
     secrets: secretsOf(config, loadSecrets(config.dataDir)),
     adminPassword: undefined,
+    apiUrl: run.url,
     announce: () => {},
   };
 }
@@ -91,7 +103,7 @@ function configured(config: Config): Services {
   return {
     ...kinds(config),
     databaseUrl: config.database.address as DatabaseAddress,
-    ollamaHost: config.models.hosts?.[0] as string,
+    ollamaHosts: config.models.hosts as readonly string[],
     qdrantUrl: config.vectors.enabled ? config.vectors.url : undefined,
     secrets: { JWT_SECRET_KEY: config.auth.secret as string, ENCRYPTION_KEY: config.encryptionKey as string },
     adminPassword: undefined,
@@ -131,12 +143,13 @@ async function embeddedPostgres({ dataDir }: Config, home: Home, stack: Stack, l
 }
 
 async function embeddedModels(
-  { cacheDir, modelsDir, logLevel }: Config,
+  { cacheDir, modelsDir, logLevel, models }: Config,
   stack: Stack,
   log: Logger,
 ): Promise<ChildServer> {
   const { startChild } = await import('./embedded/child.ts');
-  const options = { cacheDir: `${cacheDir}/models`, modelsDir, logLevel };
+  const { parallel } = models.slots;
+  const options = { cacheDir: `${cacheDir}/models`, modelsDir, logLevel, parallel };
   const server = await startChild('model server', new URL('./embedded/models/main.ts', import.meta.url), options, log);
   stack.defer(EMBEDDED_MODELS, () => server.close(), EMBEDDED_STOP_MS);
   return server;
@@ -175,4 +188,22 @@ export async function migrationDatabase(
   const home = openHome(config.dataDir);
   stack.defer('the data directory', () => home.close());
   return { url: await embeddedPostgres(config, home, stack, log), source };
+}
+
+const RESOLVE_TIMEOUT_MS = 5_000;
+
+/** Asks the model host and the vector store once. @throws UsageError that names the variable to look at */
+export async function checkUpstreams(models: ModelClient, vectors: VectorClient | undefined): Promise<void> {
+  await models.ping(AbortSignal.timeout(RESOLVE_TIMEOUT_MS)).catch((error) => {
+    throw new UsageError(
+      `Ollama cannot be used (${errorCode(error) ?? errorMessage(error)}): look at OLLAMA_HOST. Is the server up? \`curl $OLLAMA_HOST/api/version\` shows it.`,
+      { cause: error },
+    );
+  });
+  await vectors?.ping(AbortSignal.timeout(RESOLVE_TIMEOUT_MS)).catch((error) => {
+    throw new UsageError(
+      `Qdrant cannot be used (${errorCode(error) ?? errorMessage(error)}): look at QDRANT_URL, QDRANT_API_KEY and for https QDRANT_CA_FILE, or set ENABLE_VECTOR_SEARCH=false.`,
+      { cause: error },
+    );
+  });
 }

@@ -119,8 +119,34 @@ export const encryptionKey = v.pipe(
 export const ollamaHosts = v.pipe(
   list,
   v.transform((hosts) => hosts.map((host) => (host.includes('://') ? host : `http://${host}`).replace(/\/$/, ''))),
-  v.check((hosts) => hosts.length < 2, 'wants one host; several are not supported yet'),
-  v.check((hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)), 'wants host:port or a URL'),
+  v.check(
+    (hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)),
+    'wants host:port or a URL, or several of them with commas between',
+  ),
+  v.check((hosts) => new Set(hosts).size === hosts.length, 'wants each host once'),
+);
+
+const ROLES = ['viewer', 'user', 'operator', 'admin'];
+const MODELS_WANTED = 'wants roles with their models, such as user:tinyllama,all-minilm;operator:*';
+
+/** Names of models by role. */
+export const modelsByRole = v.pipe(
+  v.string(),
+  v.transform((all) =>
+    all
+      .split(';')
+      .filter((one) => one.trim() !== '')
+      .map((one) => {
+        const colon = one.indexOf(':');
+        return [one.slice(0, Math.max(colon, 0)).trim(), v.parse(list, one.slice(colon + 1))] as const;
+      }),
+  ),
+  v.check(
+    (entries) => entries.every(([role, models]) => ROLES.includes(role) && models.every((name) => /^[\w*]/.test(name))),
+    MODELS_WANTED,
+  ),
+  v.check((entries) => new Set(entries.map(([role]) => role)).size === entries.length, 'wants each role once'),
+  v.transform((entries): Record<string, string[]> => Object.fromEntries(entries)),
 );
 
 export const lanes = v.pipe(list, v.array(v.picklist(LANES, `wants some of ${LANES.join(', ')}, separated by commas`)));

@@ -5,9 +5,7 @@ import {
   host,
   integer,
   lanes,
-  list,
   networks,
-  ollamaHosts,
   oneOf,
   optionalText,
   type Setting,
@@ -16,7 +14,10 @@ import {
   text,
   url,
 } from './setting.ts';
+import { CLIENT_SETTINGS } from './settings-client.ts';
 import { LIMIT_SETTINGS } from './settings-limits.ts';
+import { MODEL_SETTINGS } from './settings-models.ts';
+import { RETENTION_SETTINGS } from './settings-retention.ts';
 import { LANES } from './tasks/lanes.ts';
 
 /** Every environment variable that the product reads. `.env.example` is made from this table and a test holds them equal. */
@@ -61,6 +62,7 @@ export const SETTINGS = {
     { example: 'open' },
   ),
   ...LIMIT_SETTINGS,
+  ...RETENTION_SETTINGS,
   DATABASE_URL: setting(
     'Postgres',
     v.optional(url(['postgres:', 'postgresql:'], 'postgres://user:password@host:5432/sutazai')),
@@ -167,34 +169,19 @@ export const SETTINGS = {
     'encrypts stored secrets such as those of webhooks; generated into DATA_DIR when empty, refused when empty in production',
     { secret: true },
   ),
-  OLLAMA_HOST: setting('Models', v.optional(ollamaHosts), 'the Ollama to call; embedded when empty', {
-    example: '127.0.0.1:11434',
-  }),
-  OLLAMA_DEFAULT_MODEL: setting(
-    'Models',
-    optionalText,
-    'the model for tasks that name none; the first one that fits when empty',
-    { example: 'tinyllama' },
-  ),
-  OLLAMA_EMBEDDING_MODEL: setting(
-    'Models',
-    optionalText,
-    'the model for embeddings that name none; the first one that fits when empty',
-    { example: 'all-minilm' },
-  ),
-  OLLAMA_MODELS: setting(
-    'Models',
-    v.optional(list, ''),
-    'only these models may be used, separated by commas; all when empty',
-    { example: 'tinyllama,all-minilm' },
-  ),
-  OLLAMA_AUTO_PULL: setting('Models', v.optional(flag, 'false'), 'pull a model that a task names and no host has'),
+  ...MODEL_SETTINGS,
   ENABLE_VECTOR_SEARCH: setting('Vectors', v.optional(flag, 'true'), 'false takes the vector task types away'),
   QDRANT_URL: setting(
     'Vectors',
     v.optional(url(['http:', 'https:'], 'http://127.0.0.1:6333')),
     'the Qdrant to use; embedded when empty',
     { example: 'http://127.0.0.1:6333' },
+  ),
+  QDRANT_CA_FILE: setting(
+    'Vectors',
+    optionalText,
+    'a file with the certificate (PEM) of the authority that signed that of QDRANT_URL, where it is none of the usual ones',
+    { example: '/etc/ssl/qdrant-ca.pem' },
   ),
   QDRANT_API_KEY: setting('Vectors', optionalText, 'the API key of Qdrant', { secret: true }),
   ENABLE_MONITORING: setting('Operation', v.optional(flag, 'true'), 'false takes the queue dashboard away'),
@@ -231,6 +218,7 @@ export const SETTINGS = {
     v.optional(integer(1024, 104_857_600), '8388608'),
     'the largest output of a task',
   ),
+  ...CLIENT_SETTINGS,
 } as const satisfies Record<string, Setting<v.GenericSchema<string | undefined, unknown>>>;
 
 export type SettingName = keyof typeof SETTINGS;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { secureHeaders } from 'hono/secure-headers';
+import { CALLBACK_PATH } from '../callbacks.ts';
 import { ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Audit } from './audit.ts';
@@ -14,8 +15,8 @@ import { type Limits, refuseBeyond } from './limits/index.ts';
 import { rateHeaders } from './limits/rates.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
-import { baseOf, type Env, peerOf, readInput } from './request.ts';
-import { type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
+import { baseOf, bringsForm, type Env, peerOf, readInput } from './request.ts';
+import { type Principal, type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
 
 export type App = Hono<Env>;
 
@@ -77,7 +78,7 @@ export function createApp({
       {
         request_id: requestId,
         method: c.req.method,
-        path: c.req.path,
+        path: withoutCredential(c.req.path),
         status: c.res.status,
         ms: Math.round(performance.now() - started),
       },
@@ -86,18 +87,21 @@ export function createApp({
   });
   if (origins.length > 0) app.use(allowOrigins(origins));
   app.use(secureHeaders({ crossOriginResourcePolicy: 'same-origin', referrerPolicy: 'no-referrer' }));
-  app.use(
-    bodyLimit({
-      maxSize: maxBodyBytes,
-      onError: () => {
-        throw new ProblemError(
-          'body_too_large',
-          `The body has more than ${maxBodyBytes} bytes. Split the request, or ask an operator to raise MAX_BODY_BYTES.`,
-          { headers: { Connection: 'close' } },
-        );
-      },
-    }),
-  );
+  const limitBody = bodyLimit({
+    maxSize: maxBodyBytes,
+    onError: () => {
+      throw new ProblemError(
+        'body_too_large',
+        `The body has more than ${maxBodyBytes} bytes. Split the request, or ask an operator to raise MAX_BODY_BYTES.`,
+        { headers: { Connection: 'close' } },
+      );
+    },
+  });
+  const takeForms = routes.filter(({ upload }) => upload);
+  app.use((c, next) => {
+    const form = takeForms.some((route) => bringsForm(c, route) && isFor(c, route));
+    return form ? next() : limitBody(c, next);
+  });
   const occurrence = (c: Context<Env>) => ({
     instance: c.req.path,
     requestId: c.get('requestId'),
@@ -109,22 +113,36 @@ export function createApp({
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], async (c) => {
       const asked = policy === 'docs' && docsOpen ? 'public' : policy;
-      const principal = asked === 'public' ? NOBODY : await authenticate(c, route, principals);
+      const isOpen = asked === 'public' || asked === 'signed';
+      const principal = isOpen ? NOBODY : await authenticate(c, route, principals);
+      const signer = route.signed?.(c.req.param() as Record<string, string>);
       const trail = audit.trail({
         actor: principal === NOBODY ? undefined : principal,
         address: c.get('address'),
         requestId: c.get('requestId'),
       });
       if (route.limited || asked !== 'public') {
-        const rate = route.limited ? await limits.attempt(c.get('address')) : limits.request(principal.userId);
+        const rate = route.limited
+          ? await limits.attempt(c.get('address'))
+          : limits.request(signer ?? principal.userId);
         c.set('rate', rate);
         refuseBeyond(rate);
       }
-      if (asked !== 'public') authorize(route, principal, asked, trail);
+      if (!isOpen) authorize(route, principal, asked, trail);
+      if (route.off) throw new ProblemError('not_found', route.off);
       const read = await readInput(c, route, principal, publicUrl);
       const key = route.idempotent && idempotency.useOf(c.req, principal, read.json);
-      const work = () => call(route, { ...read.input, key, trail });
-      return respond(await (route.idempotent === 'answer' && key ? idempotency.once(key, work) : work()));
+      // Not spread: what is made when it is asked for stays so.
+      const input = Object.assign(read.input, {
+        key,
+        trail,
+        stillGood: () => isStillGood(c, route, principals, principal),
+      });
+      const work = () => call(route, input);
+      const { idempotent } = route;
+      const keeps = typeof idempotent === 'function' ? idempotent(read.input.body) : idempotent;
+      const answer = await (keeps === 'answer' && key ? idempotency.once(key, work) : work());
+      return respond(answer, c.req.method);
     });
   }
   for (const { path, app: mounted } of mounts) app.route(path, mounted);
@@ -149,16 +167,38 @@ function checkPolicies(routes: Route[], policies: Record<string, Policy>): void 
     if (!(key in policies))
       throw new Error(`the route ${key} has no policy: add a line for it to POLICIES in src/api/policy.ts`);
   for (const route of routes)
-    if (route.idempotent && policies[routeKey(route)] === 'public')
+    if ((route.signed !== undefined) !== (policies[routeKey(route)] === 'signed'))
+      throw new Error(
+        `the route ${routeKey(route)} has to say how it is signed, and that its policy is so, or neither`,
+      );
+  for (const route of routes)
+    if (route.idempotent && ['public', 'signed'].includes(policies[routeKey(route)] as string))
       throw new Error(`the route ${routeKey(route)} is public, so nobody owns its keys: take idempotent out of it`);
   for (const key of Object.keys(policies))
     if (!keys.has(key))
       throw new Error(`the policy of ${key} has no route: take its line out of POLICIES in src/api/policy.ts`);
 }
 
-function respond({ status, body, html, headers }: RouteAnswer): Response {
-  if (html !== undefined)
-    return new Response(html, { status, headers: { 'Content-Type': 'text/html; charset=utf-8', ...headers } });
+/** Whether a request would be let in again, and would see the same. @throws where nobody can say */
+async function isStillGood(c: Context<Env>, route: Route, principals: Principals, then: Principal): Promise<boolean> {
+  try {
+    const now = await authenticate(c, route, principals);
+    // A key outlives the role that decided what it may see.
+    return now.role === then.role;
+  } catch (error) {
+    if (error instanceof ProblemError) return false;
+    throw error;
+  }
+}
+
+async function respond({ status, body, text, stream, headers }: RouteAnswer, method: string): Promise<Response> {
+  if (stream) {
+    // Who asks for the head alone gets no body, and nobody would read it.
+    if (method === 'HEAD') await stream.cancel();
+    return new Response(method === 'HEAD' ? null : stream, { status, headers });
+  }
+  if (text !== undefined)
+    return new Response(text, { status, headers: { 'Content-Type': 'text/html; charset=utf-8', ...headers } });
   if (body === undefined) return new Response(null, { status, headers });
   return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', ...headers } });
 }
@@ -172,8 +212,20 @@ async function call(route: Route, input: RouteInput<unknown, unknown>): Promise<
   }
 }
 
+/** The address of a callback is its credential. */
+function withoutCredential(path: string): string {
+  return path.startsWith(CALLBACK_PATH) ? `${CALLBACK_PATH}…` : path;
+}
+
+function isFor(c: Context<Env>, { method, path }: Route): boolean {
+  return method === c.req.method && matches(path, c.req.path);
+}
+
 function matches(pattern: string, path: string): boolean {
   const wanted = pattern.split('/');
   const given = path.split('/');
-  return wanted.length === given.length && wanted.every((part, index) => part.startsWith(':') || part === given[index]);
+  return (
+    wanted.length === given.length &&
+    wanted.every((part, index) => part === given[index] || (part.startsWith(':') && given[index] !== ''))
+  );
 }

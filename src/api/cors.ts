@@ -2,12 +2,17 @@ import type { MiddlewareHandler } from 'hono';
 import type { Env } from './request.ts';
 
 const METHODS = 'GET, POST, PATCH, DELETE';
+/** What OpenAI's clients say of themselves with each request. */
+const STAINLESS = ['Lang', 'Package-Version', 'OS', 'Arch', 'Runtime', 'Runtime-Version', 'Retry-Count', 'Timeout'];
 /** What a page may send. */
-const SENT =
-  'Authorization, Content-Type, X-API-Key, X-Request-Id, Idempotency-Key, Prefer, Cancel-After, If-None-Match, Last-Event-ID';
+const SENT = [
+  'Authorization, Content-Type, X-API-Key, X-Request-Id, Idempotency-Key, Prefer, Cancel-After, If-None-Match, Last-Event-ID',
+  ...STAINLESS.map((name) => `X-Stainless-${name}`),
+  'X-Stainless-Helper-Method, OpenAI-Organization, OpenAI-Project, OpenAI-Beta',
+].join(', ');
 /** What a page may read. */
 const READ =
-  'Location, ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, Preference-Applied, Idempotency-Replayed, WWW-Authenticate';
+  'Location, ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, Preference-Applied, Idempotency-Replayed, WWW-Authenticate, X-Task-Id, X-Should-Retry';
 const MAX_AGE_SECONDS = '600';
 
 /** The dashboard is for its own pages alone. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { HonoRequest } from 'hono';
 import { isOutcomeUnknown } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
@@ -59,6 +60,11 @@ export function createIdempotency({ db, box, log }: { db: Db; box: SecretBox; lo
       return answer;
     },
   };
+}
+
+/** The same key for what came in a form as well, which is known only once it has been received. */
+export function withContent(use: KeyUse, digest: Buffer): KeyUse {
+  return { ...use, fingerprint: createHash('sha256').update(use.fingerprint).update(digest).digest() };
 }
 
 /** Marks an answer as that of an earlier request. */

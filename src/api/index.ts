@@ -1,3 +1,4 @@
+import { createModelRights } from '../clients/model-rights.ts';
 import type { Config } from '../config.ts';
 import type { Parts } from '../parts.ts';
 import { createApp } from './app.ts';
@@ -12,9 +13,13 @@ import { createBoard } from './board.ts';
 import { createClientAddresses } from './client-address.ts';
 import { createIdempotency } from './idempotency.ts';
 import { createLimits } from './limits/index.ts';
+import { createBatchRunner } from './openai/batches/runner.ts';
 import { createRoutes } from './routes/index.ts';
 import { type ApiServer, listen } from './server.ts';
 import { createStore } from './store.ts';
+import { createReadEvents } from './streams/events.ts';
+import { createFeeds } from './streams/feeds.ts';
+import { createOpenStreams } from './streams/open-streams.ts';
 import { createWaiters } from './waiters.ts';
 
 /** Builds the API and starts to listen. */
@@ -30,15 +35,33 @@ export async function startApi(
     overlapSeconds: overlapOf(auth),
   });
   const tokens = createTokens(auth, keys);
-  const principals = createPrincipals({ db, tokens, notifications, log });
+  const modelRights = createModelRights(config.models.byRole);
+  const principals = createPrincipals({
+    ...{ db, tokens, notifications, log },
+    unknownKeysPerMinute: config.limits.authPerMinute,
+    models: modelRights,
+  });
   keys.onChange(principals.forgetAll);
   const logins = createLogins(db);
   const identity = createIdentity({ db, auth, seal: box.digest, tokens, passwords, logins, principals, log });
   const audit = createAudit({ db, log });
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);
+  const feeds = createFeeds({ db, notifications, waiters, log });
+  const readEvents = createReadEvents({ db, waiters, feeds });
+  const streams = createOpenStreams({ limits: config.limits.streams, onGone: principals.onGone, log });
   const store = createStore({ ...parts, limits });
-  const routes = createRoutes({ ...parts, ...{ auth, identity, principals, tokens, limits, waiters, store } });
+  const batches = createBatchRunner({
+    ...parts,
+    checkUrl: parts.outbound.check,
+    userLimits: config.limits.user,
+    modelRights,
+    limits: { ...config.batches, maxLineBytes: config.http.maxBodyBytes },
+  });
+  const routes = createRoutes({
+    ...parts,
+    ...{ auth, identity, principals, tokens, limits, waiters, store, readEvents, streams, batches },
+  });
   const board = createBoard({
     db,
     backend,
@@ -69,8 +92,11 @@ export async function startApi(
     url: server.url,
     async close(graceMs) {
       // Who waits for a task is answered with the task as it is, instead of holding the shutdown up.
+      const batchesEnd = batches.close();
+      const streamsEnd = streams.close();
       waiters.close();
-      await server.close(graceMs);
+      feeds.close();
+      await Promise.all([server.close(graceMs), streamsEnd, batchesEnd]);
       await audit.close();
       await limits.close();
       keys.close();

@@ -4,10 +4,10 @@ import type { Principal } from './route.ts';
 const DEFAULT_PRIORITY = 5;
 const MAX_ERRORS = 20;
 
-/** What an API key may not submit of this, with pointers below `pointer`. */
+/** What an API key, or the role of its owner, may not submit of this, with pointers below `pointer`. */
 export function keyRefusals(
-  { type, priority }: { type: string; priority?: number },
-  { taskTypes, priorityCeiling }: Principal,
+  { type, priority, input }: { type: string; priority?: number; input?: unknown },
+  { taskTypes, priorityCeiling, modelRefusal }: Principal,
   pointer: string,
 ): FieldError[] {
   const errors: FieldError[] = [];
@@ -15,6 +15,9 @@ export function keyRefusals(
     errors.push({ pointer: `${pointer}/type`, detail: `is not open to this API key, only ${taskTypes.join(', ')}` });
   if (priorityCeiling !== undefined && priority !== undefined && priority < priorityCeiling)
     errors.push({ pointer: `${pointer}/priority`, detail: `must be from ${priorityCeiling} to 10 with this API key` });
+  const model = (input as { model?: unknown } | null | undefined)?.model;
+  const refused = typeof model === 'string' ? modelRefusal?.(model) : undefined;
+  if (refused !== undefined) errors.push({ pointer: `${pointer}/input/model`, detail: refused });
   return errors;
 }
 
@@ -23,9 +26,10 @@ export function usualPriority({ priorityCeiling = 1 }: Principal): number {
   return Math.max(DEFAULT_PRIORITY, priorityCeiling);
 }
 
-/** The problem for what an API key may not submit; of the errors the first, where there are many. */
+/** The problem for what somebody may not submit; of the errors the first, where there are many. */
 export function beyondKey(errors?: FieldError[]): ProblemError {
-  return new ProblemError('forbidden', 'The API key may not submit this task type, or not with this priority.', {
-    errors: errors?.slice(0, MAX_ERRORS),
-  });
+  const [first] = errors ?? [];
+  const what = first ? `${first.pointer} ${first.detail}` : 'its type, its priority or its model';
+  const detail = `This is not open to this API key or role: ${what}.`;
+  return new ProblemError('forbidden', detail, { errors: errors?.slice(0, MAX_ERRORS) });
 }

@@ -1,48 +1,21 @@
-import type { Role } from '../db/schema.ts';
+import type { Permission } from '../permissions.ts';
 
-/** Everything that somebody may be allowed to do, and what it means. `docs/security.md` shows this table. */
-export const PERMISSIONS = {
-  'self:read': 'see the own account, its sessions and its API keys',
-  'self:write': 'change the own password, end own sessions, make and revoke API keys; never with an API key',
-  'task-types:read': 'see which kinds of work there are',
-  'models:read': 'see which models there are',
-  'tasks:read': 'read own tasks',
-  'tasks:create': 'submit tasks',
-  'tasks:steer': 'cancel and retry own tasks',
-  'tasks:read:any': 'read the tasks of everybody, without their payloads',
-  'tasks:steer:any': 'cancel and retry the tasks of everybody',
-  'payloads:read': 'see input, output and metadata of the tasks of others',
-  'queues:read': 'see queues and workers, open the dashboard',
-  'queues:pause': 'pause and resume queues',
-  'queues:steer': 'change jobs in the dashboard',
-  'users:read': 'see all accounts and invitations',
-  'users:write': 'change and delete accounts, invite people',
-  'audit:read': 'read the audit log',
-} as const satisfies Record<string, string>;
+export * from '../permissions.ts';
 
-export type Permission = keyof typeof PERMISSIONS;
-
-export const PERMISSION_NAMES = Object.keys(PERMISSIONS) as Permission[];
-
-const VIEWER: Permission[] = ['self:read', 'self:write', 'task-types:read', 'models:read', 'tasks:read'];
-const USER: Permission[] = [...VIEWER, 'tasks:create', 'tasks:steer'];
-const OPERATOR: Permission[] = [...USER, 'tasks:read:any', 'tasks:steer:any', 'queues:read', 'queues:pause'];
-
-/** What each role may do; each has all that the one before it has. */
-export const ROLE_PERMISSIONS: Record<Role, ReadonlySet<Permission>> = {
-  viewer: new Set(VIEWER),
-  user: new Set(USER),
-  operator: new Set(OPERATOR),
-  admin: new Set(PERMISSION_NAMES),
-};
-
-/** Who may call a route: anybody, whoever has the permission, or (`docs`) anybody where DOCS is open and else any account. */
-export type Policy = 'public' | 'docs' | Permission;
+/**
+ * Who may call a route: anybody, whoever has the permission, or (`docs`) anybody where DOCS is open and else any account;
+ * `signed` is whoever has an address that was signed here, which the route checks before it reads anything.
+ */
+export type Policy = 'public' | 'signed' | 'docs' | Permission;
 
 /** One entry a route. The API does not start with a route that is missing here, nor with an entry that has no route. */
 export const POLICIES: Record<string, Policy> = {
   'GET /healthz': 'public',
   'GET /readyz': 'public',
+  'GET /': 'docs',
+  'GET /docs': 'docs',
+  'GET /docs/reference.js': 'docs',
+  'GET /openapi.json': 'docs',
   'GET /docs/problems/:code': 'docs',
   'POST /api/v1/auth/register': 'public',
   'POST /api/v1/auth/login': 'public',
@@ -71,12 +44,83 @@ export const POLICIES: Record<string, Policy> = {
   'GET /api/v1/monitoring/system': 'queues:read',
   'GET /api/v1/task-types': 'task-types:read',
   'GET /api/v1/models': 'models:read',
+  'POST /api/v1/chat': 'tasks:create',
+  'GET /api/v1/models/:name': 'models:read',
+  'POST /api/v1/models/pull': 'models:write',
+  'DELETE /api/v1/models/:name': 'models:write',
   'POST /api/v1/tasks': 'tasks:create',
   'POST /api/v1/tasks/batch': 'tasks:create',
+  'POST /api/v1/tasks/bulk': 'tasks:steer',
   'GET /api/v1/tasks': 'tasks:read',
   'GET /api/v1/tasks/:id': 'tasks:read',
   'GET /api/v1/tasks/:id/attempts': 'tasks:read',
+  'GET /api/v1/tasks/:id/explain': 'tasks:read',
+  'GET /api/v1/tasks/:id/events': 'tasks:read',
+  'GET /api/v1/tasks/:id/timeline': 'tasks:read',
   'POST /api/v1/tasks/:id/token': 'tasks:read',
   'POST /api/v1/tasks/:id/cancel': 'tasks:steer',
   'POST /api/v1/tasks/:id/retry': 'tasks:steer',
+  'GET /api/v1/tasks/:id/graph': 'tasks:read',
+  'POST /api/v1/tasks/:id/approve': 'tasks:steer',
+  'POST /api/v1/tasks/:id/reject': 'tasks:steer',
+  'DELETE /api/v1/tasks/:id': 'tasks:delete',
+  'GET /api/v1/tasks/:id/deliveries': 'webhooks:read',
+  'POST /api/v1/callbacks/:token': 'signed',
+  'GET /api/v1/schedules': 'schedules:read',
+  'POST /api/v1/schedules': 'schedules:write',
+  'GET /api/v1/schedules/:id': 'schedules:read',
+  'PATCH /api/v1/schedules/:id': 'schedules:write',
+  'DELETE /api/v1/schedules/:id': 'schedules:write',
+  'POST /api/v1/schedules/:id/run': 'schedules:write',
+  'GET /api/v1/workflows': 'workflows:read',
+  'POST /api/v1/workflows': 'workflows:write',
+  'GET /api/v1/workflows/:name': 'workflows:read',
+  'PATCH /api/v1/workflows/:name': 'workflows:write',
+  'DELETE /api/v1/workflows/:name': 'workflows:write',
+  'GET /api/v1/workflows/:name/versions': 'workflows:read',
+  'GET /api/v1/workflows/:name/versions/:version': 'workflows:read',
+  'GET /api/v1/collections': 'collections:read',
+  'POST /api/v1/collections': 'collections:write',
+  'GET /api/v1/collections/:name': 'collections:read',
+  'DELETE /api/v1/collections/:name': 'collections:write',
+  'POST /api/v1/collections/:name/search': 'collections:read',
+  'POST /api/v1/collections/:name/documents': 'collections:write',
+  'GET /api/v1/collections/:name/documents': 'collections:read',
+  'GET /api/v1/collections/:name/documents/:id': 'collections:read',
+  'DELETE /api/v1/collections/:name/documents/:id': 'collections:write',
+  'GET /api/v1/agents': 'agents:read',
+  'POST /api/v1/agents': 'agents:write',
+  'GET /api/v1/agents/:id': 'agents:read',
+  'PATCH /api/v1/agents/:id': 'agents:write',
+  'DELETE /api/v1/agents/:id': 'agents:write',
+  'GET /api/v1/agents/:id/health': 'agents:read',
+  'POST /api/v1/agents/:id/check': 'agents:write',
+  'GET /api/v1/webhooks': 'webhooks:read',
+  'POST /api/v1/webhooks': 'webhooks:write',
+  'GET /api/v1/webhooks/:id': 'webhooks:read',
+  'PATCH /api/v1/webhooks/:id': 'webhooks:write',
+  'DELETE /api/v1/webhooks/:id': 'webhooks:write',
+  'POST /api/v1/webhooks/:id/test': 'webhooks:write',
+  'POST /api/v1/webhooks/:id/rotate-secret': 'webhooks:write',
+  'POST /api/v1/webhooks/:id/recover': 'webhooks:write',
+  'GET /api/v1/webhooks/:id/deliveries': 'webhooks:read',
+  'GET /api/v1/deliveries/:id': 'webhooks:read',
+  'POST /api/v1/deliveries/:id/resend': 'webhooks:write',
+  'GET /v1/models': 'models:read',
+  'GET /v1/models/:model': 'models:read',
+  'POST /v1/chat/completions': 'tasks:create',
+  'POST /v1/embeddings': 'tasks:create',
+  'POST /v1/responses': 'tasks:create',
+  'GET /v1/responses/:response': 'responses:read',
+  'POST /v1/responses/:response/cancel': 'responses:write',
+  'DELETE /v1/responses/:response': 'responses:write',
+  'POST /v1/files': 'files:write',
+  'GET /v1/files': 'files:read',
+  'GET /v1/files/:file': 'files:read',
+  'GET /v1/files/:file/content': 'files:read',
+  'DELETE /v1/files/:file': 'files:write',
+  'POST /v1/batches': 'batches:write',
+  'GET /v1/batches': 'batches:read',
+  'GET /v1/batches/:batch': 'batches:read',
+  'POST /v1/batches/:batch/cancel': 'batches:write',
 };

@@ -3,6 +3,7 @@ import { isDatabaseAway } from '../db/away.ts';
 import { Overloaded } from '../db/batch.ts';
 import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { describeError, isOpenAi, OpenAiError } from './openai/error.ts';
 
 /** What a problem says of the request that met it. */
 interface Occurrence {
@@ -13,10 +14,17 @@ interface Occurrence {
   base: string;
 }
 
-/** Turns whatever was thrown into a problem (RFC 9457). What is not ours says "Internal error" and the request id, nothing else. */
+/**
+ * Turns whatever was thrown into a problem (RFC 9457), or below `/v1` into an error of OpenAI's shape. What is not ours says
+ * "Internal error" and the request id, nothing else.
+ */
 export function problemOf(error: unknown, { instance, requestId, base }: Occurrence, log: Logger): Response {
-  const problem = known(error);
+  const problem = knownError(error);
   if (problem.code === 'internal_error') log.error({ err: error, request_id: requestId }, 'unexpected error');
+  if (problem instanceof OpenAiError || isOpenAi(instance)) {
+    const { status, body, headers } = describeError(problem);
+    return answer(status, body, 'application/json', { 'X-Request-Id': requestId, ...headers });
+  }
   const { status, title } = PROBLEMS[problem.code];
   const body = {
     type: `${base}/docs/problems/${problem.code}`,
@@ -27,21 +35,22 @@ export function problemOf(error: unknown, { instance, requestId, base }: Occurre
     code: problem.code,
     request_id: requestId,
     ...(problem.errors ? { errors: problem.errors } : {}),
+    ...(problem.tasks ? { tasks: problem.tasks } : {}),
     ...(problem.policies ? { 'violated-policies': problem.policies } : {}),
   };
+  return answer(status, body, 'application/problem+json', { 'X-Request-Id': requestId, ...problem.headers });
+}
+
+function answer(status: number, body: object, type: string, headers: Record<string, string>): Response {
   return new Response(JSON.stringify(body), {
     status,
-    headers: {
-      'Content-Type': 'application/problem+json',
-      'Cache-Control': 'no-store',
-      'X-Request-Id': requestId,
-      ...problem.headers,
-    },
+    headers: { 'Content-Type': type, 'Cache-Control': 'no-store', ...headers },
   });
 }
 
-function known(error: unknown): ProblemError {
-  if (error instanceof ProblemError) return error;
+/** What was thrown as what may be said of it. */
+export function knownError(error: unknown): ProblemError | OpenAiError {
+  if (error instanceof ProblemError || error instanceof OpenAiError) return error;
   if (error instanceof HTTPException && error.status < 500)
     return new ProblemError('bad_request', error.message || 'The request is not valid.');
   if (isDatabaseAway(error) || error instanceof Overloaded) {

@@ -1,13 +1,15 @@
-import { storeName, type VectorClient } from '../clients/qdrant.ts';
+import { TENANT_FIELD, type VectorClient } from '../clients/qdrant.ts';
 import { insertAudit } from '../db/audit.ts';
 import { listCollections } from '../db/collections.ts';
 import type { Db } from '../db/connect.ts';
+import { deleteFilesOfUser } from '../db/files.ts';
 import { cancelTasksOfUser } from '../db/tasks/steer.ts';
 import { countUnfinished, deleteTasksOfUser, deleteUser } from '../db/user-admin.ts';
 import type { UserRow } from '../db/users.ts';
 import { ProblemError } from '../errors.ts';
 import type { Dispatcher } from '../queues/dispatcher.ts';
 import { wakesOf } from '../queues/wakes.ts';
+import { storeName } from '../vectors/collection.ts';
 import type { Trail } from './audit.ts';
 
 interface Options {
@@ -17,6 +19,8 @@ interface Options {
 }
 
 const BATCH = 500;
+/** How long the vector store may take to delete what one collection of its holds of a user. */
+const STORE_MS = 60_000;
 
 /**
  * Takes an account away that is switched off already: cancels its tasks, and once none is at work any more deletes its
@@ -27,12 +31,13 @@ export async function removeUser({ db, dispatcher, vectors }: Options, user: Use
   for (let more = true; more; ) {
     const moved = await cancelTasksOfUser(db, user.id, 'account deleted', BATCH);
     await dispatcher.enqueue(moved.flatMap(wakesOf));
-    more = moved.length === BATCH;
+    more = moved.length >= BATCH;
   }
   const unfinished = await countUnfinished(db, user.id);
   if (unfinished > 0) return unfinished;
   if (vectors) await forgetVectors(db, vectors, user.id);
   while ((await deleteTasksOfUser(db, user.id, BATCH)) === BATCH);
+  await deleteFilesOfUser(db, user.id);
   const gone = await db.transaction().execute(async (trx) => {
     const object = { type: 'user', id: user.id };
     const { username, role } = user;
@@ -45,9 +50,10 @@ export async function removeUser({ db, dispatcher, vectors }: Options, user: Use
 
 async function forgetVectors(db: Db, vectors: VectorClient, userId: string): Promise<void> {
   const collections = await listCollections(db, userId);
-  const names = new Set(collections.map(({ embedding_model, dimensions }) => storeName(embedding_model, dimensions)));
+  const names = new Set(collections.filter(({ dimensions }) => dimensions !== null).map(storeName));
+  const theirs = { must: [{ key: TENANT_FIELD, match: { value: userId } }] };
   try {
-    for (const name of names) await vectors.forgetTenant(name, userId);
+    for (const name of names) await vectors.remove(name, theirs, AbortSignal.timeout(STORE_MS));
   } catch (error) {
     throw new ProblemError(
       'temporary-reduced-capacity',

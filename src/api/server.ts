@@ -5,6 +5,7 @@ import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { App } from './app.ts';
 import { limitConnections } from './connections.ts';
+import { boundRequests } from './request-time.ts';
 
 /** The API on a socket. */
 export interface ApiServer {
@@ -14,15 +15,20 @@ export interface ApiServer {
   close(graceMs: number): Promise<void>;
 }
 
-/** Slow clients are cut off: headers within 10 s, the whole request within 60 s, by a look every 5 s. */
+/** Slow clients are cut off: headers within 10 s, by a look every 5 s; the whole request as `boundRequests` says. */
 const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 60_000;
 const LOOK_EVERY_MS = 5_000;
 const KEEP_ALIVE_MS = 65_000;
-/** A connection on which nothing moves, such as that of a client that does not read its answer; longer than any answer is held. */
+/** While it closes. */
+const IDLE_LOOK_MS = 100;
+/** A connection on which nothing moves, such as that of a client that does not read its answer; longer than any answer is held but those that `holdOpen`. */
 const STILL_MS = 120_000;
 
 interface Options extends Pick<Config['http'], 'host' | 'port' | 'maxConnectionsPerAddress' | 'trustedProxies'> {
+  /** How long nothing may move on a connection; {@link STILL_MS} by default. */
+  stillMs?: number;
+  /** How long a request that brings no file may take to come. */
+  requestMs?: number;
   log: Logger;
 }
 
@@ -32,7 +38,8 @@ export async function listen(app: App, options: Options): Promise<ApiServer> {
   const server = await new Promise<Server>((resolve, reject) => {
     const serverOptions = {
       headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
+      // It knows one time for all requests, in which no large file comes through a slow line.
+      requestTimeout: 0,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: LOOK_EVERY_MS,
       maxHeaderSize: 16_384,
@@ -45,7 +52,8 @@ export async function listen(app: App, options: Options): Promise<ApiServer> {
       if (starting.listening) log.warn({ err: error }, 'a connection could not be taken');
       else reject(listenError(error, host, port));
     });
-    starting.setTimeout(STILL_MS);
+    starting.setTimeout(options.stillMs ?? STILL_MS);
+    boundRequests(starting, options.requestMs);
     limitConnections(starting, { max: maxConnectionsPerAddress, proxies: trustedProxies, log });
   });
   const address = server.address();
@@ -55,8 +63,11 @@ export async function listen(app: App, options: Options): Promise<ApiServer> {
     close: (graceMs) =>
       new Promise((resolve) => {
         const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+        // An answer that began before was promised a connection that stays; once it has ended, that only holds the end up.
+        const idle = setInterval(() => server.closeIdleConnections(), IDLE_LOOK_MS);
         server.close(() => {
           clearTimeout(timer);
+          clearInterval(idle);
           resolve();
         });
         server.closeIdleConnections();

@@ -2,8 +2,12 @@ import { createBatch } from '../db/batch.ts';
 import type { Db } from '../db/connect.ts';
 import { findKey, type KeyUse } from '../db/idempotency.ts';
 import { type Accepted, acceptedAt, acceptMany, type NewTask, type Submitted } from '../db/tasks/accept.ts';
+import { acceptKeyed, type KeyFull, looksAtKeys } from '../db/tasks/accept-keyed.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
+import { ProblemError } from '../errors.ts';
 import type { Dispatcher } from '../queues/dispatcher.ts';
+import type { Places } from '../queues/places.ts';
+import { wakesOf } from '../queues/wakes.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { keyRefused } from './idempotency.ts';
 import type { Admission } from './limits/admission.ts';
@@ -27,7 +31,7 @@ export interface StoredTasks {
 /**
  * Stores tasks together with those of other callers, and puts them into their lanes. With a key they are stored once, however
  * often the request comes.
- * @throws ProblemError where the key stands for something else
+ * @throws ProblemError where the key stands for something else, or a concurrency key is taken
  */
 export type StoreTasks = (made: MadeTask[], key?: KeyUse) => Promise<StoredTasks>;
 
@@ -38,16 +42,20 @@ interface Receipt {
 }
 
 const MAX_SUBMISSIONS_A_STATEMENT = 100;
+/** How long a submission waits for the statements before it; its own may then take five seconds more. */
+const MAX_WAIT_MS = 3_000;
 
 /** Makes it. */
 export function createStore({
   db,
   dispatcher,
+  places,
   limits,
   box,
 }: {
   db: Db;
   dispatcher: Dispatcher;
+  places: Places;
   limits: Admission;
   box: SecretBox;
 }): StoreTasks {
@@ -55,7 +63,22 @@ export function createStore({
     run: (submitted) => acceptMany(db, submitted),
     max: MAX_SUBMISSIONS_A_STATEMENT,
     parallel: 2,
-    limit: { items: 2_000, ms: 5_000 },
+    limit: { items: 2_000, ms: MAX_WAIT_MS },
+  });
+
+  // A few at a time: each has a connection to itself, on which it may wait for another of the same key.
+  const acceptAlone = createBatch<Submitted, Accepted | KeyFull>({
+    run: async (submitted) => {
+      const { accepted, superseded } = await acceptKeyed(db, submitted[0] as Submitted);
+      if (superseded.length > 0) {
+        await briefly(dispatcher.enqueue(superseded.flatMap(wakesOf)));
+        await briefly(places.freed(superseded.filter(({ called }) => called)));
+      }
+      return [accepted];
+    },
+    max: 1,
+    parallel: 2,
+    limit: { items: 2_000, ms: MAX_WAIT_MS },
   });
 
   function receiptOf(made: MadeTask[]): Buffer {
@@ -68,7 +91,7 @@ export function createStore({
     return box.seal(JSON.stringify({ batchId: made[0]?.task.batch_id ?? null, tasks } satisfies Receipt));
   }
 
-  async function acceptWithinLimits({ tasks, key }: Submitted): Promise<Accepted> {
+  async function acceptWithinLimits({ tasks, key }: Submitted): Promise<Accepted | KeyFull> {
     let done: () => void;
     try {
       done = await limits.admit(tasks[0]?.user_id ?? '', tasks.length);
@@ -78,7 +101,7 @@ export function createStore({
       if (first) return first;
       throw refusal;
     }
-    return accept({ tasks, key }).finally(done);
+    return (looksAtKeys(tasks) ? acceptAlone : accept)({ tasks, key }).finally(done);
   }
 
   return async (made, key) => {
@@ -89,6 +112,7 @@ export function createStore({
       await briefly(dispatcher.enqueue(accepted.rows.map((row) => ({ ...row, kind: 'task' as const }))));
       return { rows: accepted.rows, secrets: made.map(({ secret }) => secret), again: false };
     }
+    if (accepted.is === 'full') throw keyFull(tasks, accepted);
     if (accepted.is !== 'answered') throw keyRefused(accepted.is);
     const first = JSON.parse(box.open(accepted.answer)) as Receipt;
     const same = tasks.map((task, index) => {
@@ -101,4 +125,17 @@ export function createStore({
       again: true,
     };
   };
+}
+
+function keyFull(tasks: NewTask[], { index, holders }: KeyFull): ProblemError {
+  const { concurrency_key: key, concurrency_limit: limit = 1 } = tasks[index] as NewTask;
+  const held = holders.length === 0 ? 'others of the same batch' : holders.join(', ');
+  return new ProblemError(
+    'concurrency_limit',
+    `Of the tasks with the concurrency key ${JSON.stringify(key)} at most ${limit} may be there that have not ended. It is held by ${held}.`,
+    {
+      tasks: holders,
+      errors: [{ pointer: `#${tasks.length > 1 ? `/tasks/${index}` : ''}/concurrency_key`, detail: 'is taken' }],
+    },
+  );
 }

@@ -1,16 +1,16 @@
 import * as v from 'valibot';
 import { newId } from '../db/ids.ts';
-import type { TaskWebhook } from '../db/schema.ts';
+import { CONCURRENCY_POLICIES, type TaskWebhook } from '../db/schema.ts';
 import type { NewTask } from '../db/tasks/accept.ts';
 import { type FieldError, ProblemError } from '../errors.ts';
 import type { SecretBox } from '../secretbox.ts';
 import type { TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
-import { jsonObject } from '../tasks/schemas.ts';
+import { named } from '../tasks/named.ts';
+import { jsonObject, maxCharacters, strictObject, wholeNumber } from '../tasks/schemas.ts';
+import { END_EVENTS, TASK_EVENTS } from '../webhooks/events.ts';
 import { isWebhookSecret, newWebhookSecret } from '../webhooks/sign.ts';
 import { fieldErrors, time } from './validate.ts';
-
-export const WEBHOOK_EVENTS = ['task.completed', 'task.failed', 'task.cancelled', 'task.expired'] as const;
 
 const seconds = (max: number) =>
   v.pipe(
@@ -20,11 +20,10 @@ const seconds = (max: number) =>
   );
 const DAY = 86_400;
 
-/** What a client may say of a task; everything else is refused. */
-export const submission = v.strictObject({
+const fields = strictObject({
   type: v.string(),
   input: v.unknown(),
-  title: v.optional(v.pipe(v.string(), v.maxLength(255, 'must be at most 255 characters'))),
+  title: v.optional(v.pipe(v.string(), maxCharacters(255))),
   priority: v.optional(
     v.pipe(
       v.number(),
@@ -36,9 +35,7 @@ export const submission = v.strictObject({
   metadata: v.optional(jsonObject, {}),
   tags: v.optional(
     v.pipe(
-      v.array(
-        v.pipe(v.string(), v.minLength(1, 'must not be empty'), v.maxLength(100, 'must be at most 100 characters')),
-      ),
+      v.array(v.pipe(v.string(), v.minLength(1, 'must not be empty'), maxCharacters(100))),
       v.maxLength(50, 'must be at most 50 tags'),
     ),
     [],
@@ -47,32 +44,43 @@ export const submission = v.strictObject({
   delay_seconds: v.optional(seconds(365 * DAY)),
   expires_in_seconds: v.optional(v.pipe(seconds(365 * DAY), v.minValue(1, 'must be at least 1'))),
   timeout_seconds: v.optional(v.pipe(seconds(DAY), v.minValue(1, 'must be at least 1'))),
-  max_attempts: v.optional(
-    v.pipe(
-      v.number(),
-      v.integer('must be a whole number'),
-      v.minValue(1, 'must be from 1 to 100'),
-      v.maxValue(100, 'must be from 1 to 100'),
-    ),
+  max_attempts: v.optional(wholeNumber(1, 100)),
+  agent_id: v.optional(v.pipe(v.string(), v.uuid('must be the id of an agent'))),
+  concurrency_key: v.optional(
+    strictObject({
+      key: v.pipe(v.string(), v.minLength(1, 'must not be empty'), maxCharacters(200)),
+      limit: v.optional(wholeNumber(1, 10_000), 1),
+      policy: v.optional(
+        v.picklist(CONCURRENCY_POLICIES, `must be one of ${CONCURRENCY_POLICIES.join(', ')}`),
+        'queue',
+      ),
+    }),
   ),
   webhook: v.optional(
-    v.strictObject({
-      url: v.pipe(v.string(), v.maxLength(2048, 'must be at most 2048 characters')),
+    strictObject({
+      url: v.pipe(v.string(), maxCharacters(2048)),
       events: v.optional(
         v.pipe(
-          v.array(v.picklist(WEBHOOK_EVENTS, `must be one of ${WEBHOOK_EVENTS.join(', ')}`)),
+          v.array(v.picklist(TASK_EVENTS, `must be one of ${TASK_EVENTS.join(', ')}`)),
           v.minLength(1, 'must name at least one event'),
         ),
-        [...WEBHOOK_EVENTS],
+        [...END_EVENTS],
       ),
       secret: v.optional(v.pipe(v.string(), v.check(isWebhookSecret, 'must be whsec_ and 24–64 bytes in base64'))),
     }),
   ),
 });
 
+/** What a client may say of a task; everything else is refused. */
+export const submission = named('NewTask', fields);
+
+/** What a schedule may say of its task: all but when it starts. */
+export const scheduledTask = named('ScheduledTask', v.omit(fields, ['scheduled_for', 'delay_seconds']));
+
 export type Submission = v.InferOutput<typeof submission>;
 
-interface Context {
+/** What submissions are checked against. */
+export interface PrepareContext {
   registry: Registry;
   box: SecretBox;
   /** What is wrong with a URL that users want to be called. */
@@ -81,11 +89,13 @@ interface Context {
 
 interface Given {
   userId: string;
-  requestId: string;
+  requestId: string | null;
   batchId: string | null;
   watched: boolean;
   /** Of a submission that names none. */
   usualPriority: number;
+  /** The route that makes it, where that is not the one for all tasks. */
+  route?: string;
   /** Where the submission stands in the body, as a JSON pointer. */
   pointer: string;
 }
@@ -96,14 +106,16 @@ export type Prepared = { task: NewTask; secret: string | undefined } | { errors:
 /** Checks a submission against its task type and makes the row of it. */
 export function prepareTask(
   given: Submission,
-  { userId, requestId, batchId, watched, usualPriority, pointer }: Given,
-  { registry, box, checkUrl }: Context,
+  { userId, requestId, batchId, watched, usualPriority, pointer, route }: Given,
+  { registry, box, checkUrl }: PrepareContext,
 ): Prepared {
   const type = registry.find(given.type);
   if (!type) {
     const names = registry.list().map(({ name }) => name);
     return { errors: [{ pointer: `${pointer}/type`, detail: `is not a task type; there are ${names.join(', ')}` }] };
   }
+  if (type.route !== route)
+    return { errors: [{ pointer: `${pointer}/type`, detail: `is made by ${type.route} alone` }] };
   const errors: FieldError[] = [];
   const input = v.safeParse(type.input, given.input);
   if (!input.success) errors.push(...fieldErrors(input.issues, `${pointer}/input`));
@@ -111,6 +123,7 @@ export function prepareTask(
   if (given.scheduled_for !== undefined && given.delay_seconds !== undefined) {
     errors.push({ pointer: `${pointer}/delay_seconds`, detail: 'cannot stand beside scheduled_for' });
   }
+  errors.push(...deadlineErrors(given, pointer));
   const wrongUrl = given.webhook && checkUrl(given.webhook.url);
   if (wrongUrl) errors.push({ pointer: `${pointer}/webhook/url`, detail: wrongUrl });
   if (errors.length > 0) return { errors };
@@ -129,6 +142,8 @@ export function prepareTask(
     metadata: given.metadata,
     tags: given.tags,
     batch_id: batchId,
+    ...(given.agent_id ? { agent_id: given.agent_id } : {}),
+    ...(given.concurrency_key ? keyColumns(given.concurrency_key) : {}),
     webhook: given.webhook ? sealWebhook(given.webhook, secret, box) : null,
     request_id: requestId,
     scheduled_for: given.scheduled_for?.toISOString() ?? null,
@@ -139,13 +154,28 @@ export function prepareTask(
   return { task, secret };
 }
 
+function keyColumns({ key, limit, policy }: NonNullable<Submission['concurrency_key']>) {
+  return { concurrency_key: key, concurrency_limit: limit, concurrency_policy: policy };
+}
+
+/** A task that expires before it may start would never run. */
+function deadlineErrors(given: Submission, pointer: string): FieldError[] {
+  const { scheduled_for, delay_seconds, expires_in_seconds } = given;
+  const start = scheduled_for ? (scheduled_for.getTime() - Date.now()) / 1000 : (delay_seconds ?? 0);
+  if (expires_in_seconds === undefined || start <= 0 || expires_in_seconds > start) return [];
+  const name = scheduled_for ? 'scheduled_for' : 'delay_seconds';
+  const detail = `must be later than the start that ${name} names (in ${Math.ceil(start)} s): the task would expire before; so with Cancel-After`;
+  return [{ pointer: `${pointer}/expires_in_seconds`, detail }];
+}
+
 function urlErrors(
   { urls = [] }: TaskType,
   input: Record<string, unknown>,
   pointer: string,
-  checkUrl: Context['checkUrl'],
+  checkUrl: PrepareContext['checkUrl'],
 ): FieldError[] {
   return urls.flatMap((field) => {
+    if (input[field] === undefined) return [];
     const detail = checkUrl(String(input[field]));
     return detail === undefined ? [] : [{ pointer: `${pointer}/input/${field}`, detail }];
   });

@@ -2,28 +2,14 @@ import * as v from 'valibot';
 import { isId } from '../db/ids.ts';
 import { type FieldError, ProblemError } from '../errors.ts';
 import { countNames, findUnstorable } from '../tasks/clean.ts';
+import { fieldErrors } from '../tasks/issues.ts';
+
+export { fieldErrors } from '../tasks/issues.ts';
+export { time } from '../tasks/schemas.ts';
 
 type Schema = v.GenericSchema<unknown, unknown>;
 
 const MAX_ERRORS = 20;
-
-/** Issues of valibot as JSON pointers below `base`. */
-export function fieldErrors(issues: readonly v.BaseIssue<unknown>[], base = '#'): FieldError[] {
-  return issues.slice(0, MAX_ERRORS).map((issue) => {
-    const steps = (issue.path ?? []).map(({ key }) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`);
-    return { detail: detailOf(issue), pointer: base + steps.join('') };
-  });
-}
-
-function detailOf(issue: v.BaseIssue<unknown>): string {
-  if (issue.kind !== 'schema') return issue.message;
-  if (issue.expected === 'never') return 'is not known here';
-  // valibot reports a missing entry as one that is expected by its name.
-  if (issue.received === 'undefined') return 'is missing';
-  return issue.message.startsWith('Invalid')
-    ? `must be ${issue.expected ?? 'something else'}, not ${issue.received}`
-    : issue.message;
-}
 
 /** Reads JSON text. @throws ProblemError `bad_request` where it is not JSON, or names a field twice: of the two one would be lost */
 export function parseJson(text: string): unknown {
@@ -59,6 +45,9 @@ function namesIn(json: string): number {
 export function parseBody<S extends Schema>(schema: S, body: unknown): v.InferOutput<S> {
   const unstorable = findUnstorable(body);
   if (unstorable) throw invalid([unstorable]);
+  // A schema that says nothing takes any JSON.
+  if (schema.type !== 'unknown' && (typeof body !== 'object' || body === null || Array.isArray(body)))
+    throw invalid([{ detail: 'must be an object', pointer: '#' }]);
   const parsed = v.safeParse(schema, body);
   if (!parsed.success) throw invalid(fieldErrors(parsed.issues));
   return parsed.output;
@@ -66,8 +55,12 @@ export function parseBody<S extends Schema>(schema: S, body: unknown): v.InferOu
 
 const WRONG_QUERY = 'The query is not valid.';
 
-/** Parses the query of a URL; a pointer names the parameter. */
-export function parseQuery<S extends Schema>(schema: S, query: Record<string, string>): v.InferOutput<S> {
+/** Parses the query of a URL, where no parameter may stand twice; a pointer names the parameter. */
+export function parseQuery<S extends Schema>(schema: S, given: URLSearchParams): v.InferOutput<S> {
+  const seen = new Set<string>();
+  const twice = new Set([...given.keys()].filter((name) => seen.size === seen.add(name).size));
+  if (twice.size > 0) throw invalid([...twice].map(isGivenTwice), WRONG_QUERY);
+  const query = Object.fromEntries(given);
   const unstorable = findUnstorable(query);
   if (unstorable) throw invalid([unstorable], WRONG_QUERY);
   const parsed = v.safeParse(schema, query);
@@ -75,19 +68,11 @@ export function parseQuery<S extends Schema>(schema: S, query: Record<string, st
   return parsed.output;
 }
 
-const isoTimestamp = v.pipe(v.string(), v.isoTimestamp());
-
-/** A time in ISO 8601, as a Date; the year 0 and days that a month does not have are refused, as Postgres would. */
-export const time = v.pipe(
-  v.string(),
-  v.check((text) => v.is(isoTimestamp, text) && isRealTime(text), 'must be a time such as 2030-01-31T12:00:00Z'),
-  v.transform((text) => new Date(text)),
-);
-
-function isRealTime(text: string): boolean {
-  const [year = 0, month = 0, day = 0] = text.slice(0, 10).split('-').map(Number);
-  const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
-  return year > 0 && day <= days && !Number.isNaN(Date.parse(text));
+function isGivenTwice(name: string): FieldError {
+  return {
+    detail: 'is given twice; give it once, with commas between values where it takes some',
+    pointer: `#/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`,
+  };
 }
 
 /** The parameters of every list: how many, and after which id. */
@@ -96,13 +81,20 @@ export const pageQuery = {
     v.pipe(
       v.string(),
       v.regex(/^\d{1,3}$/, 'must be a whole number from 1 to 200'),
+      v.metadata({ type: 'integer', minimum: 1, maximum: 200, description: 'How many at most.' }),
       v.transform(Number),
       v.minValue(1, 'must be from 1 to 200'),
       v.maxValue(200, 'must be from 1 to 200'),
     ),
     '50',
   ),
-  cursor: v.optional(v.pipe(v.string(), v.check(isId, 'must be the next_cursor of an earlier answer'))),
+  cursor: v.optional(
+    v.pipe(
+      v.string(),
+      v.check(isId, 'must be the next_cursor of an earlier answer'),
+      v.metadata({ format: 'uuid', description: 'The `next_cursor` of the page before.' }),
+    ),
+  ),
 };
 
 /** The problem for fields that are wrong; the first of them, where there are many. */

@@ -13,6 +13,8 @@ export interface Breaker {
    *   `retryAfterMs` says when it is asked again
    */
   run<T>(work: () => Promise<T>): Promise<T>;
+  /** What a call hears that is kept away now. */
+  turnedAway(): TaskError;
 }
 
 interface Options {
@@ -34,6 +36,9 @@ const TIMING = { failures: 5, windowMs: 60_000, minOpenMs: 1_000, maxOpenMs: 15_
 /** Callers are spread over so much of what an outage has lasted, because each of a large backlog that comes back costs something. */
 const SPREAD = 0.1;
 const MAX_SPREAD_MS = 300_000;
+
+/** What a breaker answers in place of its dependency, which was not asked: of another one, further out, it says nothing. */
+class TurnedAway extends TaskError {}
 
 /** Makes a closed breaker. */
 export function createBreaker({
@@ -98,15 +103,15 @@ export function createBreaker({
       return answer;
     } catch (error) {
       // Whatever else a TaskError says, somebody answered. Other errors, such as that of an abort, say nothing.
-      if (error instanceof TaskError) trips(error) ? failed() : succeeded();
+      if (error instanceof TaskError && !(error instanceof TurnedAway)) trips(error) ? failed() : succeeded();
       throw error;
     }
   }
 
-  function turnedAway(): TaskError {
+  function turnedAway(): TurnedAway {
     const left = (probeAt ?? 0) - now();
     const spread = Math.min(MAX_SPREAD_MS, SPREAD * (now() - (downSince ?? now()))) * Math.random();
-    return new TaskError('upstream_unavailable', `${name} keeps failing and is left alone for a moment.`, {
+    return new TurnedAway('upstream_unavailable', `${name} keeps failing and is left alone for a moment.`, {
       later: true,
       retryAfterMs: Math.ceil((left > 0 ? left : openMs) + spread),
     });
@@ -131,6 +136,7 @@ export function createBreaker({
 
   return {
     state,
+    turnedAway,
     async run(work) {
       if (state() === 'half_open') {
         if (!probe) return probeWith(work);
@@ -146,6 +152,8 @@ export function createBreaker({
 /** Breakers by key, such as one for each origin that users' URLs lead to. */
 export interface Breakers {
   of(key: string): Breaker;
+  /** The keys of those that are not closed. */
+  open(): string[];
 }
 
 /** Makes them as they are asked for; of more than `max`, those that are closed are forgotten first. */
@@ -162,5 +170,6 @@ export function createBreakers(make: (key: string) => Breaker, max = 1_000): Bre
       }
       return breaker;
     },
+    open: () => [...known].flatMap(([key, breaker]) => (breaker.state() === 'closed' ? [] : [key])),
   };
 }

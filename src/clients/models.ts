@@ -1,155 +1,186 @@
-import type { Ollama } from 'ollama/browser';
 import { TaskError } from '../errors.ts';
 import type { ModelChoice } from '../tasks/tools.ts';
-import { UpstreamRefusal, upstreamError } from './upstream.ts';
+import type { HostModel, Hosts } from './hosts/index.ts';
+import { canonicalName } from './model-names.ts';
+import { upstreamError } from './upstream.ts';
 
-/** A model that a host really has. */
-export interface ModelInfo {
-  name: string;
+export { canonicalName } from './model-names.ts';
+
+/** A model that hosts really have. Where they have different ones under one name, it is the one that most have. */
+export interface ModelInfo extends HostModel {
+  hosts: ModelAt[];
+}
+
+/** A model on one host. */
+export interface ModelAt {
+  /** A label, not an address. */
+  host: string;
   digest: string;
-  size: number;
-  family: string;
-  /** `completion`, `embedding`, `tools`, `vision` …, as Ollama reports them. */
-  capabilities: string[];
+  /** Whether it is in memory. */
+  loaded: boolean;
+  /** Whether the host answered when it was last asked. */
+  up: boolean;
 }
 
 export type Capability = 'completion' | 'embedding';
 
+/** How a model is chosen. */
+export interface Selecting {
+  signal?: AbortSignal;
+  /** Whether one that is not there may be pulled; as the setting says when not given. */
+  pull?: boolean;
+  /** Whether another model may stand in for one that is not there; it may when not given. */
+  fallback?: boolean;
+  /** Which models may be used; all when not given. */
+  mayUse?: (model: string) => boolean;
+}
+
 export interface ModelCatalogue {
-  /** The models the host has, asked anew at most every few seconds. */
+  /** The models that the hosts have, asked anew at most every few seconds. @throws TaskError where no host answers */
   list(fresh?: boolean): Promise<ModelInfo[]>;
   /**
-   * The requested model if it is there, else the default, else the first that fits.
-   * @throws TaskError `model_unavailable`, retryable, when no model fits
+   * The requested model if it is there, else the first of the fallback list that is, else the default, else the first that fits.
+   * @throws TaskError `model_unavailable`, retryable, when no model fits; `forbidden` for one that may not be used
    */
-  select(
-    requested: string | undefined,
-    capability: Capability,
-    call?: { signal?: AbortSignal; pull?: boolean },
-  ): Promise<ModelChoice>;
+  select(requested: string | undefined, capability: Capability, how?: Selecting): Promise<ModelChoice>;
+  /** The model that a task would get as things were when the hosts were last asked; `undefined` where none fits. */
+  guess(requested: string | undefined, capability: Capability): string | undefined;
+  /** The digest of a model, as the hosts were when they were last asked. */
+  digestOf(model: string): string | undefined;
 }
 
 interface Options {
-  /** A client of one call; `pull` is one that bears long silences. */
-  client: (signal?: AbortSignal, kind?: 'pull') => Ollama;
+  hosts: Hosts;
+  /** Pulls a model, to wherever it is missing. */
+  pull: (model: string, signal: AbortSignal | undefined) => Promise<void>;
   defaults: Record<Capability, string | undefined>;
-  /** Only these may be used; empty means all. */
-  allowed: readonly string[];
+  /** Tried in this order in the place of a model that is not there. */
+  fallbacks: readonly string[];
+  isAllowed: (model: string) => boolean;
   autoPull: boolean;
 }
 
-const CACHE_MS = 5_000;
-/** Questions that a host answers without a model. */
-const QUESTION_MS = 10_000;
+/** Says which models there are, and chooses among them. */
+export function createModelCatalogue(options: Options): ModelCatalogue {
+  const { hosts, defaults, fallbacks, isAllowed, autoPull } = options;
 
-/** `tinyllama` and `tinyllama:latest` are the same model. */
-export function canonicalName(name: string): string {
-  return /:[^/]*$/.test(name) ? name : `${name}:latest`;
-}
-
-/** Watches which models there are and chooses among them. */
-export function createModelCatalogue({ client, defaults, allowed, autoPull }: Options): ModelCatalogue {
-  const allowedNames = new Set(allowed.map(canonicalName));
-  const capabilities = new Map<string, string[]>();
-  let cached: { at: number; models: Promise<ModelInfo[]> } | undefined;
-
-  async function load(): Promise<ModelInfo[]> {
-    try {
-      const { models } = await client(AbortSignal.timeout(QUESTION_MS)).list();
-      const usable = models.filter(({ name }) => allowedNames.size === 0 || allowedNames.has(canonicalName(name)));
-      const infos = await Promise.all(
-        usable.map(async ({ name, digest, size, details }) => {
-          const capabilities = await capabilitiesOf(name, digest);
-          return capabilities && { name, digest, size, family: details?.family ?? 'unknown', capabilities };
-        }),
-      );
-      return infos.filter((info) => info !== undefined);
-    } catch (error) {
-      const known = upstreamError('Ollama', error);
-      if (known.outage !== 'away') throw known;
-      // Nothing was begun by asking, so the attempt need not count.
-      throw new TaskError(known.code, known.message, { later: true, outage: 'away', cause: error });
-    }
-  }
-
-  /** `undefined` where the model was deleted since it was listed. */
-  async function capabilitiesOf(name: string, digest: string): Promise<string[] | undefined> {
-    const key = `${name}@${digest}`;
-    let known = capabilities.get(key);
-    if (!known) {
-      const shown = await client(AbortSignal.timeout(QUESTION_MS))
-        .show({ model: name })
-        .catch((error) => {
-          if (!(error instanceof UpstreamRefusal && error.status === 404)) throw error;
-        });
-      if (!shown) return undefined;
-      // Hosts older than 0.6 do not say; they ran completions.
-      known = shown.capabilities ?? ['completion'];
-      capabilities.set(key, known);
-    }
-    return known;
-  }
-
-  function list(fresh = false): Promise<ModelInfo[]> {
-    if (fresh || !cached || Date.now() - cached.at > CACHE_MS) {
-      const models = load();
-      cached = { at: Date.now(), models };
-      models.catch(() => {
-        if (cached?.models === models) cached = undefined;
-      });
-    }
-    return cached.models;
+  async function list(fresh = false): Promise<ModelInfo[]> {
+    await hosts.refresh(fresh);
+    return known(hosts);
   }
 
   async function pull(name: string, signal?: AbortSignal): Promise<void> {
     try {
-      const steps = await client(signal, 'pull').pull({ model: name, stream: true });
-      for await (const _ of steps) signal?.throwIfAborted();
+      await options.pull(name, signal);
     } catch (error) {
       signal?.throwIfAborted();
-      const known = upstreamError('Ollama', error);
-      if (known.outage === 'away') throw known;
-      const message = `The model ${name} is not there and could not be pulled. ${known.message}`;
+      const told = upstreamError('Ollama', error);
+      if (told.outage === 'away') throw told;
+      const message = `The model ${name} is not there and could not be pulled. ${told.message}`;
       throw new TaskError('model_unavailable', message, { retryable: true, cause: error });
     }
     await list(true);
   }
 
+  /** What there is in the place of a model that is not there, or that nobody named. */
+  function standIn(models: ModelInfo[], wanted: string | undefined, capability: Capability): ModelChoice | undefined {
+    const fits = models.filter((model) => model.capabilities.includes(capability));
+    const missing = wanted === undefined ? {} : { model_missing: wanted };
+    for (const name of wanted === undefined ? [] : fallbacks) {
+      const found = find(fits, name);
+      if (found) return { model: found.name, model_reason: 'fallback', ...missing };
+    }
+    const usual = defaults[capability] === undefined ? undefined : find(models, defaults[capability]);
+    if (usual) return { model: usual.name, model_reason: 'default', ...missing };
+    return fits[0] && { model: fits[0].name, model_reason: 'first_available', ...missing };
+  }
+
   return {
     list,
-    async select(requested, capability, { signal, pull: mayPull = autoPull } = {}) {
-      const fits = (models: ModelInfo[]) => models.filter((model) => model.capabilities.includes(capability));
-      const find = (models: ModelInfo[], name: string) =>
-        models.find((model) => canonicalName(model.name) === canonicalName(name));
+    digestOf: (model) => find(known(hosts), model)?.digest,
+    guess(requested, capability) {
+      const models = known(hosts);
       const wanted = requested ?? defaults[capability];
-      let models = await list();
-      const found = wanted ? find(models, wanted) : undefined;
-      if (found && requested) return chosen(found, 'requested', capability);
+      const found = wanted === undefined ? undefined : find(models, wanted);
+      return found?.name ?? standIn(models, wanted, capability)?.model;
+    },
+    async select(requested, capability, { signal, pull: mayPull = autoPull, fallback = true, mayUse } = {}) {
+      if (requested !== undefined && mayUse && !mayUse(requested)) throw notYours(requested);
+      const there = await list();
+      const models = there.filter(({ name }) => mayUse?.(name) ?? true);
+      const wanted = requested ?? defaults[capability];
+      const found = wanted === undefined ? undefined : find(models, wanted);
+      if (found && requested !== undefined) return chosen(found, capability);
       if (found) return { model: found.name, model_reason: 'default' };
 
-      if (wanted && mayPull && (allowedNames.size === 0 || allowedNames.has(canonicalName(wanted)))) {
+      if (wanted && mayPull && isAllowed(wanted) && (mayUse?.(wanted) ?? true)) {
         await pull(wanted, signal);
         return { model: canonicalName(wanted), model_reason: 'pulled' };
       }
-      models = fits(models);
-      const fallback = defaults[capability] ? find(models, defaults[capability]) : undefined;
-      if (fallback) return { model: fallback.name, model_reason: 'default' };
-      if (models[0]) return { model: models[0].name, model_reason: 'first_available' };
-      throw new TaskError(
-        'model_unavailable',
-        `No model for ${capability} is there. Pull one, such as \`ollama pull tinyllama\`, or set OLLAMA_AUTO_PULL=true.`,
-        { retryable: true, retryAfterMs: 5_000 },
-      );
+      const instead = fallback || requested === undefined ? standIn(models, wanted, capability) : undefined;
+      if (instead) return instead;
+      // One that never answered may have it.
+      const unknown = hosts.all.find((host) => host.models() === undefined);
+      if (unknown) await unknown.refresh(Number.NEGATIVE_INFINITY);
+      const hidden = there.some(({ name, capabilities }) => !mayUse?.(name) && capabilities.includes(capability));
+      if (mayUse && hidden && requested === undefined) throw noneYours(capability);
+      throw new TaskError('model_unavailable', missingText(requested, fallback, capability), {
+        retryable: true,
+        retryAfterMs: 5_000,
+      });
     },
   };
 }
 
-function chosen(model: ModelInfo, reason: ModelChoice['model_reason'], capability: Capability): ModelChoice {
+/** What the hosts had when they were last asked, in the order of the hosts. */
+function known(hosts: Hosts): ModelInfo[] {
+  const byName = new Map<string, Array<{ model: HostModel; at: ModelAt }>>();
+  for (const host of hosts.all)
+    for (const model of host.models() ?? []) {
+      const at = { host: host.label, digest: model.digest, loaded: host.isLoaded(model.name), up: host.isUp() };
+      const name = canonicalName(model.name);
+      byName.set(name, [...(byName.get(name) ?? []), { model, at }]);
+    }
+  return [...byName.values()].map((all) => ({ ...mostCommon(all), hosts: all.map(({ at }) => at) }));
+}
+
+/** Of as many, the one of the first host. */
+function mostCommon(all: Array<{ model: HostModel }>): HostModel {
+  const models = all.map(({ model }) => model);
+  const times = (digest: string) => models.filter((one) => one.digest === digest).length;
+  return models.reduce((most, one) => (times(one.digest) > times(most.digest) ? one : most));
+}
+
+function find(models: ModelInfo[], name: string): ModelInfo | undefined {
+  return models.find((model) => canonicalName(model.name) === canonicalName(name));
+}
+
+function missingText(requested: string | undefined, fallback: boolean, capability: Capability): string {
+  if (requested !== undefined && !fallback)
+    return `No host has the model ${requested}, and the task takes no other. \`ollama pull ${requested}\` brings it.`;
+  return `No model for ${capability} is there. Pull one, such as \`ollama pull tinyllama\`, or set OLLAMA_AUTO_PULL=true.`;
+}
+
+function notYours(model: string): TaskError {
+  return new TaskError(
+    'forbidden',
+    `The role of whoever submitted this may not use the model ${model} (MODELS_BY_ROLE).`,
+  );
+}
+
+function noneYours(capability: Capability): TaskError {
+  return new TaskError(
+    'forbidden',
+    `The role of whoever submitted this may use none of the models for ${capability} that are there (MODELS_BY_ROLE).`,
+  );
+}
+
+function chosen(model: ModelInfo, capability: Capability): ModelChoice {
   if (!model.capabilities.includes(capability)) {
     throw new TaskError(
       'model_error',
       `The model ${model.name} cannot do ${capability}; it can do ${model.capabilities.join(', ') || 'nothing'}.`,
     );
   }
-  return { model: model.name, model_reason: reason };
+  return { model: model.name, model_reason: 'requested' };
 }

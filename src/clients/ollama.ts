@@ -3,52 +3,25 @@ import { type ChatResponse, type GenerateResponse, Ollama } from 'ollama/browser
 import { Agent } from 'undici';
 import { TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type {
-  ChatAnswer,
-  ChatRequest,
-  EmbedAnswer,
-  GenerateAnswer,
-  GenerateRequest,
-  ModelChoice,
-  Usage,
-} from '../tasks/tools.ts';
-import { type Breaker, createBreaker, createBreakers } from './breaker.ts';
-import { type Capability, createModelCatalogue, type ModelCatalogue } from './models.ts';
+import type { ModelChoice } from '../tasks/tools.ts';
+import { createHosts, type Host, type MakeClient, pullModel, removeModel, type SlotBounds } from './hosts/index.ts';
+import type { Answered, ModelCall, ModelClient } from './model-client.ts';
+import { canonicalName } from './model-names.ts';
+import { type Capability, createModelCatalogue } from './models.ts';
 import { counter, isTooLong, jsonOf, tooLong, usageOf } from './ollama-answers.ts';
 import { createOllamaFetch } from './ollama-fetch.ts';
 import { UpstreamRefusal, upstreamError } from './upstream.ts';
 
-/** What a call of a model belongs to. */
-export interface ModelCall {
-  signal: AbortSignal;
-  /** Hears each piece of text as it is made. */
-  onText?: (text: string) => void;
-  /** The call is broken off when the answer has more. */
-  maxBytes?: number;
-}
+export type { Outlook, Removal } from './hosts/index.ts';
+export type * from './model-client.ts';
 
-export interface Answered<T> {
-  answer: T;
-  usage: Usage;
-}
-
-/** The Ollama host, with our choice of model and our classes of error. */
-export interface ModelClient {
-  models: ModelCatalogue;
-  /** That of the host; each model on it has one of its own besides. */
-  breaker: Breaker;
-  chat(request: ChatRequest, call: ModelCall): Promise<Answered<ChatAnswer>>;
-  generate(request: GenerateRequest, call: ModelCall): Promise<Answered<GenerateAnswer>>;
-  embed(request: { input: string[]; model?: string }, call: ModelCall): Promise<Answered<EmbedAnswer>>;
-  /** The version that the host reports. @throws when it cannot be reached */
-  ping(signal: AbortSignal): Promise<string>;
-  close(): Promise<void>;
-}
-
-interface Options {
-  host: string;
+interface Options extends Partial<SlotBounds> {
+  hosts: readonly string[];
   defaultModel?: string;
   embeddingModel?: string;
+  /** Tried in this order in the place of a model that is not there. */
+  fallbacks?: readonly string[];
+  /** Only these may be used; empty means all. */
   allowed: readonly string[];
   autoPull: boolean;
   /** How long a model may say nothing between two pieces; {@link STALL_MS} by default. */
@@ -62,9 +35,13 @@ const STALL_MS = 120_000;
 /** Ollama cuts off what does not fit the context, and says nothing, unless it is told not to. */
 const STRICT = { truncate: false };
 
+/** A host that takes longer to tell its version counts as away. */
+const ANSWER_MS = 1_500;
+
 /** A pull is silent while the host checks what it loaded, which takes minutes for a large model on a slow disk. */
 const PULL_STALL_MS = 600_000;
-const PROBE_MS = 5_000;
+/** What Ollama does without being told: one call of a model at a time, three models in memory. */
+const USUAL: SlotBounds = { parallel: 1, maxLoaded: 3 };
 
 /** Makes the client. Nothing connects before first use. */
 export function createModelClient(options: Options): ModelClient {
@@ -77,63 +54,67 @@ export function createModelClient(options: Options): ModelClient {
   const pulls = new Agent({ headersTimeout: PULL_STALL_MS, bodyTimeout: PULL_STALL_MS, connect: { timeout: 5_000 } });
 
   /** One Ollama object a call: its own abort switch would stop the calls of all others too. */
-  function client(signal?: AbortSignal, kind?: 'pull'): Ollama {
-    return new Ollama({ host: options.host, fetch: createOllamaFetch(kind === 'pull' ? pulls : agent, signal) });
-  }
+  const clientOf =
+    (host: string): MakeClient =>
+    (signal, kind) =>
+      new Ollama({ host, fetch: createOllamaFetch(kind === 'pull' ? pulls : agent, signal) });
 
-  const ping = async (signal: AbortSignal) => (await client(signal).version()).version;
+  const allowedNames = new Set(options.allowed.map(canonicalName));
+  const isAllowed = (model: string) => allowedNames.size === 0 || allowedNames.has(canonicalName(model));
+  const { parallel = USUAL.parallel, maxLoaded = USUAL.maxLoaded, log } = options;
+  const hosts = createHosts({ urls: options.hosts, client: clientOf, isAllowed, parallel, maxLoaded, log });
+
   const models = createModelCatalogue({
-    client,
+    hosts,
+    pull: async (model, signal) => {
+      const host = hosts.all.find((one) => one.isUp()) ?? (hosts.all[0] as Host);
+      await pullModel([host], { model, signal });
+    },
     defaults: { completion: options.defaultModel, embedding: options.embeddingModel },
-    allowed: options.allowed,
+    fallbacks: options.fallbacks ?? [],
+    isAllowed,
     autoPull: options.autoPull,
   });
-  const breaker = createBreaker({
-    name: 'Ollama',
-    probe: () => ping(AbortSignal.timeout(PROBE_MS)),
-    trips: ({ outage }) => outage === 'away',
-    log: options.log,
-  });
-  // A model that is too large for the host answers 500 for ever; the others must not wait for that.
-  const ofModel = createBreakers((model) =>
-    createBreaker({
-      name: `The model ${model}`,
-      trips: ({ outage }) => outage === 'failing',
-      log: options.log,
-    }),
-  );
 
-  /** Chooses the model and calls it. What is thrown is a TaskError, or the reason of the signal when that aborts. */
+  /** Chooses the model and the host, and calls it. What is thrown is a TaskError, or the reason of the signal when that aborts. */
   async function call<T>(
-    outer: AbortSignal,
-    requested: string | undefined,
+    { signal: outer, mayUse, onHost }: ModelCall,
+    { model: requested, fallback }: { model?: string; fallback?: boolean },
     capability: Capability,
-    work: (model: string, signal: AbortSignal) => Promise<Answered<T>>,
+    work: (client: Ollama, model: string, heard: () => void) => Promise<Answered<T>>,
   ): Promise<Answered<T & ModelChoice>> {
-    return breaker.run(async () => {
-      const choice = await models.select(requested, capability, { signal: outer }).catch((error) => {
-        outer.throwIfAborted();
-        throw error;
-      });
-      const { answer, usage } = await ofModel.of(choice.model).run(() => guarded(outer, choice.model, work));
-      return { answer: { ...answer, ...choice }, usage };
+    const choice = await models.select(requested, capability, { signal: outer, fallback, mayUse }).catch((error) => {
+      outer.throwIfAborted();
+      throw error;
     });
+    const { model } = choice;
+    // Vectors of two models under one name must not be mixed.
+    const digest = capability === 'embedding' ? models.digestOf(model) : undefined;
+    const wanted = { model, requested: choice.model_reason === 'requested', digest, signal: outer };
+    const { value } = await hosts.run(wanted, ({ host, heard }) => {
+      const served = { host: host.label, digest: host.find(model)?.digest };
+      onHost?.({ ...served, model });
+      const done = guarded(outer, host, model, (signal) => work(host.client(signal), model, heard));
+      return done.then((answered) => ({ ...answered, served }));
+    });
+    return { ...value, answer: { ...value.answer, ...choice } };
   }
 
   async function guarded<T>(
     outer: AbortSignal,
+    host: Host,
     model: string,
-    work: (model: string, signal: AbortSignal) => Promise<T>,
+    work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const abort = new AbortController();
     try {
-      return await work(model, AbortSignal.any([outer, abort.signal]));
+      return await work(AbortSignal.any([outer, abort.signal]));
     } catch (error) {
       // Whoever stops reading in the middle must not leave the model writing.
       abort.abort();
       outer.throwIfAborted();
       if (error instanceof UpstreamRefusal && error.status === 404) {
-        await models.list(true).catch(() => {});
+        await host.refresh(performance.now()).catch(() => {});
         const message = `Ollama says: ${error.message}`;
         throw new TaskError('model_unavailable', message, { retryable: true, cause: error });
       }
@@ -142,56 +123,78 @@ export function createModelClient(options: Options): ModelClient {
     }
   }
 
+  /** What a task for text would get that names this model, or none. */
+  const nameOf = (model: string | undefined) => models.guess(model, 'completion') ?? model ?? '';
+
   return {
     models,
-    breaker,
-    chat: ({ model: requested, ...request }, { signal: outer, onText, maxBytes }) =>
-      call(outer, requested, 'completion', async (model, signal) => {
-        const count = counter(maxBytes);
-        const stream = await client(signal).chat({ ...request, ...STRICT, model, stream: true } as never);
+    breaker: { state: hosts.state },
+    down: () => [...(hosts.state() === 'closed' ? [] : [null]), ...hosts.failing()],
+    loading: hosts.loading,
+    outlook: (model) => hosts.outlook(nameOf(model)),
+    meet: (one, other) => hosts.meet(nameOf(one), nameOf(other)),
+    onChange: hosts.onChange,
+    chat: ({ model: requested, fallback, ...request }, context) =>
+      call(context, { model: requested, fallback }, 'completion', async (client, model, heard) => {
+        const count = counter(context.maxBytes);
+        const stream = await client.chat({ ...request, ...STRICT, model, stream: true } as never);
         let content = '';
+        let thinking = '';
         const toolCalls: unknown[] = [];
         let last: ChatResponse | undefined;
         for await (const piece of stream as unknown as AsyncIterable<ChatResponse>) {
+          heard();
           last = piece;
           if (piece.message?.tool_calls) {
             count(jsonOf(piece.message.tool_calls));
             toolCalls.push(...piece.message.tool_calls);
           }
+          if (piece.message?.thinking) {
+            count(piece.message.thinking);
+            thinking += piece.message.thinking;
+          }
           if (piece.message?.content) {
             count(piece.message.content);
             content += piece.message.content;
-            onText?.(piece.message.content);
+            context.onText?.(piece.message.content);
           }
         }
         const message = {
           role: 'assistant' as const,
           content,
+          ...(thinking === '' ? {} : { thinking }),
           ...(toolCalls.length > 0 ? { tool_calls: toolCalls } : {}),
         };
         return { answer: { message, done_reason: last?.done_reason ?? 'stop' }, usage: usageOf(last) };
       }),
 
-    generate: ({ model: requested, ...request }, { signal: outer, onText, maxBytes }) =>
-      call(outer, requested, 'completion', async (model, signal) => {
-        const count = counter(maxBytes);
-        const stream = await client(signal).generate({ ...request, ...STRICT, model, stream: true } as never);
+    generate: ({ model: requested, fallback, ...request }, context) =>
+      call(context, { model: requested, fallback }, 'completion', async (client, model, heard) => {
+        const count = counter(context.maxBytes);
+        const stream = await client.generate({ ...request, ...STRICT, model, stream: true } as never);
         let text = '';
+        let thinking = '';
         let last: GenerateResponse | undefined;
         for await (const piece of stream as unknown as AsyncIterable<GenerateResponse>) {
+          heard();
           last = piece;
+          if (piece.thinking) {
+            count(piece.thinking);
+            thinking += piece.thinking;
+          }
           if (piece.response) {
             count(piece.response);
             text += piece.response;
-            onText?.(piece.response);
+            context.onText?.(piece.response);
           }
         }
-        return { answer: { text, done_reason: last?.done_reason ?? 'stop' }, usage: usageOf(last) };
+        const answer = { text, ...(thinking === '' ? {} : { thinking }), done_reason: last?.done_reason ?? 'stop' };
+        return { answer, usage: usageOf(last) };
       }),
 
-    embed: ({ model: requested, input }, { signal: outer }) =>
-      call(outer, requested, 'embedding', async (model, signal) => {
-        const { embeddings, ...timed } = await client(signal).embed({ model, input, ...STRICT });
+    embed: ({ input, ...choice }, context) =>
+      call(context, choice, 'embedding', async (client, model) => {
+        const { embeddings, ...timed } = await client.embed({ model, input, ...STRICT });
         const dimensions = embeddings?.[0]?.length ?? 0;
         if (embeddings?.length !== input.length || dimensions === 0) {
           throw new TaskError(
@@ -203,8 +206,32 @@ export function createModelClient(options: Options): ModelClient {
         return { answer: { embeddings, dimensions }, usage: usageOf(timed) };
       }),
 
-    ping,
+    async pull({ model, hosts: labels }, { signal, onProgress, mayUse }) {
+      if (!isAllowed(model) || mayUse?.(model) === false)
+        throw new TaskError('forbidden', `The model ${model} may not be used here (OLLAMA_MODELS, MODELS_BY_ROLE).`);
+      const chosen = hosts.all.filter(({ label }) => labels?.includes(label) ?? true);
+      const unknown = labels?.find((label) => hosts.all.every((host) => host.label !== label));
+      if (unknown !== undefined) throw new TaskError('invalid_input', `There is no host ${unknown} here any more.`);
+      return { model: canonicalName(model), hosts: await pullModel(chosen, { model, signal, onProgress }) };
+    },
+    async remove(model) {
+      await hosts.refresh(true);
+      return removeModel(
+        hosts.all.filter((host) => host.find(model)),
+        model,
+      );
+    },
+    hosts: hosts.all.map(({ label }) => label),
+    health: (signal) =>
+      Promise.all(
+        hosts.all.map(async (host) => ({
+          host: host.label,
+          version: await host.ping(AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)])).catch(() => undefined),
+        })),
+      ),
+    ping: hosts.ping,
     async close() {
+      hosts.close();
       await Promise.all([agent.destroy(), pulls.destroy()]);
     },
   };

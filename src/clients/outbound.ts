@@ -13,8 +13,16 @@ export interface OutboundAnswer {
   headers: Record<string, string | string[] | undefined>;
   /** The first part of the body, at most the cap, as UTF-8; it is never unpacked. */
   body: string;
+  /** The same as it came, where that was asked for; `body` is empty then. */
+  bytes?: Uint8Array;
   /** Whether there was more of it. */
   cut: boolean;
+}
+
+/** Hears the pieces of a body, at most so many bytes; what it throws ends the call. */
+export interface BodyListener {
+  hear(piece: Uint8Array): void;
+  maxBytes: number;
 }
 
 export interface OutboundCall {
@@ -25,6 +33,10 @@ export interface OutboundCall {
   signal: AbortSignal;
   /** How much of the body is read when the answer has this status; at the next byte the connection is closed. */
   maxBytes: (status: number) => number;
+  /** Whether the body is wanted as bytes when the answer has this status. */
+  asBytes?: (status: number) => boolean;
+  /** Who hears the body as it comes, where somebody wants to of such an answer: then it is not kept. */
+  listener?: (status: number, headers: OutboundAnswer['headers']) => BodyListener | undefined;
 }
 
 /** Calls URLs that users gave: no private addresses, no redirects, bounded in time and size. */
@@ -34,7 +46,14 @@ export interface Outbound {
   /** The same for a message whose answer hardly matters: bounded in time, and cut without complaint. */
   post(
     url: string,
-    call: { headers: Record<string, string>; body: string; timeoutMs: number; maxBytes: number },
+    call: {
+      headers: Record<string, string>;
+      body: string;
+      timeoutMs: number;
+      maxBytes: number;
+      /** Ends the call earlier. */
+      signal?: AbortSignal;
+    },
   ): Promise<OutboundAnswer>;
   /** Says at the door what is wrong with a URL, as far as that can be said without DNS. */
   check(url: string): string | undefined;
@@ -100,7 +119,7 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
     return undefined;
   }
 
-  async function request(url: string, { maxBytes, ...call }: OutboundCall): Promise<OutboundAnswer> {
+  async function request(url: string, { maxBytes, asBytes, listener, ...call }: OutboundCall): Promise<OutboundAnswer> {
     const wrong = check(url);
     if (wrong) throw new EgressRefused(`The URL ${wrong}`);
     const { signal } = call;
@@ -118,7 +137,9 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
     try {
       const answer = await client.request({ ...call, path: pathname + search });
       const { statusCode: status, headers } = answer;
-      return { status, headers, ...(await readUpTo(answer.body, maxBytes(status))) };
+      const heardBy = listener?.(status, headers);
+      if (heardBy) return { status, headers, body: '', cut: await readTo(heardBy, answer.body) };
+      return { status, headers, ...(await readUpTo(answer.body, maxBytes(status), asBytes?.(status))) };
     } catch (error) {
       throw signal.aborted ? signal.reason : error;
     } finally {
@@ -130,11 +151,11 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
   return {
     check,
     request,
-    post: (url, { timeoutMs, maxBytes, ...call }) =>
+    post: (url, { timeoutMs, maxBytes, signal, ...call }) =>
       request(url, {
         ...call,
         method: 'POST',
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
         maxBytes: () => maxBytes,
       }),
     async close() {
@@ -144,7 +165,11 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
 }
 
 /** The first bytes of a body as text. One buffer that grows, because a body may drip in by millions of pieces. */
-async function readUpTo(body: AsyncIterable<Buffer>, maxBytes: number): Promise<{ body: string; cut: boolean }> {
+async function readUpTo(
+  body: AsyncIterable<Buffer>,
+  maxBytes: number,
+  asBytes = false,
+): Promise<Pick<OutboundAnswer, 'body' | 'bytes' | 'cut'>> {
   let kept = Buffer.alloc(Math.min(maxBytes, 16_384));
   let bytes = 0;
   for await (const chunk of body) {
@@ -159,8 +184,20 @@ async function readUpTo(body: AsyncIterable<Buffer>, maxBytes: number): Promise<
     if (bytes > maxBytes) break;
   }
   const cut = bytes > maxBytes;
+  if (asBytes) return { body: '', bytes: kept.subarray(0, Math.min(bytes, maxBytes)), cut };
   // Half a character at the cut is left out.
   return { body: new TextDecoder().decode(kept.subarray(0, Math.min(bytes, maxBytes)), { stream: cut }), cut };
+}
+
+/** Hands a body on. @returns whether it was cut */
+async function readTo({ hear, maxBytes }: BodyListener, body: AsyncIterable<Buffer>): Promise<boolean> {
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) return true;
+    hear(chunk);
+  }
+  return false;
 }
 
 function isLocalName(host: string): boolean {

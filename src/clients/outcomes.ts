@@ -24,7 +24,10 @@ export function answerError({ status, headers, body }: OutboundAnswer, attempt: 
   const again = { retryable: true, retryAfterMs: retryAfterMs(headers['retry-after'], MAX_RETRY_AFTER_MS) };
 
   if (status === 429 || status === 503)
-    return new TaskError('upstream_unavailable', said, { ...again, later: attempt <= FREE_WAITS });
+    return new TaskError(status === 429 ? 'upstream_rate_limited' : 'upstream_unavailable', said, {
+      ...again,
+      later: attempt <= FREE_WAITS,
+    });
   // By the draft of the header, 409 says that the first request with this key is still being worked on.
   const underWay = status === 409 && attempt > 1;
   if (status >= 500 || status === 408 || status === 425 || underWay)

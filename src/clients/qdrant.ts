@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { getCACertificates } from 'node:tls';
 import { QdrantClient } from '@qdrant/js-client-rest';
-import { errorMessage, TaskError } from '../errors.ts';
+import { Agent, Dispatcher1Wrapper } from 'undici';
+import { errorMessage, TaskError, UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { type Breaker, createBreaker } from './breaker.ts';
-import { errorCode, UpstreamRefusal, upstreamError } from './upstream.ts';
+import { classify, resultOf, statusOf, withoutBigInts } from './qdrant-answers.ts';
 
 /** A point as the store keeps it. */
 export interface StoredPoint {
@@ -19,24 +22,35 @@ export interface FoundPoint {
 /** The vector store, with our classes of error. Names and filters are the caller's: who may see what is decided there. */
 export interface VectorClient {
   breaker: Breaker;
-  /** Makes the collection and its tenant index unless they are there. */
-  ensureCollection(name: string, dimensions: number): Promise<void>;
+  /** Makes the collection and the indexes of our fields unless they are there. */
+  ensureCollection(name: string, dimensions: number, distance: Distance): Promise<void>;
   /** Stores points and answers when they are applied. */
   upsert(collection: string, points: StoredPoint[], signal: AbortSignal): Promise<void>;
+  /** The points that the filter chooses, those nearest to the vector first; without a vector in no order that means anything. */
   query(
     collection: string,
-    query: { vector: number[]; filter: object; limit: number; scoreThreshold?: number },
+    query: { vector?: number[]; filter: object; limit: number; scoreThreshold?: number },
     signal: AbortSignal,
   ): Promise<FoundPoint[]>;
-  /** Deletes every point of a tenant; a collection that is not there holds none. */
-  forgetTenant(collection: string, tenant: string): Promise<void>;
+  /** How many points the filter chooses, exactly; a collection that is not there holds none. */
+  count(collection: string, filter: object, signal: AbortSignal): Promise<number>;
+  /** Deletes every point that the filter chooses; a collection that is not there holds none. */
+  remove(collection: string, filter: object, signal: AbortSignal): Promise<void>;
+  /** Deletes the collection itself; one that is not there is gone already. */
+  drop(collection: string, signal: AbortSignal): Promise<void>;
   /** The version that the store reports. @throws when it cannot be reached */
   ping(signal: AbortSignal): Promise<string>;
 }
 
-/** The payload fields by which the points of users and of their collections are kept apart. */
+/** How two vectors are compared, in Qdrant's words. */
+export type Distance = 'Cosine' | 'Dot' | 'Euclid';
+
+/** The payload fields by which the points of users, of their collections and of the documents in them are kept apart. */
 export const TENANT_FIELD = 'tenant';
 export const COLLECTION_FIELD = 'collection';
+export const DOCUMENT_FIELD = 'document';
+/** What the points of a chunk after the first have, which are there to be found. */
+export const PIECE_FIELD = 'piece';
 
 const TIMEOUT_MS = 60_000;
 const PROBE_MS = 5_000;
@@ -44,30 +58,30 @@ const PROBE_MS = 5_000;
 interface Options {
   url: string;
   apiKey?: string;
+  /** A file with certificates (PEM) of those who may vouch for the server, besides the usual ones. */
+  caFile?: string;
   /** How long a call may take; {@link TIMEOUT_MS} by default. */
   timeoutMs?: number;
   log: Logger;
 }
 
-/** The store's own name for collections of one model: they share one there, where the tenant index keeps users apart. */
-export function storeName(model: string | null, dimensions: number): string {
-  return `sutazai_${(model ?? 'vectors').replace(/[^a-zA-Z0-9]+/g, '-')}_${dimensions}`;
-}
-
 /** Makes the client. Nothing connects before first use. */
-export function createVectorClient({ url, apiKey, timeoutMs = TIMEOUT_MS, log }: Options): VectorClient {
+export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS, log }: Options): VectorClient {
   // Without a port in the URL the client would take 6333 also for https behind a gateway.
-  const { protocol, port } = new URL(url);
+  const { protocol, port, pathname, origin } = new URL(url);
   // Its generated calls take a signal, which its methods do not; its own time-out would put another in the place of that.
   const api = new QdrantClient({
-    url,
+    url: origin,
+    // The path of a gateway; the client would leave it out without a word.
+    prefix: pathname.replace(/\/+$/, ''),
     port: Number(port) || (protocol === 'https:' ? 443 : 80),
     apiKey,
     timeout: Number.POSITIVE_INFINITY,
     checkCompatibility: false,
   }).api();
+  const trusting = caFile === undefined ? {} : { dispatcher: dispatcherTrusting(caFile) };
   const ensured = new Map<string, Promise<void>>();
-  const ping = async (signal: AbortSignal) => (await api.root({}, { signal })).data.version;
+  const ping = async (signal: AbortSignal) => (await api.root({}, { ...trusting, signal })).data.version;
   const breaker = createBreaker({ name: 'Qdrant', probe: () => ping(AbortSignal.timeout(PROBE_MS)), log });
 
   /** What is thrown is a TaskError, or the reason of the signal when that aborts. */
@@ -75,7 +89,7 @@ export function createVectorClient({ url, apiKey, timeoutMs = TIMEOUT_MS, log }:
     return breaker.run(async () => {
       const late = AbortSignal.timeout(timeoutMs);
       try {
-        return await work({ signal: outer ? AbortSignal.any([outer, late]) : late });
+        return await work({ ...trusting, signal: outer ? AbortSignal.any([outer, late]) : late });
       } catch (error) {
         outer?.throwIfAborted();
         throw classify(error);
@@ -83,32 +97,46 @@ export function createVectorClient({ url, apiKey, timeoutMs = TIMEOUT_MS, log }:
     });
   }
 
-  async function create(name: string, dimensions: number, init: { signal: AbortSignal }): Promise<void> {
+  async function create(
+    name: string,
+    vectors: { size: number; distance: Distance },
+    init: { signal: AbortSignal },
+  ): Promise<void> {
     const collection = { collection_name: name };
     const { data } = await api.collectionExists(collection, init);
     if (!resultOf(data).exists) {
       try {
-        await api.createCollection({ ...collection, vectors: { size: dimensions, distance: 'Cosine' } }, init);
+        await api.createCollection({ ...collection, vectors }, init);
       } catch (error) {
         // Another worker may have been first.
         if (statusOf(error) !== 409) throw error;
       }
     }
-    const tenant = { type: 'keyword', is_tenant: true } as const;
-    await api.createFieldIndex({ ...collection, field_name: TENANT_FIELD, field_schema: tenant, wait: true }, init);
-    await api.createFieldIndex(
-      { ...collection, field_name: COLLECTION_FIELD, field_schema: 'keyword', wait: true },
-      init,
-    );
+    // Also where the collection is there already: it may be older than one of its indexes.
+    const index = (field_name: string, field_schema: 'keyword' | 'integer' | { type: 'keyword'; is_tenant: true }) =>
+      api.createFieldIndex({ ...collection, field_name, field_schema, wait: true }, init);
+    await Promise.all([
+      index(TENANT_FIELD, { type: 'keyword', is_tenant: true }),
+      ...[COLLECTION_FIELD, DOCUMENT_FIELD].map((field) => index(field, 'keyword')),
+      index(PIECE_FIELD, 'integer'),
+    ]);
+  }
+
+  /** The store may have been replaced by an empty one, or the collection dropped, since it was looked at. */
+  function rememberLoss(collection: string): (error: unknown) => never {
+    return (error) => {
+      if (statusOf(error) === 404) ensured.delete(collection);
+      throw error;
+    };
   }
 
   return {
     breaker,
-    ensureCollection(name, dimensions) {
+    ensureCollection(name, size, distance) {
       let ready = ensured.get(name);
       if (!ready) {
         // Other attempts wait for the same, so it does not stop with the signal of one.
-        ready = guarded(undefined, (init) => create(name, dimensions, init));
+        ready = guarded(undefined, (init) => create(name, { size, distance }, init));
         ensured.set(name, ready);
         ready.catch(() => ensured.delete(name));
       }
@@ -116,39 +144,50 @@ export function createVectorClient({ url, apiKey, timeoutMs = TIMEOUT_MS, log }:
     },
     upsert: (collection, points, outer) =>
       guarded(outer, async (init) => {
-        try {
-          const { data } = await api.upsertPoints({ collection_name: collection, wait: true, points }, init);
-          if (resultOf(data).status !== 'completed')
-            throw new TaskError('upstream_unavailable', 'Qdrant has not stored the points yet.', { retryable: true });
-        } catch (error) {
-          // The store may have been replaced by an empty one since it was looked at.
-          if (statusOf(error) === 404) ensured.delete(collection);
-          throw error;
-        }
+        const { data } = await api
+          .upsertPoints({ collection_name: collection, wait: true, points }, init)
+          .catch(rememberLoss(collection));
+        if (resultOf(data).status !== 'completed')
+          throw new TaskError('upstream_unavailable', 'Qdrant has not stored the points yet.', { retryable: true });
       }),
     query: (collection, { vector, filter, limit, scoreThreshold }, outer) =>
       guarded(outer, async (init) => {
-        const { data } = await api.queryPoints(
-          {
-            collection_name: collection,
-            query: vector,
-            filter,
-            limit,
-            with_payload: true,
-            ...(scoreThreshold === undefined ? {} : { score_threshold: scoreThreshold }),
-          },
-          init,
-        );
+        const request = {
+          ...{ collection_name: collection, filter, limit, with_payload: true },
+          ...(vector === undefined ? {} : { query: vector }),
+          ...(scoreThreshold === undefined ? {} : { score_threshold: scoreThreshold }),
+        };
+        const { data } = await api.queryPoints(request, init).catch(rememberLoss(collection));
         return resultOf(data).points.map(({ score, payload }) => ({
           score,
           payload: (withoutBigInts(payload) ?? {}) as Record<string, unknown>,
         }));
       }),
-    forgetTenant: (collection, tenant) =>
-      guarded(undefined, async (init) => {
+    count: (collection, filter, outer) =>
+      guarded(outer, async (init) => {
         try {
-          const filter = { must: [{ key: TENANT_FIELD, match: { value: tenant } }] };
-          await api.deletePoints({ collection_name: collection, wait: true, filter }, init);
+          const { data } = await api.countPoints({ collection_name: collection, filter, exact: true }, init);
+          return resultOf(data).count;
+        } catch (error) {
+          if (statusOf(error) === 404) return 0;
+          throw error;
+        }
+      }),
+    remove: (collection, filter, outer) =>
+      guarded(outer, async (init) => {
+        try {
+          const { data } = await api.deletePoints({ collection_name: collection, wait: true, filter }, init);
+          if (resultOf(data).status !== 'completed')
+            throw new TaskError('upstream_unavailable', 'Qdrant has not deleted the points yet.', { retryable: true });
+        } catch (error) {
+          if (statusOf(error) !== 404) throw error;
+        }
+      }),
+    drop: (collection, outer) =>
+      guarded(outer, async (init) => {
+        ensured.delete(collection);
+        try {
+          await api.deleteCollection({ collection_name: collection }, init);
         } catch (error) {
           if (statusOf(error) !== 404) throw error;
         }
@@ -157,50 +196,26 @@ export function createVectorClient({ url, apiKey, timeoutMs = TIMEOUT_MS, log }:
   };
 }
 
-/** The client takes whatever comes with status 200 for an answer. */
-function resultOf<T>(data: { result?: T } | null): T {
-  if (data?.result) return data.result;
-  throw new TaskError('upstream_protocol', 'Qdrant answered something else than Qdrant does.', { retryable: true });
+/** As the client's own, but for whom it trusts. The client fetches with that of Node, which knows the older dispatchers alone. */
+function dispatcherTrusting(file: string) {
+  const ca = [...getCACertificates('default'), readCertificates(file)];
+  const agent = new Agent({
+    connect: { ca },
+    connections: 25,
+    keepAliveTimeout: 10_000,
+    bodyTimeout: 0,
+    headersTimeout: 0,
+  });
+  // Two versions of the same types.
+  return new Dispatcher1Wrapper(agent) as unknown as RequestInit['dispatcher'];
 }
 
-/** The client reads large whole numbers as BigInt, which is no JSON; they were stored as the numbers they become again. */
-function withoutBigInts(value: unknown): unknown {
-  if (typeof value === 'bigint') return Number(value);
-  if (Array.isArray(value)) return value.map(withoutBigInts);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withoutBigInts(inner)]));
-}
-
-function statusOf(error: unknown): number | undefined {
-  // The client has errors of its own for a 429 that says when to come back, of which it keeps the first digit.
-  if (error instanceof Error && /^(?:QdrantClientResourceExhausted|Custom)Error$/.test(error.name)) return 429;
-  const { status } = error as { status?: unknown };
-  if (typeof status === 'number') return status;
-  // The client puts the status of unexpected answers into its text only.
-  const match = /Unexpected Response: (\d{3})/.exec(errorMessage(error));
-  return match ? Number(match[1]) : undefined;
-}
-
-function classify(error: unknown): TaskError {
-  const status = statusOf(error);
-  const { data, headers } = error as { data?: { status?: { error?: string } }; headers?: Headers };
-  const said = data?.status?.error ?? errorMessage(error);
-  if (status === 400 && /dimension/i.test(said)) return new TaskError('dimension_mismatch', said, { cause: error });
-  if (status === 404)
-    return new TaskError(
-      'upstream_unavailable',
-      'Qdrant lost the collection; it is made again when points are stored.',
-      {
-        retryable: true,
-        cause: error,
-      },
-    );
-  if (status === undefined && errorCode(error) === undefined && (error as Error).name === 'TypeError')
-    return new TaskError('upstream_unavailable', 'Qdrant cannot be reached.', {
-      retryable: true,
-      outage: 'away',
-      cause: error,
-    });
-  if (status === undefined) return upstreamError('Qdrant', error);
-  return upstreamError('Qdrant', new UpstreamRefusal(said, status, headers?.get('retry-after')));
+function readCertificates(file: string): string {
+  try {
+    const text = readFileSync(file, 'utf8');
+    if (!text.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it holds no certificate in PEM');
+    return text;
+  } catch (error) {
+    throw new UsageError(`The file that QDRANT_CA_FILE names cannot be used: ${errorMessage(error)}`, { cause: error });
+  }
 }

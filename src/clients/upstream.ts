@@ -25,6 +25,11 @@ export function errorCode(error: unknown): string | undefined {
   return undefined;
 }
 
+/** Whether the error says that nobody took the call, so that it has done nothing. */
+export function wasNotTaken(error: unknown): boolean {
+  return NOT_THERE.includes(errorCode(error) ?? '');
+}
+
 /** Whether the error says that nobody answered, rather than that somebody refused. */
 export function isUnreachable(error: unknown): boolean {
   return [...NOT_THERE, ...BROKEN_OFF].includes(errorCode(error) ?? '');
@@ -90,7 +95,12 @@ export function upstreamError(
   const unavailable = (what: string, more: ConstructorParameters<typeof TaskError>[2]) =>
     new TaskError('upstream_unavailable', `${name} ${what}: ${said}`, { retryable: true, cause: error, ...more });
   if (status === 503) return unavailable('is busy', { later: true, outage: 'away', retryAfterMs });
-  if (status === 429) return unavailable('is busy', { later: true, retryAfterMs });
+  if (status === 429)
+    return new TaskError('upstream_rate_limited', `${name} asks for fewer calls: ${said}`, {
+      later: true,
+      retryAfterMs,
+      cause: error,
+    });
   // A gateway in front of it found nobody there, or lost it.
   if (status === 502 || status === 504) return unavailable('failed', { outage: 'away' });
   if (status >= 500) return unavailable('failed', { outage: 'failing' });

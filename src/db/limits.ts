@@ -52,6 +52,14 @@ export async function findUsed(db: Db, users: Array<{ userId: string; upTo: numb
   return rows.map(({ waiting, tokens }) => ({ waiting, tokens }));
 }
 
+/** Adds tokens to what a user has used today, for calls of models that belong to no task. */
+export async function addTokens(db: Db, userId: string, tokens: number): Promise<void> {
+  if (tokens === 0) return;
+  await sql`
+    insert into token_usage as u (user_id, day, tokens) values (${userId}, (now() at time zone 'utc')::date, ${tokens})
+    on conflict (user_id, day) do update set tokens = u.tokens + excluded.tokens`.execute(db);
+}
+
 /**
  * Adds to the requests of subjects in this minute (counted since 1970), and answers how many there are by all processes.
  * Where the clock of another process is already in the next minute, they are counted there.

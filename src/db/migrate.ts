@@ -110,8 +110,9 @@ async function step(
  */
 async function locked<T>({ pool, log }: Options, work: (db: Db) => Promise<T>): Promise<T> {
   const client = await pool.connect();
-  // An index of a large table takes longer than any statement of ours elsewhere may.
-  const patient = new pg.Pool({ ...pool.options, max: 2, query_timeout: undefined, statement_timeout: undefined });
+  // An index of a large table takes longer than any statement of ours elsewhere may, and is not cut off with those of the pool.
+  const patience = { query_timeout: undefined, statement_timeout: undefined, stream: undefined };
+  const patient = new pg.Pool({ ...pool.options, ...patience, max: 2 });
   patient.on('error', (error) => log.warn({ err: error }, 'the connection of the migration broke'));
   const db = createDb(patient);
   try {

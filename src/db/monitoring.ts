@@ -37,6 +37,13 @@ export async function countLanes(db: Db, since: Date): Promise<LaneCount[]> {
   return rows;
 }
 
+/** How many tasks of each lane run without a worker, because they wait for something outside. */
+export async function countParked(db: Db): Promise<Map<Lane, number>> {
+  const { rows } = await sql<{ lane: Lane; count: number }>`
+    select lane, count(*)::int as count from tasks where awaiting is not null group by lane`.execute(db);
+  return new Map(rows.map(({ lane, count }) => [lane, count]));
+}
+
 /** A task that a worker has at this moment. */
 export interface Running {
   worker: string;
@@ -54,6 +61,8 @@ export interface Running {
 export async function listRunning(db: Db, limit: number): Promise<Running[]> {
   const { rows } = await sql<Running>`
     select worker, id, type, lane, attempt, user_id, status, started_at, lease_until from tasks
-    where status in ('running', 'cancelling') order by worker, started_at, id limit ${limit}`.execute(db);
+    where status in ('running', 'cancelling') and awaiting is null order by worker, started_at, id limit ${limit}`.execute(
+    db,
+  );
   return rows;
 }

@@ -1,6 +1,6 @@
 import type { Generated } from 'kysely';
 import type { Lane } from '../tasks/lanes.ts';
-import type { Usage } from '../tasks/tools.ts';
+import type { Awaiting, Usage } from '../tasks/tools.ts';
 import type { GeneratedTime, Json, NullableJson, NullableTime, Time } from './columns.ts';
 import type {
   ApiKeyTable,
@@ -10,10 +10,29 @@ import type {
   UserSessionTable,
   UserTable,
 } from './schema-accounts.ts';
+import type { AgentCallTable, AgentHealthTable, AgentProbeTable } from './schema-agent-health.ts';
+import type { AgentTable } from './schema-agents.ts';
+import type { CollectionTable } from './schema-collections.ts';
+import type { DocumentChunkTable, DocumentTable } from './schema-documents.ts';
+import type { BatchLineTable, BatchTable, FilePartTable, FileTable } from './schema-files.ts';
 import type { LoginFailureTable, RequestCountTable, TokenUsageTable, UserLimitTable } from './schema-limits.ts';
+import type { ScheduleTable } from './schema-schedules.ts';
+import type { DeliveryAttemptTable, DeliveryTable, WebhookEndpointTable } from './schema-webhooks.ts';
+import type { LaneMinuteTable, LineMarkTable, TaskTermTable, WorkerTable } from './schema-workers.ts';
+import type { WorkflowDefinitionTable, WorkflowVersionTable } from './schema-workflow-definitions.ts';
+import type { WorkflowEdgeTable, WorkflowEndTable, WorkflowRunTable, WorkflowStepTable } from './schema-workflows.ts';
 
-export type { Usage } from '../tasks/tools.ts';
+export type { Awaiting, Usage } from '../tasks/tools.ts';
 export * from './schema-accounts.ts';
+export * from './schema-agent-health.ts';
+export * from './schema-agents.ts';
+export * from './schema-collections.ts';
+export * from './schema-documents.ts';
+export type { BatchError, BatchStatus } from './schema-files.ts';
+export * from './schema-schedules.ts';
+export * from './schema-webhooks.ts';
+export * from './schema-workflow-definitions.ts';
+export * from './schema-workflows.ts';
 
 /** The public words for where a task stands; the last four are ended. */
 export const STATUSES = [
@@ -35,21 +54,8 @@ export function hasEnded(status: Status): boolean {
   return (ENDED as readonly Status[]).includes(status);
 }
 
-/** How one attempt of a task ended. */
-export type Outcome = 'completed' | 'failed' | 'retry' | 'released' | 'cancelled' | 'lost';
-
-export interface AgentTable {
-  id: string;
-  name: string;
-  type: string;
-  endpoint: string;
-  port: number | null;
-  is_active: Generated<boolean>;
-  capabilities: Json<string[]>;
-  config: Json<Record<string, unknown>>;
-  created_at: GeneratedTime;
-  updated_at: GeneratedTime;
-}
+/** How one attempt of a task ended; one that was `parked` gave its slot back until something outside has happened. */
+export type Outcome = 'completed' | 'failed' | 'retry' | 'released' | 'cancelled' | 'lost' | 'parked';
 
 /** Why a task or an attempt did not succeed; never a stack, a query or an address of the inside. */
 export interface StoredError {
@@ -69,6 +75,10 @@ export interface TaskWebhook {
   events: string[];
   secret: string;
 }
+
+/** What becomes of a task whose key has no place: it waits, others make room, or it is refused. */
+export const CONCURRENCY_POLICIES = ['queue', 'cancel_running', 'reject'] as const;
+export type ConcurrencyPolicy = (typeof CONCURRENCY_POLICIES)[number];
 
 export interface TaskTable {
   id: string;
@@ -90,7 +100,17 @@ export interface TaskTable {
   timeout_ms: number;
   worker: string | null;
   lease_until: NullableTime;
+  /** What a parked task waits for; it runs for whoever asks, but no worker holds it. */
+  awaiting: Awaiting | null;
+  /** When it is woken whatever has happened by then. */
+  awaiting_until: NullableTime;
+  /** How often somebody told the task that there is something for it. */
+  signals: Generated<number>;
+  /** How often it was run again by an explicit retry; what belongs to an earlier life is of no use in this one. */
+  life: Generated<number>;
   watched: Generated<boolean>;
+  /** Whether its events are read: changes are announced, and its text is published while it runs. */
+  streamed: Generated<boolean>;
   metadata: Json<Record<string, unknown>>;
   tags: Generated<string[]>;
   model: string | null;
@@ -98,8 +118,18 @@ export interface TaskTable {
   agent_id: string | null;
   parent_id: string | null;
   batch_id: string | null;
+  /** The task that this one was made from by a retry with another input; it may be gone. */
+  origin_id: string | null;
   schedule_id: string | null;
   webhook: NullableJson<TaskWebhook>;
+  /** Of the tasks of a user with the same key, at most `concurrency_limit` run at a time; `null` where it has none. */
+  concurrency_key: string | null;
+  concurrency_limit: number | null;
+  concurrency_policy: ConcurrencyPolicy | null;
+  /** Which places are all taken, so that it waits without a job; see `holds.ts`. */
+  held_by: string | null;
+  /** Whether it is held back no more: a job was made for it, which finds a place, or holds it back again. */
+  called: Generated<boolean>;
   request_id: string | null;
   cancel_reason: string | null;
   created_at: GeneratedTime;
@@ -110,6 +140,20 @@ export interface TaskTable {
   started_at: NullableTime;
   completed_at: NullableTime;
   expires_at: NullableTime;
+  /** Since when nothing of what its user wrote, and of what came of it, is here any more. */
+  payload_deleted_at: NullableTime;
+}
+
+/** What a part of a task came to; an attempt after the one that did it takes it from here. */
+export interface TaskMemoTable {
+  task_id: string;
+  name: string;
+  id: Generated<string>;
+  attempt: number;
+  kind: string;
+  value: Json<unknown>;
+  started_at: Time;
+  ended_at: GeneratedTime;
 }
 
 export interface AttemptTable {
@@ -118,37 +162,22 @@ export interface AttemptTable {
   outcome: Outcome;
   worker: string | null;
   model: string | null;
+  /** What the name of the model stood for on the host that ran it; that is a label, not an address. */
+  model_digest: string | null;
+  host: string | null;
   usage: NullableJson<Usage>;
   error: NullableJson<StoredError>;
   started_at: NullableTime;
   ended_at: GeneratedTime;
 }
 
-export interface DeliveryTable {
+/** What happened to a task and stands in no other row. */
+export interface TaskEventTable {
   id: Generated<string>;
   task_id: string;
-  task_attempt: number;
-  event: string;
-  url: string;
-  secret: Buffer;
-  status: Generated<'pending' | 'running' | 'delivered' | 'failed'>;
-  attempt: Generated<number>;
-  generation: Generated<number>;
-  lease_until: NullableTime;
-  ready_at: GeneratedTime;
-  last_status: number | null;
-  last_error: string | null;
-  created_at: GeneratedTime;
-  completed_at: NullableTime;
-}
-
-export interface DeliveryAttemptTable {
-  delivery_id: string;
   attempt: number;
-  status: number | null;
-  error: string | null;
-  response: string | null;
-  latency_ms: number;
+  type: 'progress' | 'log' | 'cancel' | 'retried' | 'resumed';
+  data: Json<Record<string, unknown>>;
   at: GeneratedTime;
 }
 
@@ -164,15 +193,6 @@ export interface IdempotencyKeyTable {
   expires_at: Time;
 }
 
-export interface CollectionTable {
-  id: string;
-  user_id: string;
-  name: string;
-  embedding_model: string | null;
-  dimensions: number;
-  created_at: GeneratedTime;
-}
-
 export interface PausedLaneTable {
   lane: Lane;
   paused_by: string | null;
@@ -186,17 +206,40 @@ export interface Database {
   api_keys: ApiKeyTable;
   signing_keys: SigningKeyTable;
   agents: AgentTable;
+  agent_health: AgentHealthTable;
+  agent_probes: AgentProbeTable;
+  agent_calls: AgentCallTable;
   tasks: TaskTable;
+  schedules: ScheduleTable;
   collections: CollectionTable;
+  documents: DocumentTable;
+  workflow_definitions: WorkflowDefinitionTable;
+  workflow_versions: WorkflowVersionTable;
+  document_chunks: DocumentChunkTable;
   attempts: AttemptTable;
+  task_memos: TaskMemoTable;
+  webhook_endpoints: WebhookEndpointTable;
+  task_events: TaskEventTable;
   deliveries: DeliveryTable;
   delivery_attempts: DeliveryAttemptTable;
   audit_log: AuditTable;
   invitations: InvitationTable;
   paused_lanes: PausedLaneTable;
+  workers: WorkerTable;
+  lane_minutes: LaneMinuteTable;
+  line_marks: LineMarkTable;
+  task_terms: TaskTermTable;
   user_limits: UserLimitTable;
   token_usage: TokenUsageTable;
   login_failures: LoginFailureTable;
   request_counts: RequestCountTable;
   idempotency_keys: IdempotencyKeyTable;
+  files: FileTable;
+  file_parts: FilePartTable;
+  batches: BatchTable;
+  batch_lines: BatchLineTable;
+  workflow_runs: WorkflowRunTable;
+  workflow_steps: WorkflowStepTable;
+  workflow_edges: WorkflowEdgeTable;
+  workflow_ends: WorkflowEndTable;
 }

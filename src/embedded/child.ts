@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../errors.ts';
-import { within } from '../lifecycle.ts';
+import { nodeOptions, within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 
 /** A server of ours in a process of its own. */
@@ -36,7 +36,7 @@ export async function startChild(
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       // Signals to our group are ours to handle: running tasks still need this server while we stop.
       detached: true,
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      execArgv: nodeOptions(),
     });
     const started = child;
     started.once('exit', (code, signal) => {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { arch, platform } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Launcher } from './unprivileged.ts';
@@ -44,7 +44,10 @@ async function restoreSymlinks(root: string): Promise<void> {
   }
 }
 
-/** Makes a new cluster with one superuser. @throws UsageError that says why it could not be made */
+/**
+ * Makes a new cluster with one superuser. It gets its name once it is whole: initdb writes the file that tells a cluster first, so
+ * one whose making was broken off would be taken for a whole one.
+ * @throws UsageError that says why it could not be made */
 export async function initialise({
   dataDir,
   cluster,
@@ -58,18 +61,21 @@ export async function initialise({
   password: string;
   launcher: Launcher;
 }): Promise<void> {
-  // A run that was killed in the middle leaves a directory that initdb refuses.
   await rm(cluster, { recursive: true, force: true });
-  await mkdir(cluster, { mode: 0o700 });
-  const passwordFile = join(dataDir, 'initdb.password');
+  // A name of its own, because the initdb of a run that was killed may still be at work. Its leftovers go now or another time.
+  for (const name of await readdir(dataDir))
+    if (name.startsWith(`${basename(cluster)}.`))
+      await rm(join(dataDir, name), { recursive: true, force: true }).catch(() => {});
+  const made = await mkdtemp(`${cluster}.`);
+  const passwordFile = `${made}.password`;
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   if (launcher.uid !== undefined) {
-    await chown(cluster, launcher.uid, launcher.gid ?? launcher.uid);
+    await chown(made, launcher.uid, launcher.gid ?? launcher.uid);
     await chown(passwordFile, launcher.uid, launcher.gid ?? launcher.uid);
     await chown(dataDir, launcher.uid, launcher.gid ?? launcher.uid);
   }
   const flags = [
-    `--pgdata=${cluster}`,
+    `--pgdata=${made}`,
     `--username=${USER}`,
     `--pwfile=${passwordFile}`,
     '--auth=scram-sha-256',
@@ -80,9 +86,10 @@ export async function initialise({
   try {
     const { code, output } = await run(launcher, binaries.initdb, flags, dataDir);
     if (code !== 0) {
-      await rm(cluster, { recursive: true, force: true });
+      await rm(made, { recursive: true, force: true });
       throw new UsageError(`The embedded Postgres could not make its data directory in ${dataDir}: ${explain(output)}`);
     }
+    await rename(made, cluster);
   } finally {
     await rm(passwordFile, { force: true });
   }

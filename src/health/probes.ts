@@ -1,3 +1,4 @@
+import type { HostHealth } from '../clients/ollama.ts';
 import { isWritable } from '../db/away.ts';
 import type { Parts } from '../parts.ts';
 import type { LaneCounts } from '../queues/dispatcher.ts';
@@ -26,7 +27,7 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
       name: 'models',
       kind: kinds.models,
       required: false,
-      check: async (signal) => ({ version: await models.ping(signal) }),
+      check: async (signal) => modelHosts(await models.health(signal)),
       breaker: models.breaker,
     },
   ];
@@ -39,6 +40,14 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
       breaker: vectors.breaker,
     });
   return probes;
+}
+
+/** Tasks go on as long as one host answers. @throws where none does */
+function modelHosts(hosts: HostHealth[]) {
+  const up = hosts.filter(({ version }) => version !== undefined);
+  if (up.length === 0) throw new Error('no model host answers');
+  const flaw = up.length < hosts.length ? { reason: 'hosts_down', useless: false } : undefined;
+  return { version: up[0]?.version, hosts: hosts.length, up: up.length, flaw };
 }
 
 function totals(lanes: LaneCounts[]) {

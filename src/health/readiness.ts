@@ -11,7 +11,7 @@ export interface Probe {
   /** Answers details for the row; `flaw` is a word for what is wrong although it answers. @throws when it is down */
   check(signal: AbortSignal): Promise<Record<string, unknown> & { flaw?: Flaw }>;
   /** Keeps the tasks of this process from it while it does not work. */
-  breaker?: Breaker;
+  breaker?: Pick<Breaker, 'state'>;
 }
 
 /** What is wrong with a dependency that answers. */

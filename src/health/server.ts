@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { UsageError } from '../errors.ts';
+import { nodeOptions } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { ThreadData, ToMain, ToThread } from './thread.ts';
 
@@ -50,7 +51,7 @@ export async function startHealthServer({
     name: 'health',
     workerData: data,
     env: {},
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: nodeOptions(),
     resourceLimits: { maxOldGenerationSizeMb: 32 },
   });
   thread.unref();

@@ -1,4 +1,4 @@
-import type { JobsOptions, Processor, Queue, Worker, WorkerOptions } from 'bullmq';
+import type { Job, JobsOptions, Processor, Queue, Worker, WorkerOptions } from 'bullmq';
 import type { DatabaseAddress } from '../db/address.ts';
 import type { Logger } from '../log.ts';
 import type { Lane } from '../tasks/lanes.ts';
@@ -13,11 +13,14 @@ export interface JobData {
   id: string;
   generation: number;
   request_id?: string;
+  /** The workflow that the task is a step of. */
+  parent_id?: string;
 }
 
 export type LaneQueue = Queue<JobData, void, string>;
 export type LaneWorker = Worker<JobData, void, string>;
 export type LaneProcessor = Processor<JobData, void, string>;
+export type LaneJob = Job<JobData, void, string>;
 
 /**
  * `live` is a job that will run or runs. `spent` is one that will not, and its id with it: a job under the same id would be
@@ -42,6 +45,10 @@ export interface QueueBackend {
   jobStates(lane: Lane, ids: string[]): Promise<JobState[]>;
   /** The ids of all jobs that wait or are delayed, page by page, in no order; what moves meanwhile may be missing or there twice. */
   listJobs(lane: Lane): AsyncIterable<string[]>;
+  /** The ids of the jobs that a worker would be given next, in that order. @throws when the store does not answer */
+  firstJobs(lane: Lane, count: number): Promise<string[]>;
+  /** Puts a job that a worker was given back before those of its turn; the worker has to throw `WaitingError` then. */
+  putBack(job: LaneJob, token: string): Promise<void>;
   /** Takes jobs away, except those that a worker holds; answers how many there were. */
   removeJobs(lane: Lane, ids: string[]): Promise<number>;
   /** A word that stays the same as long as no job can have been lost; `undefined` where the store is new or was emptied. */

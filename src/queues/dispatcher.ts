@@ -11,6 +11,8 @@ import { turnOf } from './turn.ts';
 /** A row that wants a job: a task, or a webhook delivery. The job gets the row's type as its name, and waits until `ready_at`. */
 export interface Wake extends Omit<Waiting, 'place'> {
   kind: JobData['kind'];
+  /** The workflow that the task is a step of. */
+  parent_id?: string | null;
 }
 
 export interface LaneCounts {
@@ -77,6 +79,7 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
         id: wake.id,
         generation: wake.generation,
         ...(wake.request_id ? { request_id: wake.request_id } : {}),
+        ...(wake.parent_id ? { parent_id: wake.parent_id } : {}),
       },
       opts: {
         ...shared,

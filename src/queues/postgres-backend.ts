@@ -55,6 +55,14 @@ export async function openPostgres({ databaseUrl, workers, log }: BackendOptions
         if (ids.length > 0) yield ids;
       }
     },
+    async firstJobs(lane, count) {
+      const { rows } = await pool.query<{ id: string }>(
+        `select id from job where queue = $1 and state = 'waiting' order by priority, seq limit $2`,
+        [lane, count],
+      );
+      return rows.map(({ id }) => id);
+    },
+    putBack: async (job, token) => void (await job.moveToWait(token)),
     async removeJobs(lane, ids) {
       const { rows } = await pool.query<{ removed: number }>(
         'select coalesce(sum(remove($1, id, false)), 0)::int as removed from unnest($2::text[]) as id',

@@ -3,6 +3,8 @@ import type { Db } from '../db/connect.ts';
 import { rescueDeliveries } from '../db/deliveries.ts';
 import { deleteExpiredKeys } from '../db/idempotency.ts';
 import { expireTasks, promoteTasks, rescueTasks } from '../db/tasks/repair.ts';
+import { wakeLate } from '../db/tasks/signal.ts';
+import { endForsaken } from '../db/tasks/stop.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
@@ -10,8 +12,11 @@ import type { QueueBackend } from './backend.ts';
 import { createComparison } from './comparison.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { createLeadership } from './leader.ts';
+import { createMarker } from './marks.ts';
 import { applyPauses } from './pauses.ts';
+import { createPlaces } from './places.ts';
 import { noRepairs, type Repairs, sayRepairs } from './repairs.ts';
+import { createRetention, type RetentionDays } from './retention.ts';
 import { wakesOf } from './wakes.ts';
 
 export interface Reconciler {
@@ -32,6 +37,12 @@ interface Options {
   leaseMs: number;
   /** How much waiting a class of priority is worth; see `turn.ts`. */
   agingMs: number;
+  /** How long what has ended is kept; for ever where this is not given. */
+  retention?: RetentionDays;
+  /** How many tasks of a user may run at a time, where nothing else was set for that user; 0 is no limit. */
+  everybody?: number;
+  /** Begins to go on with what nobody else goes on with, a part of it a round. */
+  sweep?: () => Promise<unknown>;
   /** A row is compared with its job only when it has waited this long, because the job may be just on the way. */
   quietMs?: number;
 }
@@ -39,24 +50,50 @@ interface Options {
 const BATCH = 500;
 const PROMOTED_A_ROUND = 10_000;
 const FORGOTTEN_A_ROUND = 10_000;
+/** All parked tasks are looked at for it, and it comes about while versions are mixed alone. */
+const FORSAKEN_EVERY_MS = 60_000;
 /** How long a round works on the lanes before it looks after the rows again. */
 const SLICE_MS = 1_500;
+/** How long it deletes what is kept no longer, before the next round. */
+const DELETE_MS = 200;
+
+const KEEP_ALL: RetentionDays = { completed: 0, failed: 0, cancelled: 0, expired: 0, payload: 0 };
 
 /** Makes lanes agree with the rows again. One process leads at a time; a leader that dies loses the lock with its connection. */
 export function createReconciler(options: Options): Reconciler {
-  const { db, pool, backend, dispatcher, log, leaseMs, agingMs, everyMs = 2_000, quietMs = 3_000 } = options;
+  const {
+    db,
+    pool,
+    backend,
+    dispatcher,
+    log,
+    leaseMs,
+    agingMs,
+    everyMs = 2_000,
+    quietMs = 3_000,
+    everybody = 0,
+  } = options;
   const repairs = noRepairs();
   const comparison = createComparison({ db, backend, dispatcher, repairs, agingMs, quietMs, log });
+  const places = createPlaces({ db, dispatcher, everybody, agingMs, log });
   const leadership = createLeadership(pool, comparison.restart, log);
+  const retention = createRetention({ db, days: options.retention ?? KEEP_ALL, repairs, log });
+  const mark = createMarker(db, log);
   let interrupted = false;
   let rescueFrom = 0;
+  let forsakenAt = 0;
   let closing = false;
 
-  async function drain(step: () => Promise<Transition[]>): Promise<Transition[]> {
+  /** @param gaveFree whether such a task gave a place free that others may wait for */
+  async function drain(
+    step: () => Promise<Transition[]>,
+    gaveFree: (moved: Transition) => boolean,
+  ): Promise<Transition[]> {
     const all: Transition[] = [];
     for (let moved = await step(); moved.length > 0; moved = await step()) {
       all.push(...moved);
       await dispatcher.enqueue(moved.flatMap(wakesOf));
+      await places.freed(moved.filter(gaveFree));
       if (moved.length < BATCH) break;
     }
     return all;
@@ -65,11 +102,34 @@ export function createReconciler(options: Options): Reconciler {
   /** What the rows need among themselves; only Postgres takes part. */
   async function repairRows(): Promise<void> {
     if (Date.now() >= rescueFrom) {
-      const rescued = await drain(() => rescueTasks(db, BATCH));
+      const rescued = await drain(
+        () => rescueTasks(db, BATCH),
+        () => true,
+      );
       repairs.rescued += rescued.length;
       repairs.poisoned += rescued.filter(({ status }) => status === 'failed').length;
     }
-    repairs.expired += (await drain(() => expireTasks(db, BATCH))).length;
+    repairs.expired += (
+      await drain(
+        () => expireTasks(db, BATCH),
+        ({ called, concurrency_key, status }) => (called || concurrency_key !== null) && status !== 'cancelling',
+      )
+    ).length;
+    repairs.woken += (
+      await drain(
+        () => wakeLate(db, BATCH),
+        () => false,
+      )
+    ).length;
+    if (Date.now() >= forsakenAt) {
+      forsakenAt = Date.now() + FORSAKEN_EVERY_MS;
+      await drain(
+        () => endForsaken(db, BATCH),
+        ({ concurrency_key }) => concurrency_key !== null,
+      );
+    }
+    await options.sweep?.();
+    repairs.called += await places.lookAround();
     repairs.promoted += await promoteTasks(db, PROMOTED_A_ROUND);
     await deleteExpiredKeys(db, FORGOTTEN_A_ROUND);
     const lost = await rescueDeliveries(db, BATCH);
@@ -88,6 +148,8 @@ export function createReconciler(options: Options): Reconciler {
     await repairRows();
     comparison.restart();
     await repairLanes(Number.POSITIVE_INFINITY);
+    retention.restart();
+    await retention.goOn(Number.POSITIVE_INFINITY);
     return { ...repairs };
   }
 
@@ -98,6 +160,7 @@ export function createReconciler(options: Options): Reconciler {
       if (interrupted) rescueFrom = Date.now() + leaseMs;
       interrupted = false;
       await repairRows();
+      mark();
     } catch (error) {
       // Nobody could renew a lease meanwhile, so one that ran out says nothing about its worker.
       interrupted = true;
@@ -114,7 +177,9 @@ export function createReconciler(options: Options): Reconciler {
     try {
       if (!(await lead())) return false;
       repairs.rounds++;
-      return await repairLanes(began + SLICE_MS);
+      const more = await repairLanes(began + SLICE_MS);
+      await retention.goOn(Date.now() + DELETE_MS);
+      return more;
     } finally {
       repairs.lastRoundMs = Date.now() - began;
       sayRepairs(before, repairs, log);

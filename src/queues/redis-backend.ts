@@ -2,9 +2,10 @@ import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { errorMessage, UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import type { Lane } from '../tasks/lanes.ts';
 import type { BackendOptions, QueueBackend, StoreFlaw } from './backend.ts';
 import { CALL_TIMEOUT_MS, closeQueues, openQueues } from './lane-queues.ts';
-import { listJobs, readJobStates } from './redis-jobs.ts';
+import { listJobs, readFirstJobs, readJobStates } from './redis-jobs.ts';
 import { checkRedis, watchRedis } from './redis-settings.ts';
 
 /** How many finished jobs a lane keeps for the dashboard is set per job; the stream of events is kept short. */
@@ -77,6 +78,12 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
     isUp: () => producer.status === 'ready',
     jobStates: (lane, ids) => readJobStates(producer, queues[lane], ids),
     listJobs: (lane) => listJobs(producer, queues[lane]),
+    firstJobs: (lane, count) => readFirstJobs(producer, queues[lane], count),
+    async putBack(job, token) {
+      await job.moveToWait(token);
+      // BullMQ expects whoever puts a job back to fetch the next; here that one is busy, and others are to be woken.
+      await producer.zadd(queues[job.queueName as Lane].toKey('marker'), 0, '0');
+    },
     async removeJobs(lane, ids) {
       const removed = await Promise.all(ids.map((id) => queues[lane].remove(id, { removeChildren: false })));
       return removed.reduce((sum, count) => sum + count, 0);

@@ -42,3 +42,12 @@ export async function* listJobs(redis: Redis, queue: LaneQueue): AsyncIterable<s
   const stalled = await redis.lrange(queue.toKey('wait'), 0, -1);
   if (stalled.length > 0) yield stalled;
 }
+
+/** The ids of the next jobs in the order in which BullMQ gives them out: first those taken from stalled workers, the oldest first. */
+export async function readFirstJobs(redis: Redis, queue: LaneQueue, count: number): Promise<string[]> {
+  const [stalled, prioritized] = await Promise.all([
+    redis.lrange(queue.toKey('wait'), -count, -1),
+    redis.zrange(queue.toKey('prioritized'), '0', `${count - 1}`),
+  ]);
+  return [...stalled.toReversed(), ...prioritized].slice(0, count);
+}

@@ -8,12 +8,20 @@ export interface Repairs {
   poisoned: number;
   /** Tasks that their deadline overtook. */
   expired: number;
+  /** Parked tasks that waited as long as they may. */
+  woken: number;
   /** Scheduled tasks whose time came. */
   promoted: number;
+  /** Tasks that were held back with a place free, and nobody had called them. */
+  called: number;
   /** Jobs added for rows that had none. */
   rebuilt: number;
   /** Jobs taken away that waited for nothing. */
   orphans: number;
+  /** Ended tasks deleted because their time was over. */
+  forgotten: number;
+  /** Ended tasks of which only what was in them was deleted. */
+  emptied: number;
   /** How often the store of the jobs was emptied or restarted. */
   epochsLost: number;
   /** Rounds as the leader. */
@@ -26,8 +34,12 @@ const SAID = {
   rescued: 'took back what lost workers held',
   poisoned: 'ended tasks that lost too many workers',
   expired: 'ended tasks past their deadline',
+  woken: 'woke tasks that had waited as long as they may',
+  called: 'called tasks for which a place was free',
   rebuilt: 'added jobs that were missing',
   orphans: 'took away jobs that waited for nothing',
+  forgotten: 'deleted tasks that are kept no longer',
+  emptied: 'deleted what was in tasks and is kept no longer',
 } as const;
 
 export function noRepairs(): Repairs {
@@ -35,9 +47,13 @@ export function noRepairs(): Repairs {
     rescued: 0,
     poisoned: 0,
     expired: 0,
+    woken: 0,
     promoted: 0,
+    called: 0,
     rebuilt: 0,
     orphans: 0,
+    forgotten: 0,
+    emptied: 0,
     epochsLost: 0,
     rounds: 0,
     lastRoundMs: 0,

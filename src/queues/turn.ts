@@ -2,6 +2,9 @@
 const LAST_TURN = 2_097_151;
 const BASE_MS = Date.UTC(2026, 0, 1);
 
+export const FIRST_PRIORITY = 1;
+export const LAST_PRIORITY = 10;
+
 /** What the place of a row in its lane depends on. */
 export interface InLine {
   priority: number;
@@ -24,4 +27,16 @@ export function turnOf({ priority, queued_at, ready_at }: InLine, agingMs: numbe
   const since = (queued_at ?? ready_at).getTime() - BASE_MS;
   const halfSpans = Math.floor(since / (agingMs / 2)) + 2 * (priority - 1);
   return (Math.max(halfSpans, 0) % LAST_TURN) + 1;
+}
+
+/**
+ * Since when a task of another class stands in line whose turn comes with that of the given one. Within the same turn, which
+ * lasts half a span, the one that was added first is first: so those of a less urgent class come before it, which are older, and
+ * those of a more urgent one after it.
+ */
+export function dueOf({ priority, queued_at, ready_at }: InLine, other: number, agingMs: number): Date {
+  const half = agingMs / 2;
+  const since = (queued_at ?? ready_at).getTime() - BASE_MS;
+  const begins = (Math.floor(since / half) + 2 * (priority - other)) * half;
+  return new Date(BASE_MS + begins + (other > priority ? half : 0));
 }

@@ -5,9 +5,9 @@ import type { Tools } from './tools.ts';
 type Schema = v.GenericSchema<unknown, unknown>;
 
 /** A kind of work. HTTP validation, JSON Schema, docs, lane options and worker dispatch derive from this one value. */
-export interface TaskType<I extends Schema = Schema, O extends Schema = Schema> {
+export interface TaskType<I extends Schema = Schema, O extends Schema = Schema, N extends string = string> {
   /** The word in `POST /tasks`: lower case, dots between parts. */
-  name: string;
+  name: N;
   title: string;
   /** One sentence for people who choose a type. */
   summary: string;
@@ -16,8 +16,14 @@ export interface TaskType<I extends Schema = Schema, O extends Schema = Schema> 
   input: I;
   /** Checked before the result is stored. */
   output: O;
+  /** The route that alone makes such tasks, where it is not that for all; it says there what may be asked for. */
+  route?: string;
+  /** Whether it wants the vector store, as those of the lane `vector` do: it is not there where vector search is switched off. */
+  vectors?: true;
   /** Fields of the input that hold URLs to call: refused at the door where they may not be called, as those of webhooks are. */
   urls?: readonly string[];
+  /** The vectors that an input brings along, each with its place in it: one of a wrong length is refused at the door where that is known. */
+  vectorsOf?(input: v.InferOutput<I>): { collection: string; vectors: Array<{ at: string; length: number }> };
   defaults: { attempts: number; timeoutSeconds: number; backoff: Backoff };
   /** Inputs that work as they stand on a fresh machine. */
   examples: readonly v.InferInput<I>[];
@@ -31,8 +37,10 @@ export interface Backoff {
   maxMs: number;
 }
 
-/** Makes a task type; only here for the types of `run`. */
-export function defineTask<I extends Schema, O extends Schema>(type: TaskType<I, O>): TaskType<I, O> {
+/** Makes a task type; only here for the types of `run`, and of the client, which knows each type by its name. */
+export function defineTask<I extends Schema, O extends Schema, const N extends string>(
+  type: TaskType<I, O, N>,
+): TaskType<I, O, N> {
   return type;
 }
 

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { defineTask } from './define.ts';
-import { modelChoice, modelName, vector } from './schemas.ts';
+import { modelChoice, modelName, strictObject, vector } from './schemas.ts';
 
 const text = v.pipe(v.string(), v.minLength(1, 'must not be empty'));
 
@@ -9,7 +9,7 @@ export const embed = defineTask({
   title: 'Embed text',
   summary: 'Turns texts into vectors whose distance tells how alike they are.',
   lane: 'embed',
-  input: v.strictObject({
+  input: strictObject({
     input: v.union(
       [
         text,
@@ -22,9 +22,15 @@ export const embed = defineTask({
       'must be a text or a list of texts',
     ),
     model: v.optional(modelName),
+    fallback: v.optional(
+      v.pipe(
+        v.boolean(),
+        v.description('Whether another model may answer where `model` is not there. It may where this is not given.'),
+      ),
+    ),
   }),
   output: v.strictObject({ embeddings: v.array(vector), dimensions: v.number(), ...modelChoice }),
   defaults: { attempts: 3, timeoutSeconds: 300, backoff: { minMs: 1_000, maxMs: 60_000 } },
   examples: [{ input: ['The cat sits on the mat.', 'A kitten rests on a rug.'] }],
-  run: ({ input, model }, tools) => tools.models.embed({ input: [input].flat(), model }),
+  run: ({ input, ...choice }, tools) => tools.models.embed({ input: [input].flat(), ...choice }),
 });

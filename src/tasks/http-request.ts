@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { findUnstorable, nestsTooDeep } from './clean.ts';
 import { defineTask } from './define.ts';
-import { jsonObject } from './schemas.ts';
+import { decodeBody, encodeBody } from './http-body.ts';
+import { jsonObject, maxCharacters, strictObject } from './schemas.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 const MAX_HEADERS = 50;
@@ -13,7 +13,7 @@ const RESERVED = new Set([
   'x-request-id',
 ]);
 
-const headerName = v.pipe(
+export const headerName = v.pipe(
   v.string(),
   v.regex(/^[\w!#$%&'*+.^`|~-]{1,200}$/, 'must be the name of a header'),
   v.check((name) => !RESERVED.has(name.toLowerCase()), 'is a header that cannot be set'),
@@ -30,9 +30,9 @@ export const httpRequest = defineTask({
   summary: 'Calls an HTTP address of your own; every attempt sends the same Idempotency-Key.',
   lane: 'agent',
   input: v.pipe(
-    v.strictObject({
+    strictObject({
       method: v.picklist(METHODS, `must be one of ${METHODS.join(', ')}`),
-      url: v.pipe(v.string(), v.maxLength(2048, 'must be at most 2048 characters')),
+      url: v.pipe(v.string(), maxCharacters(2048)),
       headers: v.optional(
         v.pipe(
           jsonObject,
@@ -58,36 +58,11 @@ export const httpRequest = defineTask({
   defaults: { attempts: 5, timeoutSeconds: 120, backoff: { minMs: 1_000, maxMs: 300_000 } },
   examples: [{ method: 'GET', url: 'https://example.com/' }],
   async run({ method, url, headers = {}, body }, tools) {
-    const answer = await tools.http.request({ method, url, ...encode(headers, body) });
-    return { ...answer, ...decode(answer.body, answer.headers['content-type']) };
+    const answer = await tools.http.request({ method, url, ...encodeBody(headers, body) });
+    return { ...answer, ...decodeBody(answer.body, answer.headers['content-type']) };
   },
 });
 
 function lower(headers: Record<string, string>): string[] {
   return Object.keys(headers).map((name) => name.toLowerCase());
-}
-
-/** A text is sent as it is, anything else as JSON; the headers may name another type. */
-function encode(headers: Record<string, string>, body: unknown): { headers: Record<string, string>; body?: string } {
-  if (body === undefined) return { headers };
-  if (typeof body === 'string') return { headers: { 'content-type': 'text/plain; charset=utf-8', ...headers }, body };
-  return { headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) };
-}
-
-/** JSON is parsed where it is such as we would take in a request; otherwise its text is kept, in which nothing can do harm. */
-function decode(text: string, contentType = ''): { body: unknown; body_format: 'json' | 'text' | 'none' } {
-  if (text === '') return { body: null, body_format: 'none' };
-  const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? '';
-  const body = /[/+]json$/.test(type) && !nestsTooDeep(text) ? parse(text) : undefined;
-  return body === undefined || findUnstorable(body)
-    ? { body: text, body_format: 'text' }
-    : { body, body_format: 'json' };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

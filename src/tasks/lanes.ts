@@ -4,10 +4,10 @@
  */
 export const LANE_DEFAULTS = {
   llm: { concurrency: 2, about: 'text generation' },
-  embed: { concurrency: 4, about: 'embeddings' },
+  embed: { concurrency: 32, about: 'embeddings' },
   vector: { concurrency: 8, about: 'vector upserts and searches' },
   agent: { concurrency: 8, about: 'calls of HTTP agents' },
-  webhook: { concurrency: 16, about: 'webhook deliveries' },
+  webhook: { concurrency: 64, about: 'webhook deliveries' },
   system: { concurrency: 16, about: 'everything short' },
 } as const;
 

@@ -10,8 +10,27 @@ export const modelName = v.pipe(
 
 export const collectionName = v.pipe(
   v.string(),
-  v.regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}$/, 'must be 1–100 letters, digits, dots, dashes or underscores'),
+  v.regex(
+    /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}$/,
+    'must be 1–100 letters, digits, dots, dashes or underscores, the first a letter or a digit',
+  ),
 );
+
+/** What its user calls a point. */
+const wantsPointId = 'must be a text of 1–200 characters or a whole number from 0';
+export const pointId = v.union(
+  [
+    v.pipe(v.string(wantsPointId), v.minLength(1, wantsPointId), v.maxLength(200, wantsPointId)),
+    v.pipe(v.number(wantsPointId), v.safeInteger(wantsPointId), v.minValue(0, wantsPointId)),
+  ],
+  wantsPointId,
+);
+
+/** A whole number within bounds, which are said in whatever way it is wrong. */
+export function wholeNumber(min: number, max: number) {
+  const wants = `must be a whole number from ${min} to ${max}`;
+  return v.pipe(v.number(wants), v.integer(wants), v.minValue(min, wants), v.maxValue(max, wants));
+}
 
 /** One vector; the collection decides on its length. */
 export const vector = v.pipe(
@@ -20,46 +39,65 @@ export const vector = v.pipe(
   v.maxLength(65_536, 'must have at most 65536 dimensions'),
 );
 
+/** An object of these fields and no others. That of valibot alone would take a list as well and make an object of it. */
+export function strictObject<const E extends v.ObjectEntries>(entries: E): v.StrictObjectSchema<E, undefined> {
+  const schema = v.strictObject(entries);
+  const run = schema['~run'];
+  return Object.assign(schema, {
+    '~run'(...[dataset, config]: Parameters<typeof run>): ReturnType<typeof run> {
+      if (!Array.isArray(dataset.value)) return run.call(this, dataset, config);
+      v._addIssue(schema, 'type', dataset, config);
+      return dataset as unknown as ReturnType<typeof run>;
+    },
+  });
+}
+
+/** At most so many characters, as Postgres and JSON Schema count them: one outside of the basic plane is one, not two. */
+export function maxCharacters(max: number): v.MaxLengthAction<string, number, string> {
+  const action = v.maxLength<string, number, string>(max, `must be at most ${max} characters`);
+  const run = action['~run'];
+  return Object.assign(action, {
+    '~run'(...[dataset, config]: Parameters<typeof run>): ReturnType<typeof run> {
+      const { value } = dataset;
+      // Only what is long in units has to be counted, and no text has more than two of them for a character.
+      const long = typeof value === 'string' && value.length > max && value.length <= 2 * max;
+      return long && [...value].length <= max ? (dataset as ReturnType<typeof run>) : run.call(this, dataset, config);
+    },
+  });
+}
+
 /** Any JSON object. A record alone would take a list as well and make an empty object of it. */
 export const jsonObject = v.pipe(
   v.unknown(),
   v.check((given) => typeof given === 'object' && given !== null && !Array.isArray(given), 'must be an object'),
+  v.metadata({ type: 'object' }),
   v.record(v.string(), v.unknown()),
 );
 
-const number = v.optional(v.number());
-const wholeNumber = v.optional(v.pipe(v.number(), v.integer('must be a whole number')));
+const isoTimestamp = v.pipe(v.string(), v.isoTimestamp());
 
-/** Ollama's options for what is written. Those for the machine (`num_gpu`, `num_thread`, `use_mmap` …) are its operator's, so they are refused. */
-const modelOptions = v.strictObject({
-  ...{ num_predict: wholeNumber, num_ctx: wholeNumber, num_keep: wholeNumber, seed: wholeNumber },
-  ...{ temperature: number, top_k: wholeNumber, top_p: number, min_p: number, typical_p: number },
-  ...{ repeat_last_n: wholeNumber, repeat_penalty: number, presence_penalty: number, frequency_penalty: number },
-  stop: v.optional(v.union([v.string(), v.array(v.string())], 'must be a text or a list of texts')),
-});
+/** A time in ISO 8601, as a Date; the year 0 and days that a month does not have are refused, as Postgres would. */
+export const time = v.pipe(
+  v.string(),
+  v.check((text) => v.is(isoTimestamp, text) && isRealTime(text), 'must be a time such as 2030-01-31T12:00:00Z'),
+  v.metadata({ format: 'date-time' }),
+  v.transform((text) => new Date(text)),
+);
 
-/** What chat and generate share, in Ollama's words. */
-export const textRequest = {
-  model: v.optional(modelName),
-  options: v.optional(modelOptions),
-  format: v.optional(v.union([v.literal('json'), jsonObject], 'must be "json" or a JSON Schema')),
-  keep_alive: v.optional(v.union([v.string(), v.number()])),
-};
-
-const images = v.array(v.pipe(v.string(), v.base64('must be base64')));
-
-export const message = v.strictObject({
-  role: v.picklist(['system', 'user', 'assistant', 'tool'], 'must be one of system, user, assistant, tool'),
-  content: v.string(),
-  images: v.optional(images),
-  tool_calls: v.optional(v.array(v.unknown())),
-  tool_name: v.optional(v.string()),
-});
-
-export { images };
+function isRealTime(text: string): boolean {
+  const [year = 0, month = 0, day = 0] = text.slice(0, 10).split('-').map(Number);
+  const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
+  return year > 0 && day <= days && !Number.isNaN(Date.parse(text));
+}
 
 /** Which model answered, and why that one. */
 export const modelChoice = {
   model: v.string(),
-  model_reason: v.picklist(['requested', 'default', 'first_available', 'pulled']),
+  model_reason: v.picklist(['requested', 'default', 'fallback', 'first_available', 'pulled']),
+  model_missing: v.optional(
+    v.pipe(
+      v.string(),
+      v.description('The model that was asked for, or is the default, where it is not there: another one answered.'),
+    ),
+  ),
 };

@@ -1,14 +1,9 @@
 import * as v from 'valibot';
 import { defineTask } from './define.ts';
-import { collectionName, jsonObject, vector } from './schemas.ts';
-
-const pointId = v.union(
-  [v.pipe(v.string(), v.minLength(1), v.maxLength(200)), v.pipe(v.number(), v.safeInteger(), v.minValue(0))],
-  'must be a text of 1–200 characters or a whole number',
-);
+import { collectionName, jsonObject, pointId, strictObject, vector } from './schemas.ts';
 
 const point = v.pipe(
-  v.strictObject({
+  strictObject({
     id: v.optional(pointId),
     text: v.optional(v.pipe(v.string(), v.minLength(1, 'must not be empty'))),
     vector: v.optional(vector),
@@ -22,15 +17,27 @@ export const vectorUpsert = defineTask({
   title: 'Store vectors',
   summary: 'Stores points in a collection, embedding those that come as text; the same id again replaces the point.',
   lane: 'vector',
-  input: v.strictObject({
+  input: strictObject({
     collection: collectionName,
     points: v.pipe(
       v.array(point),
       v.minLength(1, 'must hold at least one point'),
       v.maxLength(1000, 'must hold at most 1000 points'),
+      v.check(
+        (points) => new Set(points.flatMap((one) => one.vector?.length ?? [])).size < 2,
+        'must have vectors of one length',
+      ),
+      v.check((points) => {
+        const ids = points.flatMap(({ id }) => (id === undefined ? [] : [`${typeof id}:${id}`]));
+        return new Set(ids).size === ids.length;
+      }, 'must have each id once'),
     ),
   }),
   output: v.strictObject({ collection: v.string(), upserted: v.number(), ids: v.array(pointId) }),
+  vectorsOf: ({ collection, points }) => ({
+    collection,
+    vectors: points.flatMap((one, n) => (one.vector ? [{ at: `points/${n}/vector`, length: one.vector.length }] : [])),
+  }),
   defaults: { attempts: 5, timeoutSeconds: 300, backoff: { minMs: 1_000, maxMs: 60_000 } },
   examples: [
     {

@@ -1,13 +1,15 @@
 /**
  * Shares the places for calls among receivers, so that those that hang do not keep the messages of the others. A receiver is
- * a host and port: whoever gives each task a URL of its own is still one.
+ * an endpoint, many of which may share a host; for the webhooks of tasks it is a host and port, because whoever gives each task
+ * a URL of its own is still one.
  */
 export interface Receivers {
   /**
    * Waits for a place to call this URL; whoever gets one calls `leave` when the call is over. A slow receiver that has what
    * it may have is to be asked again after `laterMs`.
+   * @param more the id of the endpoint, where it is one, and whether it has failed last, as others have seen
    */
-  enter(url: string): Promise<Entrance>;
+  enter(url: string, more?: { endpoint?: string | null; failing?: boolean }): Promise<Entrance>;
 }
 
 export type Entrance = { leave: () => void } | { laterMs: number };
@@ -28,30 +30,35 @@ const LATER_MS = 5_000;
 const LATER_EACH_MS = 100;
 const MAX_LATER_MS = 300_000;
 const MAX_KNOWN = 10_000;
+/** The most calls at a time to one receiver, however many places there are. */
+const MAX_EACH = 8;
 
 /**
  * Makes it.
- * @param places how many calls there may be at a time: half of them to one receiver, a quarter to all slow ones together,
- *   and one to each receiver that is slow or has not answered so far
+ * @param places how many calls there may be at a time: half of them to one receiver, but at most 8; a quarter to all slow ones
+ *   together, three quarters to those and all that have not answered so far; and one to each of these
  */
 export function createReceivers(places: number, slowMs = SLOW_MS): Receivers {
   const known = new Map<string, Receiver>();
-  const most = Math.max(1, Math.floor(places / 2));
+  const most = Math.max(1, Math.min(MAX_EACH, Math.floor(places / 2)));
   const mostSlow = Math.max(1, Math.floor(places / 4));
+  const mostDoubtful = Math.max(1, Math.floor((places * 3) / 4));
   let slowCalls = 0;
+  /** Calls of receivers that were slow or unknown when they began. */
+  let doubtfulCalls = 0;
 
-  function receiverOf(url: string): Receiver {
-    const { host } = new URL(url);
-    const receiver = known.get(host) ?? { pace: 'unknown', calls: 0, waiting: [], sentAway: 0 };
+  function receiverOf(name: string, failing: boolean): Receiver {
+    const pace = failing ? 'slow' : 'unknown';
+    const receiver = known.get(name) ?? { pace, calls: 0, waiting: [], sentAway: 0 };
     // The one that was asked for longest ago stands first.
-    known.delete(host);
-    known.set(host, receiver);
+    known.delete(name);
+    known.set(name, receiver);
     if (known.size > MAX_KNOWN) forgetOne();
     return receiver;
   }
 
   function forgetOne(): void {
-    for (const [host, { calls }] of known) if (calls === 0) return void known.delete(host);
+    for (const [name, { calls }] of known) if (calls === 0) return void known.delete(name);
   }
 
   function sendAway(receiver: Receiver): Entrance {
@@ -61,7 +68,9 @@ export function createReceivers(places: number, slowMs = SLOW_MS): Receivers {
 
   function start(receiver: Receiver): Entrance {
     const asSlow = receiver.pace === 'slow';
+    const doubtful = receiver.pace !== 'quick';
     if (asSlow) slowCalls++;
+    if (doubtful) doubtfulCalls++;
     receiver.calls++;
     let late = false;
     const timer = setTimeout(() => {
@@ -74,6 +83,7 @@ export function createReceivers(places: number, slowMs = SLOW_MS): Receivers {
         clearTimeout(timer);
         receiver.calls--;
         if (asSlow) slowCalls--;
+        if (doubtful) doubtfulCalls--;
         if (!late) Object.assign(receiver, { pace: 'quick', sentAway: 0 });
         while (receiver.waiting.length > 0 && receiver.calls < most) receiver.waiting.shift()?.(start(receiver));
       },
@@ -81,10 +91,11 @@ export function createReceivers(places: number, slowMs = SLOW_MS): Receivers {
   }
 
   return {
-    async enter(url) {
-      const receiver = receiverOf(url);
+    async enter(url, { endpoint, failing = false } = {}) {
+      const receiver = receiverOf(endpoint ?? new URL(url).host, failing);
       const { pace, calls } = receiver;
       if (pace === 'slow') return calls > 0 || slowCalls >= mostSlow ? sendAway(receiver) : start(receiver);
+      if (pace === 'unknown' && calls === 0 && doubtfulCalls >= mostDoubtful) return sendAway(receiver);
       if (calls < (pace === 'quick' ? most : 1)) return start(receiver);
       return new Promise((resolve) => receiver.waiting.push(resolve));
     },

@@ -1,5 +1,5 @@
 import type { ClaimedTask } from '../db/tasks/run.ts';
-import type { Usage } from '../tasks/tools.ts';
+import type { Awaiting, Usage } from '../tasks/tools.ts';
 import type { Claimed } from './claims.ts';
 
 /** Why a running attempt has to stop: `cut_off` is for a lease that nothing was heard of until it was over. */
@@ -16,6 +16,20 @@ export class AttemptStopped extends Error {
   }
 }
 
+/** What ends an attempt that has to wait for something outside; a task type lets it pass. */
+export class Parked extends Error {
+  override readonly name = 'Parked';
+  readonly awaiting: Awaiting;
+  /** When it is woken at the latest, from now on; `undefined` is never. */
+  readonly untilMs: number | undefined;
+
+  constructor(awaiting: Awaiting, untilMs: number | undefined) {
+    super(`the task waits for ${awaiting}`);
+    this.awaiting = awaiting;
+    this.untilMs = untilMs;
+  }
+}
+
 /** One run of a task in this process. */
 export interface Attempt {
   task: ClaimedTask;
@@ -24,8 +38,13 @@ export interface Attempt {
   leasedAt: number;
   /** Stops it; the first reason counts. */
   stop(reason: StopReason): void;
+  /** Told whenever a host begins to make text for it. */
+  begun?: () => void;
   /** What the tools learned while it ran. */
   model: string | null;
+  /** The digest of the model, and the label of the host that was called last. */
+  digest: string | null;
+  host: string | null;
   usage: Usage | null;
 }
 
@@ -48,7 +67,8 @@ export function createRunningAttempts(): RunningAttempts {
     start({ task, askedAt }) {
       const controller = new AbortController();
       const stop = (reason: StopReason) => controller.abort(new AttemptStopped(reason));
-      const attempt: Attempt = { task, signal: controller.signal, leasedAt: askedAt, stop, model: null, usage: null };
+      const learned = { model: null, digest: null, host: null, usage: null };
+      const attempt: Attempt = { task, signal: controller.signal, leasedAt: askedAt, stop, ...learned };
       const timer = setTimeout(() => stop('timeout'), task.timeout_ms);
       // The older attempt was taken away from this process, and its end would not be believed.
       const older = running.get(task.id);

@@ -1,15 +1,21 @@
 import { isTooMuch } from '../db/away.ts';
 import { createBatch } from '../db/batch.ts';
 import type { Db } from '../db/connect.ts';
-import { claimLimited, type HeldBack } from '../db/tasks/claim-limited.ts';
+import { claimLimited, type HeldBack, type ToldTask } from '../db/tasks/claim-limited.ts';
+import type { HoldOptions } from '../db/tasks/holds.ts';
 import { type Claim, type ClaimedTask, claimTasks, type Settlement, settleTasks } from '../db/tasks/run.ts';
 import type { Transition } from '../db/tasks/transition.ts';
+import type { Waiting } from '../db/tasks/waiting.ts';
 import type { Logger } from '../log.ts';
 
 /** A task that was taken, and when its lease was asked for, by the clock of `performance`: it ends no earlier than counted from then. */
 export interface Claimed {
   task: ClaimedTask;
   askedAt: number;
+  /** Whether it has a place that others may wait for. */
+  limited?: true;
+  /** The webhook deliveries that tell of the start. */
+  told?: string[] | null;
 }
 
 /** Takes tasks and writes what became of them, many in one statement. */
@@ -22,13 +28,15 @@ export interface Claims {
   stopSettling(): void;
 }
 
-interface Options {
+interface Options extends HoldOptions {
   db: Db;
   /** What the rows call this process. */
   name: string;
   leaseMs: number;
-  /** How many tasks of a user may run at a time, where nothing else was set for that user; 0 is no limit. */
-  runningTasks: number;
+  /** Told of tasks for which a place was found and that want a job. */
+  onCalled: (called: Waiting[]) => void;
+  /** Told of tasks that are held back since just now, for which a place may have come free in the same moment. */
+  onHeld: (held: Array<Pick<Transition, 'user_id' | 'concurrency_key'>>) => void;
   /** Hears every error of the database. */
   onError: (error: unknown) => void;
   log: Logger;
@@ -38,14 +46,19 @@ const MAX_BATCH = 200;
 const RETRY_MS = 500;
 
 /** Makes it. */
-export function createClaims({ db, name, leaseMs, runningTasks, onError, log }: Options): Claims {
+export function createClaims({ db, name, leaseMs, onCalled, onHeld, onError, log, ...limits }: Options): Claims {
   const claimOnce = createBatch<Claim, ClaimedTask | undefined>({
-    run: (claims) => claimTasks(db, name, leaseMs, claims, runningTasks),
+    run: (claims) => claimTasks(db, name, leaseMs, claims, limits.everybody),
     max: MAX_BATCH,
     parallel: 2,
   });
-  const claimLeft = createBatch<Claim, ClaimedTask | HeldBack | undefined>({
-    run: (claims) => claimLimited(db, name, leaseMs, claims, runningTasks),
+  const claimLeft = createBatch<Claim, ToldTask | HeldBack | undefined>({
+    run: async (claims) => {
+      const { claimed, called, held } = await claimLimited(db, name, leaseMs, claims, limits);
+      if (called.length > 0) onCalled(called);
+      if (held.length > 0) onHeld(held);
+      return claimed;
+    },
     max: MAX_BATCH,
   });
   const settleOnce = createBatch<Settlement, Transition | undefined>({
@@ -61,8 +74,12 @@ export function createClaims({ db, name, leaseMs, runningTasks, onError, log }: 
     async claim(claim) {
       const askedAt = performance.now();
       try {
-        const task = (await claimOnce(claim)) ?? (await claimLeft(claim));
-        return task && ('waitMs' in task ? task : { task, askedAt });
+        const free = await claimOnce(claim);
+        if (free) return { task: free, askedAt };
+        const left = await claimLeft(claim);
+        if (!left || 'waitMs' in left) return left;
+        const { deliveries: told, ...task } = left;
+        return { task, askedAt, limited: true, told };
       } catch (error) {
         onError(error);
         throw error;
@@ -94,7 +111,7 @@ export function createClaims({ db, name, leaseMs, runningTasks, onError, log }: 
 const pause = () => new Promise((resolve) => setTimeout(resolve, RETRY_MS));
 
 /** What is left of an outcome that Postgres refuses: that it was one. */
-function unstorable({ id, attempt }: Settlement): Settlement {
+function unstorable({ id, attempt, own_webhook }: Settlement): Settlement {
   const error = { code: 'internal_error', message: 'The outcome of the task could not be stored.', retryable: false };
   return {
     id,
@@ -107,6 +124,7 @@ function unstorable({ id, attempt }: Settlement): Settlement {
     usage: null,
     delay_ms: 0,
     new_job: false,
+    own_webhook,
   };
 }
 

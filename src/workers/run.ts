@@ -9,7 +9,8 @@ import { cleanJson, cleanText, findNotJson } from '../tasks/clean.ts';
 import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
-import { type Attempt, AttemptStopped, type RunningAttempts } from './attempt.ts';
+import { WORKFLOW } from '../tasks/workflow-definition.ts';
+import { type Attempt, AttemptStopped, Parked, type RunningAttempts } from './attempt.ts';
 import type { Claimed } from './claims.ts';
 
 /** What a run of a job came to, as BullMQ has to hear it. */
@@ -20,59 +21,100 @@ export type RunResult =
   /** `turnedAway` when nothing was tried, or might as well not have been. */
   | { kind: 'retry'; error: StoredError; delayMs: number; turnedAway: boolean };
 
+/** Whoever hands on what attempts say while they run. */
+export interface Reports {
+  start(attempt: Attempt): void;
+  /** Never takes long. */
+  end(attempt: Attempt): Promise<void>;
+}
+
 /** What the steps of a run need. */
 export interface RunContext {
   registry: Registry;
   running: RunningAttempts;
   tools: (attempt: Attempt) => Tools;
+  /** Told when an attempt begins, and when all was said by it, before its end is written. */
+  reports: Reports;
   claim: (claim: { id: string; generation: number }) => Promise<Claimed | HeldBack | undefined>;
   /** Writes the outcome, for as long as it takes; `undefined` when the attempt is no longer ours. */
   settle: (settlement: Settlement) => Promise<Transition | undefined>;
-  /** Told of every task that the settling moved, and whether it waits without a job to wake a worker. */
-  onSettled: (moved: Transition, wantsJob: boolean) => Promise<void>;
+  /** Told of every task that the settling moved, whether it waits without a job to wake a worker, and whether others wait for its place. */
+  onSettled: (moved: Transition, is: { wantsJob: boolean; limited: boolean }) => Promise<void>;
+  /** What a claim gave is over; `known` says whether it is written what became of it, or is others' to write. */
+  ended: (taskId: string, known: boolean) => void;
   maxOutputBytes: number;
   log: Logger;
 }
 
 /** How an attempt ended, before it is written. */
-type Ending = Pick<Settlement, 'status' | 'outcome' | 'output' | 'error' | 'delay_ms' | 'new_job'>;
+type Ending = Pick<Settlement, 'status' | 'outcome' | 'output' | 'error' | 'delay_ms' | 'new_job' | 'park'>;
 
 /** How long a task of an unknown type waits before the next worker looks at it; longer each time. */
 const UNKNOWN_TYPE_MS = 5_000;
 const MAX_UNKNOWN_TYPE_MS = 60_000;
 
 /** Nothing is stored of it: the task waits as before. */
-const USER_LIMIT = { code: 'user_limit', message: 'As many tasks of the user run as may.', retryable: true };
+const USER_BUSY = { code: 'user_busy', message: 'Another worker claims for the same user.', retryable: true };
 
-/** Runs the task of a job: claim, parse, run, parse again, settle. */
-export async function runTask(job: { id: string; generation: number }, context: RunContext): Promise<RunResult> {
+/**
+ * Runs a task: claim, parse, run, parse again, settle.
+ * @param job `early` where it is not the job of the task that the worker holds: then no job waits for its next attempt
+ */
+export async function runTask(
+  { early = false, ...job }: { id: string; generation: number; early?: boolean },
+  context: RunContext,
+): Promise<RunResult> {
   const claimed = await context.claim(job);
   if (!claimed) return { kind: 'dropped' };
-  if ('waitMs' in claimed) return { kind: 'retry', error: USER_LIMIT, delayMs: claimed.waitMs, turnedAway: false };
+  if ('waitMs' in claimed) return { kind: 'retry', error: USER_BUSY, delayMs: claimed.waitMs, turnedAway: false };
   const { task } = claimed;
   const attempt = context.running.start(claimed);
+  let known = false;
   try {
-    const ending = await endingOf(attempt, context);
-    if (ending === 'lost') return { kind: 'dropped' };
-    const moved = await context.settle({
-      id: task.id,
-      attempt: task.attempt,
-      model: attempt.model,
-      usage: attempt.usage,
-      ...ending,
-    });
-    if (!moved) {
-      context.log.warn(
-        { task_id: task.id, attempt: task.attempt },
-        'a late outcome changed nothing: the task had moved on',
-      );
-      return { kind: 'dropped' };
-    }
-    await context.onSettled(moved, ending.new_job);
-    return resultOf(moved, ending);
+    const result = await runAttempt(attempt, { early, limited: claimed.limited ?? false }, context);
+    known = true;
+    return result;
   } finally {
     context.running.end(attempt);
+    context.ended(task.id, known);
   }
+}
+
+async function runAttempt(
+  attempt: Attempt,
+  { early, limited }: { early: boolean; limited: boolean },
+  context: RunContext,
+): Promise<RunResult> {
+  const { task } = attempt;
+  context.reports.start(attempt);
+  const ending = await endingOf(attempt, context);
+  // Whoever reads it has all of it before hearing that the attempt has ended.
+  await context.reports.end(attempt);
+  if (ending === 'lost') return { kind: 'dropped' };
+  const wantsJob = ending.new_job || (early && ending.status === 'pending');
+  const moved = await context.settle({
+    id: task.id,
+    attempt: task.attempt,
+    model: attempt.model,
+    model_digest: attempt.digest,
+    host: attempt.host,
+    usage: attempt.usage,
+    own_webhook: task.own_webhook,
+    follows: task.parent_id !== null || task.type === WORKFLOW,
+    ...ending,
+    new_job: wantsJob,
+  });
+  if (!moved) {
+    context.log.warn(
+      { task_id: task.id, attempt: task.attempt },
+      'a late outcome changed nothing: the task had moved on',
+    );
+    return { kind: 'dropped' };
+  }
+  // One that was signalled meanwhile waits again, and no job of it is left.
+  const signalled = ending.park !== undefined && moved.status === 'pending';
+  await context.onSettled(moved, { wantsJob: wantsJob || signalled, limited });
+  return resultOf(moved, ending);
 }
 
 function resultOf(moved: Transition, ending: Ending): RunResult {
@@ -146,6 +188,10 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
   if (stopped === 'shutdown' || stopped === 'cut_off')
     return { ...nothing, status: 'pending', outcome: 'released', new_job: true };
 
+  if (error instanceof Parked && stopped === undefined) {
+    const park = { awaiting: error.awaiting, until_ms: error.untilMs ?? null, signals: task.signals };
+    return { ...nothing, status: 'running', outcome: 'parked', park };
+  }
   const cause =
     stopped === 'timeout'
       ? new TaskError('timeout', `The task did not end within ${task.timeout_ms} ms.`, { retryable: true })

@@ -1,7 +1,17 @@
 import { expect, it } from 'vitest';
 import { dataFolder, runCommand } from '../support/product.ts';
 
-const TYPES = ['echo', 'chat', 'generate', 'embed', 'http.request', 'vector.upsert', 'vector.search'];
+const TYPES = [
+  'echo',
+  'chat',
+  'generate',
+  'embed',
+  'http.request',
+  'agent.run',
+  'vector.upsert',
+  'vector.search',
+  'vector.delete',
+];
 
 it('runs one task of each kind, shows the results, checks a webhook, and exits 0', async () => {
   const folder = dataFolder();
@@ -13,8 +23,9 @@ it('runs one task of each kind, shows the results, checks a webhook, and exits 0
       new RegExp(`▸ ${type.replace('.', '\\.')} \\(.*\\) accepted as [0-9a-f-]{36}\\n  completed in`),
     );
   expect(stdout).toContain('{"greeting":"Hello, Ada"}');
+  expect(stdout).toContain('"output":"Hello, Grace"');
   expect(stdout).toContain('"text":"The kettle is in the kitchen."');
-  expect(stdout).toContain('Webhook received and its signature verified: task.completed for vector.search');
+  expect(stdout).toContain('Webhook received and its signature verified: task.completed for workflow');
   expect(stdout).toMatch(/\/admin\/queues/);
   expect(stdout).toContain('Stopped cleanly');
 }, 120_000);

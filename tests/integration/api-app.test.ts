@@ -1,3 +1,5 @@
+import { get, request } from 'node:http';
+import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApp } from '../../src/api/app.ts';
 import { createAudit } from '../../src/api/audit.ts';
@@ -19,7 +21,13 @@ import { expectProblem } from '../support/problem.ts';
 
 const SECRET = 'select * from users where password_hash = $1';
 const route = (path: string, work: () => unknown): Route =>
-  defineRoute({ method: 'GET', path, summary: 'For tests', handle: () => ({ status: 200, body: work() }) });
+  defineRoute({
+    method: 'GET',
+    path,
+    summary: 'For tests',
+    answers: {},
+    handle: () => ({ status: 200, body: work() }),
+  });
 
 describe('the HTTP layer', () => {
   let database: TestDatabase;
@@ -102,6 +110,22 @@ describe('the HTTP layer', () => {
     expect((await fetch(`${server.url}/for-admins`)).status).toBe(401);
   });
 
+  it('knows no path with nothing where a name belongs', async () => {
+    const app = build([{ ...route('/things/:id', () => 1), method: 'GET' }], { 'GET /things/:id': 'public' });
+    expect((await app.request('/things/', { method: 'POST' })).status).toBe(404);
+    expect((await app.request('/things/')).status).toBe(404);
+    expect((await app.request('/things/1', { method: 'POST' })).status).toBe(405);
+  });
+
+  it('refuses a query where none is taken', async () => {
+    const app = build([route('/fine', () => 1)], { 'GET /fine': 'public' });
+    expect((await app.request('/fine')).status).toBe(200);
+    const answer = await app.request('/fine?limit=1');
+    const body = (await answer.json()) as Record<string, unknown>;
+    const problem = expectProblem({ status: answer.status, headers: answer.headers, body }, 'validation_failed');
+    expect(problem.errors).toEqual([{ pointer: '#/limit', detail: 'is not known here' }]);
+  });
+
   it('S23: does not start with a route that has no policy, and names the line to add', () => {
     const { 'GET /fails': _, ...rest } = policies;
     expect(() => build(routes, rest)).toThrow(/GET \/fails has no policy.*src\/api\/policy\.ts/);
@@ -124,6 +148,55 @@ describe('the HTTP layer', () => {
     const open = defineRoute({ ...route('/makes', () => 1), method: 'POST', idempotent: 'answer' });
     expect(() => build([...routes, open], { ...policies, 'POST /makes': 'public' })).toThrow(/POST \/makes is public/);
     expect(() => build([...routes, open], { ...policies, 'POST /makes': 'self:read' })).not.toThrow();
+  });
+
+  it('cuts a connection off on which nothing moves, but not where the answer is held open', async () => {
+    const slow = (path: string, held: boolean) =>
+      defineRoute({
+        ...route(path, () => 1),
+        handle: async ({ holdOpen }) => {
+          if (held) holdOpen();
+          await new Promise((resolve) => setTimeout(resolve, 700));
+          return { status: 200, body: held };
+        },
+      });
+    const app = build([slow('/slow', false), slow('/held', true)], { 'GET /slow': 'public', 'GET /held': 'public' });
+    const strict = await listen(app, { ...http, port: 0, log, stillMs: 200 });
+    // Not by `fetch`, which is held against the reference: it knows no routes of tests.
+    const ask = (path: string) =>
+      new Promise((resolve) => {
+        const asked = get(strict.url + path, { agent: false }, ({ statusCode }) => resolve(statusCode));
+        asked.once('error', () => resolve('cut off'));
+      });
+    expect(await Promise.all([ask('/slow'), ask('/held')])).toEqual(['cut off', 200]);
+    await strict.close(0);
+  });
+
+  it('cuts a request off that comes too slowly, but lets a form take its time', async () => {
+    const read = defineRoute({ ...route('/text', () => 1), method: 'POST', body: v.unknown() });
+    const upload = defineRoute({
+      ...{ ...route('/form', () => 1), method: 'POST', upload: v.strictObject({}) },
+      handle: async ({ form }) => ({ status: 200, body: (await new Response(form?.body).text()).length }),
+    });
+    const app = build([read, upload], { 'POST /text': 'public', 'POST /form': 'public' });
+    const strict = await listen(app, { ...http, port: 0, log, requestMs: 300 });
+    /** Sends half of a body, and the rest after twice the time. */
+    const send = (path: string, type: string) =>
+      new Promise((resolve) => {
+        const headers = { 'content-type': type, 'content-length': '8' };
+        const sending = request(strict.url + path, { method: 'POST', agent: false, headers }, (answer) => {
+          answer.resume();
+          resolve(answer.statusCode);
+        });
+        sending.once('error', () => resolve('cut off'));
+        sending.write('"abc');
+        setTimeout(() => sending.end('def"'), 600);
+      });
+    const form = 'multipart/form-data; boundary=b';
+    expect(await Promise.all([send('/text', 'application/json'), send('/form', form), send('/text', form)])).toEqual([
+      ...[408, 200, 415],
+    ]);
+    await strict.close(0);
   });
 
   it('says which port is in use and what to set', async () => {

@@ -40,10 +40,9 @@ it('refuses a body where a route takes none, instead of letting it fall away', a
   const world = await createWorld();
   const client = await world.client();
   const { id } = await client.runTask('echo', { message: 'x' });
-  const refused = await client.request('POST', `/api/v1/tasks/${id}/retry`, { input: { message: 'y' } });
-  const empty = await client.request('POST', `/api/v1/tasks/${id}/retry`, {});
-  await client.waitForEnd(id);
+  const refused = await client.request('POST', `/api/v1/tasks/${id}/token`, { input: { message: 'y' } });
+  const empty = await client.request('POST', `/api/v1/tasks/${id}/token`, {});
   await world.close();
   expect(refused).toMatchObject({ status: 422, body: { errors: [{ pointer: '#' }] } });
-  expect(empty.status).toBe(202);
+  expect(empty.status).toBe(201);
 });

@@ -156,7 +156,21 @@ describe('accounts', () => {
       return body.permissions as string[];
     };
     expect((await permissions('viewer')).sort()).toEqual(
-      ['self:read', 'self:write', 'tasks:read', 'task-types:read', 'models:read'].sort(),
+      [
+        'self:read',
+        'self:write',
+        'tasks:read',
+        'task-types:read',
+        'models:read',
+        'schedules:read',
+        'workflows:read',
+        'webhooks:read',
+        'agents:read',
+        'collections:read',
+        'files:read',
+        'batches:read',
+        'responses:read',
+      ].sort(),
     );
     expect(await permissions('user')).toEqual(expect.arrayContaining(['tasks:create', 'tasks:steer']));
     expect(await permissions('operator')).toEqual(expect.arrayContaining(['tasks:read:any', 'queues:read']));

@@ -14,7 +14,11 @@ describe('listing tasks', () => {
     world = await createWorld({ mode: 'api' });
     client = await world.client();
     const bodies = Array.from({ length: 57 }, (_, index) =>
-      echo({ tags: [`mod${index % 3}`, 'all'], ...(index % 10 === 0 ? { delay_seconds: 600 } : {}) }),
+      echo({
+        title: `Report ${index}`,
+        tags: [`mod${index % 3}`, 'all'],
+        ...(index % 10 === 0 ? { delay_seconds: 600 } : {}),
+      }),
     );
     tasks = (await client.request<{ tasks: PresentedTask[] }>('POST', '/api/v1/tasks/batch', { tasks: bodies })).body
       .tasks;
@@ -52,11 +56,11 @@ describe('listing tasks', () => {
     expect(next.next_cursor).toBeNull();
   });
 
-  it('shows 50 where no limit is given, as the same objects as the single reads', async () => {
+  it('shows 50 where no limit is given, as the same objects as the single reads, but for their places', async () => {
     const { body } = await list('');
     expect(body.data).toHaveLength(50);
     const [first] = body.data;
-    expect((await client.request('GET', `/api/v1/tasks/${first?.id}`)).body).toEqual(first);
+    expect((await client.request('GET', `/api/v1/tasks/${first?.id}`)).body).toEqual({ ...first, queue_position: 1 });
   });
 
   it.each([
@@ -66,12 +70,27 @@ describe('listing tasks', () => {
     ['status=completed', 0],
     ['type=generate', 1],
     ['type=nonsense', 0],
+    ['type=generate,echo', 58],
+    ['type=generate,generate,nonsense', 1],
+    ['type=generate,echo&tag=mod1', 19],
+    ['type=generate,echo&status=scheduled', 6],
     ['tag=mod1', 19],
     ['tag=all&status=scheduled', 6],
     ['tag=%27%3B%20drop%20table%20tasks', 0],
     ['created_after=2001-01-01T00:00:00Z', 58],
     ['created_before=2001-01-01T00:00:00Z', 0],
     ['batch_id=00000000-0000-4000-8000-000000000000', 0],
+    ['parent_id=00000000-0000-4000-8000-000000000000', 0],
+    ['schedule_id=00000000-0000-4000-8000-000000000000', 0],
+    ['agent_id=00000000-0000-4000-8000-000000000000', 0],
+    ['model=tinyllama', 0],
+    ['status=failed&error_code=poison', 0],
+    ['q=rep', 57],
+    ['q=REPORT%205', 8],
+    ['q=report%2056', 1],
+    ['q=rep%2056', 0],
+    ['q=mod1', 19],
+    ['q=mod1%20all%20report&status=scheduled', 2],
   ])('filters by %s', async (query, count) => {
     expect((await list(`limit=200&${query}`)).body.data).toHaveLength(count);
   });
@@ -96,8 +115,21 @@ describe('listing tasks', () => {
     ['created_after=yesterday', 'created_after'],
     ['created_before=2030-02-31T00:00:00Z', 'created_before'],
     ['batch_id=1', 'batch_id'],
+    ['parent_id=1', 'parent_id'],
+    ['agent_id=mine', 'agent_id'],
+    ['schedule_id=', 'schedule_id'],
+    ['model=%00', 'model'],
+    ['model=..%2F', 'model'],
+    ['error_code=Poison!', 'error_code'],
+    ['q=', 'q'],
+    ['q=%23%20-', 'q'],
+    ['q=1%202%203%204%205%206%207%208%209%2010%2011', 'q'],
+    [`q=${'x'.repeat(201)}`, 'q'],
     ['user_id=1', 'user_id'],
     ['offset=10', 'offset'],
+    ['status=failed&status=cancelled', 'status'],
+    ['limit=1&limit=abc', 'limit'],
+    ['__proto__=1', '__proto__'],
   ])('refuses %s', async (query, name) => {
     expect(pointersOf(expectProblem(await list(query), 'validation_failed'))).toEqual([`#/${name}`]);
   });

@@ -59,7 +59,9 @@ describe.each(BACKENDS)('monitoring on %s', (backend) => {
       paused_at: null,
       paused_by: null,
       counts: noCounts,
+      parked: 0,
       oldest_waiting_seconds: 0,
+      throughput: { started_per_minute: 0, completed_per_minute: 0, failed_per_minute: 0, mean_run_ms: 0 },
     });
   });
 

@@ -47,7 +47,14 @@ describe('problems', () => {
   });
 
   it('answers 404 to a path that is none, and no stack', async () => {
-    for (const path of ['/', '/api', '/api/v1/nothing', '/api/v1/tasks/x/y/z', '/.env', '/api/v1/../../etc/passwd'])
+    for (const path of [
+      '/index.html',
+      '/api',
+      '/api/v1/nothing',
+      '/api/v1/tasks/x/y/z',
+      '/.env',
+      '/api/v1/../../etc/passwd',
+    ])
       expectProblem(await client.request('GET', path), 'not_found');
   });
 

@@ -29,7 +29,7 @@ describe('submitting a task', () => {
       ).count,
     );
 
-  it('answers every documented field of the task, and the same as a later read', async () => {
+  it('answers every documented field of the task, and the same as a later read, which also knows its place', async () => {
     const { status, headers, body } = await post(echo);
     expect(status).toBe(202);
     const self = `${world.url}/api/v1/tasks/${body.id}`;
@@ -39,12 +39,22 @@ describe('submitting a task', () => {
       ...{ id: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-7/), type: 'echo', title: null, status: 'pending' },
       ...{ priority: 5, input: { message: 'hi' }, output: null, error: null, progress: null, attempt: 0 },
       ...{ max_attempts: 3, queue_position: null, metadata: {}, tags: [], model: null, usage: null, agent_id: null },
-      ...{ parent_id: null, batch_id: null, schedule_id: null, user_id: client.userId, scheduled_for: null },
+      ...{
+        concurrency_key: null,
+        origin_id: null,
+        payload_deleted_at: null,
+        parent_id: null,
+        batch_id: null,
+        schedule_id: null,
+        user_id: client.userId,
+        scheduled_for: null,
+      },
       ...{ started_at: null, completed_at: null, expires_at: null, cancel_reason: null },
       created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
-      urls: { self, cancel: `${self}/cancel`, retry: `${self}/retry` },
+      urls: { self, cancel: `${self}/cancel`, retry: `${self}/retry`, events: `${self}/events` },
     });
-    expect((await client.request('GET', `/api/v1/tasks/${body.id}`)).body).toEqual(body);
+    const later = await client.request('GET', `/api/v1/tasks/${body.id}`);
+    expect(later.body).toEqual({ ...body, queue_position: expect.any(Number) });
   });
 
   it('stores what the client says of the task', async () => {

@@ -9,7 +9,10 @@ const claims = () =>
     db: database.db,
     name: 'w',
     leaseMs: LEASE_MS,
-    runningTasks: 0,
+    everybody: 0,
+    agingMs: 0,
+    onCalled: () => {},
+    onHeld: () => {},
     onError: () => {},
     log: createLog('silent'),
   });

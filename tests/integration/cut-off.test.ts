@@ -27,7 +27,17 @@ describe('an attempt whose lease cannot be renewed', () => {
     const pool = createPool({ url: relay.url, max: 2, name: 'test', log });
     const db = createDb(pool);
     const [task] = await acceptTasks(database.db, [newTask(await storeUser(database.db))]);
-    const claims = createClaims({ db, name: 'w', leaseMs: LEASE_MS, runningTasks: 0, onError: () => {}, log });
+    const claims = createClaims({
+      db,
+      name: 'w',
+      leaseMs: LEASE_MS,
+      everybody: 0,
+      agingMs: 0,
+      onCalled: () => {},
+      onHeld: () => {},
+      onError: () => {},
+      log,
+    });
     const claimed = await claims.claim({ id: task?.id ?? '', generation: 0 });
     const running = createRunningAttempts();
     if (!claimed || !('task' in claimed)) throw new Error('the task was not claimed');

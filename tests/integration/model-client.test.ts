@@ -9,7 +9,13 @@ let client: ModelClient;
 type Options = Partial<Parameters<typeof createModelClient>[0]>;
 
 function use(options: Options = {}): void {
-  client = createModelClient({ host: ollama.url, allowed: [], autoPull: false, log: createLog('silent'), ...options });
+  client = createModelClient({
+    hosts: [ollama.url],
+    allowed: [],
+    autoPull: false,
+    log: createLog('silent'),
+    ...options,
+  });
 }
 beforeEach(async () => {
   ollama = await startFakeOllama();
@@ -49,7 +55,7 @@ describe('a call of the model host', () => {
 
   it.each<[string, Script, string, boolean]>([
     ['that is busy', json(503, 'server busy'), 'upstream_unavailable', true],
-    ['that wants fewer calls', json(429, 'slow down'), 'upstream_unavailable', true],
+    ['that wants fewer calls', json(429, 'slow down'), 'upstream_rate_limited', true],
     ['that breaks', json(500, 'cuda error'), 'upstream_unavailable', true],
     ['that refuses', json(400, 'invalid options'), 'upstream_rejected', false],
     ['that lost the model', json(404, "model 'x' not found"), 'model_unavailable', true],
@@ -64,7 +70,7 @@ describe('a call of the model host', () => {
 
   it('that nobody answers, is tried again, and the error does not tell where it was', async () => {
     const port = await freePort();
-    use({ host: `http://127.0.0.1:${port}` });
+    use({ hosts: [`http://127.0.0.1:${port}`] });
     const error = await generate().catch((thrown) => thrown);
     expect(error).toMatchObject({ code: 'upstream_unavailable', retryable: true });
     expect(error.message).not.toContain(String(port));
@@ -137,6 +143,18 @@ describe('the choice of the model', () => {
     expect(await chosen('gone')).toEqual(['big:7b', 'default']);
   });
 
+  it('says which one it stands in for, where that is not there', async () => {
+    const missing = async (model?: string) => (await generate(model)).answer.model_missing;
+    expect([await missing('gone'), await missing('tinyllama'), await missing()]).toEqual([
+      'gone',
+      undefined,
+      undefined,
+    ]);
+    use({ defaultModel: 'gone' });
+    expect(await missing()).toBe('gone');
+    expect(await client.models.select(undefined, 'completion')).toMatchObject({ model_missing: 'gone' });
+  });
+
   it('S45: is never one that is not allowed', async () => {
     use({ allowed: ['big:7b'], autoPull: true });
     expect(await chosen('tinyllama')).toEqual(['big:7b', 'first_available']);
@@ -167,9 +185,9 @@ describe('the choice of the model', () => {
   });
 
   it('asks for the list once for many calls, and again when a model is gone', async () => {
-    const first = client.models.list();
-    expect(client.models.list()).toBe(first);
-    expect((await first).map(({ name }) => name)).toEqual(['tinyllama:latest', 'all-minilm:latest', 'big:7b']);
+    const [first] = await Promise.all([client.models.list(), client.models.list(), generate()]);
+    expect(first.map(({ name }) => name)).toEqual(['tinyllama:latest', 'all-minilm:latest', 'big:7b']);
+    expect(ollama.asked.filter((path) => path === '/api/tags')).toHaveLength(1);
     ollama.models.splice(0, 1);
     await expect(generate('tinyllama')).rejects.toMatchObject({ code: 'model_unavailable' });
     expect(await chosen('tinyllama')).toEqual(['big:7b', 'first_available']);

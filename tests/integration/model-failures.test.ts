@@ -9,7 +9,7 @@ let ollama: FakeOllama;
 let client: ModelClient;
 const use = (options: Partial<Parameters<typeof createModelClient>[0]> = {}) => {
   client = createModelClient({
-    host: ollama.url,
+    hosts: [ollama.url],
     allowed: [],
     autoPull: false,
     log: createLog('silent'),
@@ -193,7 +193,7 @@ describe('the breaker of the model host', () => {
 
   it('keeps calls from a host that is gone, and lets them through soon after it is back', async () => {
     const port = await freePort();
-    use({ host: `http://127.0.0.1:${port}` });
+    use({ hosts: [`http://127.0.0.1:${port}`] });
     for (let n = 0; n < 5; n++) {
       expect(states()).toBe('closed');
       await expect(generate()).rejects.toMatchObject({ ...AWAY, later: true });

@@ -106,7 +106,7 @@ describe('a backlog whose model host is full for a while', () => {
   it.each(BACKENDS)(
     'on %s makes few calls, loses no attempts, and goes on soon after',
     async (backend) => {
-      const world = await createWorld({ backend });
+      const world = await createWorld({ backend, env: { WORKER_CONCURRENCY: '4' } });
       const client = await world.client();
       const [models] = await rowsOf(world);
       expect(models).toMatchObject({ name: 'models', status: 'up', breaker: 'closed' });

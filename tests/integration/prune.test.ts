@@ -87,3 +87,29 @@ it('takes away no more at once than it is told, the rest the next times', async 
     expect(await idsOf('invitations')).toHaveLength(before + left);
   }
 });
+
+it('takes away removed webhooks and messages about no task after 90 days, but not what still has a log', async () => {
+  const { db, userId } = database;
+  const storeEndpoint = async (deleted?: number) => {
+    const id = newId();
+    const endpoint = { id, user_id: userId, url: 'https://example.com/', events: ['task.failed'], secret: hash() };
+    await db
+      .insertInto('webhook_endpoints')
+      .values({ ...endpoint, deleted_at: deleted ? ago(deleted) : null })
+      .execute();
+    return id;
+  };
+  const storeTest = (endpoint_id: string, created: number) =>
+    db
+      .insertInto('deliveries')
+      .values({ event: 'webhook.test', endpoint_id, url: 'https://example.com/', created_at: ago(created) })
+      .execute();
+  const [there, lately, logged] = [await storeEndpoint(), await storeEndpoint(89), await storeEndpoint(91)];
+  const old = await storeEndpoint(91);
+  await storeTest(logged, 89);
+  await storeTest(old, 91);
+  await prune(db);
+  const endpoints = await db.selectFrom('webhook_endpoints').select('id').orderBy('id').execute();
+  expect(endpoints.map(({ id }) => id)).toEqual([there, lately, logged]);
+  expect(await db.selectFrom('deliveries').select('endpoint_id').execute()).toEqual([{ endpoint_id: logged }]);
+});

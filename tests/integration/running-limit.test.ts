@@ -2,32 +2,26 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDb, createPool } from '../../src/db/connect.ts';
 import { setUserLimits } from '../../src/db/limits.ts';
-import { acceptTasks } from '../../src/db/tasks/accept.ts';
 import { claimLimited } from '../../src/db/tasks/claim-limited.ts';
+import { callNext } from '../../src/db/tasks/holds.ts';
 import { raiseGenerations } from '../../src/db/tasks/repair.ts';
 import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
+import { BY_USER } from '../../src/db/tasks/seats.ts';
+import { cancelTask } from '../../src/db/tasks/steer.ts';
 import { createLog } from '../../src/log.ts';
+import { useLimited } from '../support/limited.ts';
 import { startRelay } from '../support/relay.ts';
-import { LEASE_MS, newTask, settlement, storeUser, useTasks } from '../support/tasks.ts';
+import { LEASE_MS, settlement, storeUser, useTasks } from '../support/tasks.ts';
 import { until } from '../support/until.ts';
 import { BACKENDS, createWorld, type World } from '../support/world.ts';
 
-/** As the claims spell it. */
-const USER_LOCK = 0x73757475;
-
 describe('claiming for users who may run so many tasks at a time', () => {
   const { database } = useTasks();
-  const accept = async (userId: string, priorities: number[]) =>
-    (
-      await acceptTasks(
-        database.db,
-        priorities.map((priority) => newTask(userId, { priority })),
-      )
-    ).map(({ id }) => ({ id, generation: 0 }));
-  const claimLeft = (claims: Array<{ id: string; generation: number }>, everybody = 2) =>
-    claimLimited(database.db, 'w', LEASE_MS, claims, everybody);
+  const { accept, claimLeft, holdUser } = useLimited(database);
+  const call = (everybody = 2, userId = database.userId) =>
+    callNext(database.db, [{ user_id: userId, held_by: BY_USER }], { everybody, agingMs: 0 });
   const taken = (answers: Awaited<ReturnType<typeof claimLeft>>) =>
-    answers.flatMap((one) => (one && 'id' in one ? [one.id] : []));
+    answers.claimed.flatMap((one) => (one && 'id' in one ? [one.id] : []));
   const runningOf = async (userId: string) =>
     (
       await database.db
@@ -38,28 +32,42 @@ describe('claiming for users who may run so many tasks at a time', () => {
         .execute()
     ).length;
 
-  it('starts the most urgent of them, and says of the others when to come again', async () => {
+  it('starts the most urgent of them, holds the others back, and calls the next of them when one ends', async () => {
     const claims = await accept(database.userId, [5, 9, 1, 5, 2]);
     expect(await claimTasks(database.db, 'w', LEASE_MS, claims, 2)).toEqual(claims.map(() => undefined));
-    const answers = await claimLeft(claims);
-    expect(taken(answers)).toEqual([claims[2]?.id, claims[4]?.id]);
-    const waits = answers.flatMap((one) => (one && 'waitMs' in one ? [one.waitMs] : []));
-    expect(waits).toHaveLength(3);
-    for (const ms of waits) {
-      expect(ms).toBeGreaterThanOrEqual(500);
-      expect(ms).toBeLessThanOrEqual(560);
-    }
+    expect(taken(await claimLeft(claims))).toEqual([claims[2]?.id, claims[4]?.id]);
     expect(taken(await claimLeft(claims))).toEqual([]);
+    expect(await call()).toEqual([]);
     await settleTasks(database.db, [settlement(claims[2]?.id ?? '', 1)]);
-    expect(taken(await claimLeft(claims))).toHaveLength(1);
+    const called = await call();
+    expect(called.map(({ id, generation }) => ({ id, generation }))).toEqual([{ id: claims[0]?.id, generation: 1 }]);
+    expect(await call()).toEqual([]);
+    expect(taken(await claimLeft([{ id: claims[3]?.id ?? '', generation: 0 }]))).toEqual([]);
+    expect(taken(await claimLeft(called))).toEqual([claims[0]?.id]);
   });
 
   it('answers the job of the present generation, and lets one of an earlier go, where both come together', async () => {
-    const [first, second] = await accept(database.userId, [1, 5]);
-    expect(taken(await claimLeft([first!], 1))).toHaveLength(1);
-    await raiseGenerations(database.db, 'task', [second!]);
-    const present = { ...second!, generation: 1 };
-    expect(await claimLeft([second!, present], 1)).toEqual([undefined, { waitMs: expect.any(Number) }]);
+    const [task] = await accept(database.userId, [5]);
+    await raiseGenerations(database.db, 'task', [task!]);
+    const { claimed } = await claimLeft([task!, { ...task!, generation: 1 }], 1);
+    expect(claimed).toEqual([undefined, expect.objectContaining({ id: task!.id, generation: 1 })]);
+  });
+
+  it('goes on with the next where one that was called is cancelled, and where one that failed waits for its next attempt', async () => {
+    const claims = await accept(database.userId, [1, 2, 3, 4]);
+    const [first, second, third, fourth] = claims.map(({ id }) => id);
+    expect(taken(await claimLeft(claims, 1))).toEqual([first]);
+    await settleTasks(database.db, [settlement(first!, 1)]);
+    expect((await call(1)).map(({ id }) => id)).toEqual([second]);
+    expect(await cancelTask(database.db, 'any', second!, 'test')).toMatchObject({ status: 'cancelled', called: true });
+    const [called] = await call(1);
+    expect(called?.id).toBe(third);
+    expect(taken(await claimLeft([called!], 1))).toEqual([third]);
+    const later = { status: 'pending', outcome: 'retry', output: null, delay_ms: 60_000 } as const;
+    expect(await settleTasks(database.db, [settlement(third!, 1, later)])).toMatchObject([{ called: false }]);
+    const next = await call(1);
+    expect(next.map(({ id }) => id)).toEqual([fourth]);
+    expect(taken(await claimLeft(next, 1))).toEqual([fourth]);
   });
 
   it('never starts more than that, however many workers claim at the same moment', async () => {
@@ -87,25 +95,25 @@ describe('claiming for users who may run so many tasks at a time', () => {
     const [first, second] = await accept(database.userId, [5, 5]);
     const wrong = { id: first!.id, generation: 1 };
     const answers = await claimLeft([wrong, first!, first!]);
-    expect(answers.map((one) => one && 'id' in one && one.id)).toEqual([undefined, first!.id, undefined]);
+    expect(answers.claimed.map((one) => one && 'id' in one && one.id)).toEqual([undefined, first!.id, undefined]);
     await database.db
       .updateTable('tasks')
       .set({ status: 'cancelled', completed_at: new Date() })
       .where('id', '=', second!.id)
       .execute();
-    expect(await claimLeft([first!, second!])).toEqual([undefined, undefined]);
+    expect((await claimLeft([first!, second!])).claimed).toEqual([undefined, undefined]);
   });
 
   it('waits for another worker at the same user only so long; what it could not take comes back and is taken then', async () => {
     const claims = await accept(database.userId, [5, 5, 5]);
     const answers = await database.db.transaction().execute(async (trx) => {
-      await sql`select pg_advisory_xact_lock(${USER_LOCK}::int, hashtext(${database.userId}))`.execute(trx);
+      await holdUser(trx);
       const asked = performance.now();
       const held = await claimLeft(claims);
       expect(performance.now() - asked).toBeLessThan(4_000);
       return held;
     });
-    expect(answers).toEqual(claims.map(() => ({ waitMs: expect.any(Number) })));
+    expect(answers.claimed).toEqual(claims.map(() => ({ waitMs: expect.any(Number) })));
     expect(taken(await claimLeft(claims))).toHaveLength(2);
   });
 
@@ -115,7 +123,9 @@ describe('claiming for users who may run so many tasks at a time', () => {
     const db = createDb(createPool({ url: relay.url, max: 1, name: 'cut off', log: createLog('silent') }));
     const gone = await database.db.transaction().execute(async (trx) => {
       await sql`select 1 from tasks where id = ${first!.id} for update`.execute(trx);
-      const claiming = claimLimited(db, 'cut off', LEASE_MS, [first!], 2).catch((error: unknown) => error);
+      const claiming = claimLimited(db, 'cut off', LEASE_MS, [first!], { everybody: 2, agingMs: 0 }).catch(
+        (error: unknown) => error,
+      );
       await until('it is at the row', async () => {
         const { rows } = await sql`select 1 from pg_stat_activity where datname = current_database()
           and application_name = 'cut off' and wait_event_type = 'Lock'`.execute(database.db);

@@ -36,8 +36,8 @@ describe.each(BACKENDS)('a process on %s that is told to stop', (backend) => {
   afterEach(async () => {
     await sutazai?.kill('SIGKILL');
     await redis.signal('SIGCONT');
-    await world.close();
     await postgres.close();
+    await world.close();
     await redis.close();
   });
 

@@ -4,6 +4,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { acceptMany } from '../../src/db/tasks/accept.ts';
 import { expireTasks, promoteTasks, raiseGenerations, rescueTasks } from '../../src/db/tasks/repair.ts';
 import { claimTasks, renewLeases, settleTasks, writeProgress } from '../../src/db/tasks/run.ts';
+import { signalTasks, wakeLate } from '../../src/db/tasks/signal.ts';
 import { cancelTask, retryTask } from '../../src/db/tasks/steer.ts';
 import { acceptedModel, ENDINGS, MODEL, type Model } from '../support/task-model.ts';
 import {
@@ -80,12 +81,31 @@ const RUN: Record<Exclude<Step['step'], 'accept'>, (work: Work[], all: Model[]) 
       const attempt = model.attempt - of;
       return settlement(model.id, attempt, {
         ...ENDINGS[how],
+        ...(how === 'park' && { park: { awaiting: 'callback', until_ms: null, signals: model.knew } }),
         output: how === 'complete' ? JSON.stringify(`by ${attempt}`) : null,
       });
     });
     const moved = await settleTasks(database.db, settlements);
     const wanted = work.map(({ model, how }, n) => MODEL.settle(model, settlements[n]!.attempt, how));
     expect(moved.map((one) => one !== undefined)).toEqual(wanted);
+  },
+
+  async signal(work) {
+    const woken = await signalTasks(
+      database.db,
+      work.map(({ model }) => ({ id: model.id })),
+    );
+    const wanted = first(work).filter(({ model }) => MODEL.signal(model));
+    expect(sorted(woken.map(({ id }) => id))).toEqual(sorted(idsOf(wanted)));
+  },
+
+  async late(work) {
+    await sql`update tasks set awaiting_until = now() where id = any(${idsOf(work)}::uuid[]) and awaiting is not null`.execute(
+      database.db,
+    );
+    const woken = await wakeLate(database.db, ALL);
+    const wanted = first(work).filter(({ model }) => MODEL.late(model));
+    expect(sorted(woken.map(({ id }) => id))).toEqual(sorted(idsOf(wanted)));
   },
 
   async cancel(given) {
@@ -102,7 +122,7 @@ const RUN: Record<Exclude<Step['step'], 'accept'>, (work: Work[], all: Model[]) 
 
   async rescue(work) {
     await sql`update tasks set lease_until = now() - interval '1 second'
-      where id = any(${idsOf(work)}::uuid[]) and status in ('running', 'cancelling')`.execute(database.db);
+      where id = any(${idsOf(work)}::uuid[]) and lease_until is not null`.execute(database.db);
     const moved = await rescueTasks(database.db, ALL);
     const wanted = first(work).filter(({ model }) => MODEL.rescue(model));
     expect(sorted(moved.map(({ id }) => id))).toEqual(sorted(idsOf(wanted)));
@@ -190,12 +210,16 @@ async function compare(worlds: Model[][], sequences: Sequence[]): Promise<void> 
   ];
   const story = new Map(worlds.flatMap((own, n) => own.map((model) => [model, JSON.stringify(sequences[n])])));
   for (const model of models) {
-    const { status, attempt, generation, failures, losses, output, progress, ...more } = row.get(model.id)!;
-    const { id, due: _, ledger: wanted, ends, ...plain } = model;
-    expect({ status, attempt, generation, failures, losses, output, progress }, story.get(model)).toEqual(plain);
+    const { status, attempt, generation, failures, losses, signals, output, progress, ...more } = row.get(model.id)!;
+    const { id, due: _, knew: __, ledger: wanted, ends, ...plain } = model;
+    const parked = more.awaiting !== null;
+    expect(
+      { status, attempt, generation, failures, losses, parked, signals, output, progress },
+      story.get(model),
+    ).toEqual(plain);
     expect([more.completed_at !== null, more.lease_until !== null]).toEqual([
       ['completed', 'failed', 'cancelled', 'expired'].includes(status),
-      ['running', 'cancelling'].includes(status),
+      ['running', 'cancelling'].includes(status) && !parked,
     ]);
     expect(
       (ledger.get(id) ?? []).map(({ outcome }) => outcome),

@@ -4,6 +4,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { acceptTasks } from '../../src/db/tasks/accept.ts';
 import { expireTasks, promoteTasks, raiseGenerations, rescueTasks } from '../../src/db/tasks/repair.ts';
 import { claimTasks, renewLeases, settleTasks, writeProgress } from '../../src/db/tasks/run.ts';
+import { signalTasks, wakeLate } from '../../src/db/tasks/signal.ts';
 import { cancelTask, retryTask } from '../../src/db/tasks/steer.ts';
 import type { Transition } from '../../src/db/tasks/transition.ts';
 import { ENDINGS } from '../support/task-model.ts';
@@ -26,6 +27,8 @@ interface Known {
   id: string;
   attempt: number;
   generation: number;
+  /** How many signals its newest attempt knew of. */
+  signals: number;
 }
 
 /** What they were told, to be held against what is stored. */
@@ -58,11 +61,17 @@ async function act(steps: Step[], tasks: Known[], told: Told): Promise<void> {
       const given = work.map(({ known, of }) => ({ id: known.id, generation: known.generation - of }));
       const claimed = await claimTasks(db, 'w', LEASE_MS, given);
       learn(claimed);
+      for (const task of claimed) {
+        const known = tasks.find(({ id }) => id === task?.id);
+        if (known && task) known.signals = task.signals;
+      }
       told.claims.push(...claimed.flatMap((task) => (task ? [`${task.id} ${task.attempt}`] : [])));
     } else if (step === 'settle') {
       const settlements = held.map(({ id, attempt }) => {
         const output = first.how === 'complete' ? JSON.stringify(`by ${attempt}`) : null;
-        return settlement(id, attempt, { ...ENDINGS[first.how], delay_ms: 0, output });
+        const { signals } = tasks.find((known) => known.id === id)!;
+        const park = first.how === 'park' && { park: { awaiting: 'callback', until_ms: 0, signals } };
+        return settlement(id, attempt, { ...ENDINGS[first.how], ...park, delay_ms: 0, output });
       });
       const moved = await settleTasks(db, settlements);
       learn(moved);
@@ -73,11 +82,19 @@ async function act(steps: Step[], tasks: Known[], told: Told): Promise<void> {
         db,
         held.map((one) => ({ ...one, percent: 5, message: null })),
       );
+    else if (step === 'signal')
+      learn(
+        await signalTasks(
+          db,
+          ids.map((id) => ({ id })),
+        ),
+      );
+    else if (step === 'late') learn(await wakeLate(db, 10));
     else if (step === 'cancel') learn([await cancelTask(db, 'any', first.known.id, 'user')]);
     else if (step === 'retry') learn([await retryTask(db, 'any', first.known.id)]);
     else if (step === 'rescue') {
       await sql`update tasks set lease_until = now() - interval '1 second'
-        where id = ${first.known.id} and status in ('running', 'cancelling')`.execute(db);
+        where id = ${first.known.id} and lease_until is not null`.execute(db);
       learn(await rescueTasks(db, 10));
     } else if (step === 'expire') {
       await sql`update tasks set expires_at = '2026-01-01' where id = ${first.known.id}`.execute(db);
@@ -103,7 +120,7 @@ it('tasks keep both promises when six processes do everything to them at once, a
       db,
       Array.from({ length: TASKS }, () => newTask(database.userId, { webhook })),
     );
-    const tasks = rows.map(({ id }) => ({ id, attempt: 0, generation: 0 }));
+    const tasks = rows.map(({ id }) => ({ id, attempt: 0, generation: 0, signals: 0 }));
     const told: Told = { claims: [], settled: [] };
     await Promise.all(given.map((steps) => act(steps, tasks, told)));
 

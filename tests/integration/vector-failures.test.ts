@@ -18,7 +18,7 @@ beforeEach(async () => {
   front = await startHttpFront(inject('qdrantUrl'));
   client = createVectorClient({ url: front.url, timeoutMs: 500, log: createLog('silent') });
   name = `t_${randomUUID()}`;
-  await client.ensureCollection(name, SIZE);
+  await real.createCollection(name, { vectors: { size: SIZE, distance: 'Cosine' } });
 });
 afterEach(async () => {
   await front.close();
@@ -40,22 +40,15 @@ const answer =
     sendJson(response, status, { status: { error }, time: 0 });
   };
 
+const LIMITED = { code: 'upstream_rate_limited', retryable: true, later: true, outage: undefined };
 const AWAY = { code: 'upstream_unavailable', retryable: true, later: false, outage: 'away' };
 
 describe('a failure of the vector store', () => {
   it.each<[string, FrontScript, object]>([
     ['that it is full', answer(503, 'busy'), { ...AWAY, later: true }],
-    ['that it is asked too often', answer(429, 'Rate limiting exceeded'), { ...AWAY, later: true, outage: undefined }],
-    [
-      'that says when to come back',
-      answer(429, 'slow', { 'retry-after': '30' }),
-      { ...AWAY, later: true, outage: undefined },
-    ],
-    [
-      'that says it by a date',
-      answer(429, 'slow', { 'retry-after': 'Wed, 21 Oct 2026 07:28:00 GMT' }),
-      { ...AWAY, later: true, outage: undefined },
-    ],
+    ['that it is asked too often', answer(429, 'Rate limiting exceeded'), LIMITED],
+    ['that says when to come back', answer(429, 'slow', { 'retry-after': '30' }), LIMITED],
+    ['that says it by a date', answer(429, 'slow', { 'retry-after': 'Wed, 21 Oct 2026 07:28:00 GMT' }), LIMITED],
     ['inside of it', answer(500, 'Service internal error'), { ...AWAY, outage: 'failing' }],
     ['of its gateway', answer(502, 'bad gateway'), AWAY],
     [
@@ -97,7 +90,7 @@ describe('a failure of the vector store', () => {
     await real.deleteCollection(name);
     await expect(query()).rejects.toMatchObject({ code: 'upstream_unavailable', retryable: true, later: false });
     await expect(upsert()).rejects.toMatchObject({ code: 'upstream_unavailable', retryable: true, later: false });
-    await client.ensureCollection(name, SIZE);
+    await client.ensureCollection(name, SIZE, 'Cosine');
     await upsert();
     expect(await count()).toBe(points.length);
     expect(client.breaker.state()).toBe('closed');
@@ -130,6 +123,14 @@ describe('a failure of the vector store', () => {
     await upsert();
     expect(await count()).toBe(points.length);
   });
+});
+
+it('a collection that is there gets the indexes of what is asked for by', async () => {
+  await client.ensureCollection(name, SIZE, 'Cosine');
+  const { payload_schema } = await real.getCollection(name);
+  expect(Object.entries(payload_schema).map(([field, schema]) => `${field} ${schema?.data_type}`)).toEqual(
+    expect.arrayContaining(['tenant keyword', 'collection keyword', 'document keyword', 'piece integer']),
+  );
 });
 
 it('a call of the vector store ends with its signal, and closes the connection', async () => {

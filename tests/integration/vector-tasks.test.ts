@@ -1,18 +1,29 @@
 import { QdrantClient } from '@qdrant/js-client-rest';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
+import { POLICIES } from '../../src/api/policy.ts';
 import type { Hit } from '../../src/tasks/tools.ts';
 import { sendJson } from '../support/fake-ollama.ts';
+import { expectProblem } from '../support/problem.ts';
+import { type CheckedStore, startCheckedStore } from '../support/qdrant-contract.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
 
 let world: World;
+let store: CheckedStore;
 let alice: Client;
 let bob: Client;
 beforeAll(async () => {
-  world = await createWorld();
+  store = await startCheckedStore(inject('qdrantUrl'));
+  world = await createWorld({ env: { QDRANT_URL: store.url } });
   alice = await world.client();
   bob = await world.client();
 });
-afterAll(() => world.close());
+afterAll(async () => {
+  await world.close();
+  await store.close();
+  // What the product asks is what Qdrant takes, and what the embedded store answers is what Qdrant would.
+  expect(store.checked()).toBeGreaterThan(50);
+  expect(store.problems).toEqual([]);
+});
 afterEach(() => {
   world.ollama.script = undefined;
 });
@@ -23,7 +34,7 @@ const NOTES = [
   { id: 7, text: 'tools hang in the shed', payload: { room: 'shed', floor: 0 } },
 ];
 
-async function store(client: Client, collection: string, points: unknown[] = NOTES) {
+async function storeNotes(client: Client, collection: string, points: unknown[] = NOTES) {
   return client.runTask('vector.upsert', { collection, points });
 }
 async function search(client: Client, input: Record<string, unknown>): Promise<Hit[]> {
@@ -40,7 +51,11 @@ const ids = (hits: Hit[]) => hits.map(({ id }) => id).sort();
 
 describe('a collection', () => {
   it('gives back what is nearest, as it was stored', async () => {
-    expect((await store(alice, 'notes')).output).toEqual({ collection: 'notes', upserted: 3, ids: ['tea', 'bed', 7] });
+    expect((await storeNotes(alice, 'notes')).output).toEqual({
+      collection: 'notes',
+      upserted: 3,
+      ids: ['tea', 'bed', 7],
+    });
     const hits = await search(alice, { collection: 'notes', query: 'the kettle is in the kitchen', limit: 2 });
     expect(hits).toHaveLength(2);
     expect(hits[0]).toEqual({
@@ -52,7 +67,7 @@ describe('a collection', () => {
   });
 
   it('is filtered by payload and by id, and cut off by score', async () => {
-    await store(alice, 'filtered');
+    await storeNotes(alice, 'filtered');
     const all = { collection: 'filtered', query: 'the kettle is in the kitchen' };
     const where = (filter: unknown) => search(alice, { ...all, filter });
     expect(ids(await where({ must: [{ key: 'floor', match: { value: 0 } }] }))).toEqual([7, 'tea']);
@@ -64,9 +79,9 @@ describe('a collection', () => {
   });
 
   it('S44: of one user is not seen by another who has one of the same name, whatever the filter says', async () => {
-    await store(alice, 'shared');
+    await storeNotes(alice, 'shared');
     const own = [{ id: 'mine', text: 'the kettle is in the kitchen' }];
-    await store(bob, 'shared', own);
+    await storeNotes(bob, 'shared', own);
     const rows = await world.db.selectFrom('collections').selectAll().where('name', '=', 'shared').execute();
     const hers = rows.find(({ user_id }) => user_id === alice.userId)!;
     const query = { collection: 'shared', query: 'the kettle is in the kitchen', limit: 200 };
@@ -84,16 +99,20 @@ describe('a collection', () => {
       code: 'invalid_input',
     });
     // Nor is one of her collections seen from another of her own.
-    await store(alice, 'second', [{ id: 'other', text: 'the kettle' }]);
+    await storeNotes(alice, 'second', [{ id: 'other', text: 'the kettle' }]);
     expect(ids(await search(alice, { ...query, collection: 'second' }))).toEqual(['other']);
     // And what he stores under her ids stays his.
-    await store(bob, 'shared', [{ id: 'tea', text: 'overwritten' }]);
+    await storeNotes(bob, 'shared', [{ id: 'tea', text: 'overwritten' }]);
     expect((await search(alice, { ...query, limit: 1 }))[0]?.text).toBe(NOTES[0]?.text);
   });
 
   it('has each id once, however often it is stored', async () => {
-    await store(alice, 'again');
-    await store(alice, 'again', [...NOTES, { id: 'tea', text: 'the kettle has moved' }]);
+    await storeNotes(alice, 'again');
+    const moved = { id: 'tea', text: 'the kettle has moved' };
+    await storeNotes(alice, 'again', [moved]);
+    const input = { collection: 'again', points: [...NOTES, moved] };
+    const twice = await alice.request('POST', '/api/v1/tasks', { type: 'vector.upsert', input });
+    expect(expectProblem(twice, 'validation_failed').errors).toMatchObject([{ detail: 'must have each id once' }]);
     const hits = await search(alice, { collection: 'again', query: 'kettle', limit: 200 });
     expect(ids(hits)).toEqual([7, 'bed', 'tea']);
     expect(hits.find(({ id }) => id === 'tea')?.text).toBe('the kettle has moved');
@@ -101,12 +120,12 @@ describe('a collection', () => {
 
   it('gives points without ids the same ones in each attempt', async () => {
     const points = [{ text: 'first' }, { text: 'second' }];
-    const { id, output } = await store(alice, 'unnamed', points);
+    const { id, output } = await storeNotes(alice, 'unnamed', points);
     await alice.request('POST', `/api/v1/tasks/${id}/retry`);
     const second = await alice.waitForEnd(id);
     expect(second).toMatchObject({ attempt: 2, output });
     expect(await search(alice, { collection: 'unnamed', query: 'first', limit: 200 })).toHaveLength(2);
-    await store(alice, 'unnamed', points);
+    await storeNotes(alice, 'unnamed', points);
     expect(await search(alice, { collection: 'unnamed', query: 'first', limit: 200 })).toHaveLength(4);
   });
 
@@ -115,28 +134,46 @@ describe('a collection', () => {
       { id: 1, vector: [1, 0, 0], payload: { a: 1 } },
       { id: 2, vector: [0, 1, 0] },
     ];
-    await store(alice, 'raw', points);
+    await storeNotes(alice, 'raw', points);
     const [hit] = await search(alice, { collection: 'raw', vector: [0.9, 0.1, 0], limit: 1 });
     expect(hit).toMatchObject({ id: 1, payload: { a: 1 } });
     expect(hit).not.toHaveProperty('text');
-    const mismatch = { code: 'dimension_mismatch', retryable: false };
-    const short = [{ id: 3, vector: [1, 0] }];
-    expect(await failure(alice, 'vector.upsert', { collection: 'raw', points: short })).toMatchObject(mismatch);
-    expect(await failure(alice, 'vector.search', { collection: 'raw', vector: [1, 0] })).toMatchObject(mismatch);
     const wrong = { code: 'invalid_input', retryable: false };
     expect(await failure(alice, 'vector.upsert', { collection: 'raw', points: NOTES })).toMatchObject(wrong);
     expect(await failure(alice, 'vector.search', { collection: 'raw', query: 'x' })).toMatchObject(wrong);
   });
 
-  it('is not made by a first upsert that fails', async () => {
-    const points = [
-      { id: 1, vector: [1, 0, 0] },
-      { id: 2, vector: [1, 0] },
-    ];
-    expect(await failure(alice, 'vector.upsert', { collection: 'mixed', points })).toMatchObject({
-      code: 'dimension_mismatch',
+  it('takes no vectors of another length: that is said at the door, or by the task where it was not known there', async () => {
+    const of = (...lengths: number[]) => lengths.map((length) => ({ vector: Array(length).fill(1) }));
+    const refusal = async (type: string, input: object) => {
+      const answer = await alice.request('POST', '/api/v1/tasks', { type, input });
+      return expectProblem(answer, 'validation_failed').errors?.[0];
+    };
+    const raw = { collection: 'raw' };
+    expect(await refusal('vector.upsert', { ...raw, points: [{ text: 'x' }, ...of(2)] })).toEqual({
+      pointer: '#/input/points/1/vector',
+      detail: 'has 2 dimensions, but the collection raw takes vectors of 3',
     });
-    expect(await failure(alice, 'vector.search', { collection: 'mixed', vector: [1, 0] })).toMatchObject({
+    expect(await refusal('vector.search', { ...raw, vector: [1] })).toMatchObject({ pointer: '#/input/vector' });
+    const mixed = { collection: 'mixed', points: of(3, 2) };
+    expect(await refusal('vector.upsert', mixed)).toMatchObject({ detail: 'must have vectors of one length' });
+    const tasks = [2, 3].map((length) => ({
+      type: 'vector.upsert',
+      input: { collection: 'mixed', points: of(length, length) },
+    }));
+    const { body } = await alice.request<{ tasks: Array<{ id: string }> }>('POST', '/api/v1/tasks/batch', { tasks });
+    const ended = await Promise.all(body.tasks.map(({ id }) => alice.waitForEnd(id)));
+    expect(ended.map(({ error }) => error?.code).sort()).toEqual(['dimension_mismatch', undefined]);
+  });
+
+  it('is not made by a first upsert that fails', async () => {
+    world.ollama.script = (_, response) => {
+      sendJson(response, 400, { error: 'no' });
+      return true;
+    };
+    await failure(alice, 'vector.upsert', { collection: 'unmade', points: NOTES });
+    world.ollama.script = undefined;
+    expect(await failure(alice, 'vector.search', { collection: 'unmade', vector: [1, 0] })).toMatchObject({
       code: 'collection_not_found',
     });
   });
@@ -149,7 +186,7 @@ describe('a collection', () => {
   });
 
   it('waits for its own model rather than take another', async () => {
-    await store(alice, 'loyal');
+    await storeNotes(alice, 'loyal');
     const [model] = world.ollama.models.splice(1, 1, { name: 'other:latest', capabilities: ['embedding'] });
     world.ollama.script = ({ body }, response) => {
       if (body.model === 'other:latest') return false;
@@ -167,24 +204,34 @@ describe('a collection', () => {
 
   it('is made again in a store that was replaced by an empty one', async () => {
     const points = [{ id: 1, vector: [1, 2, 3, 4, 5] }];
-    await store(alice, 'phoenix', points);
+    await storeNotes(alice, 'phoenix', points);
     await new QdrantClient({ url: inject('qdrantUrl'), checkCompatibility: false }).deleteCollection(
       'sutazai_vectors_5',
     );
-    expect(await store(alice, 'phoenix', points)).toMatchObject({ status: 'completed', attempt: 2 });
+    expect(await storeNotes(alice, 'phoenix', points)).toMatchObject({ status: 'completed', attempt: 1 });
     expect(await search(alice, { collection: 'phoenix', vector: [1, 2, 3, 4, 5] })).toHaveLength(1);
   });
 });
 
 describe('without vector search', () => {
-  it('the vector types are not there', async () => {
-    const plain = await createWorld({ env: { ENABLE_VECTOR_SEARCH: 'false', WORKER_LANES: 'system' } });
+  it('neither its types nor its routes are there, which name the setting, and nobody asks how the store is', async () => {
+    const plain = await createWorld({ env: { ENABLE_VECTOR_SEARCH: 'false', WORKER_LANES: 'system', DOCS: 'open' } });
     const client = await plain.client();
-    const answer = await client.request('POST', '/api/v1/tasks', {
-      type: 'vector.search',
-      input: { collection: 'notes', query: 'x' },
-    });
-    expect(answer.status).toBe(422);
+    const refused = await client.request('POST', '/api/v1/tasks', { type: 'vector.search', input: {} });
+    expect(expectProblem(refused, 'validation_failed').errors).toMatchObject([{ pointer: '#/type' }]);
+    const routes = Object.keys(POLICIES).filter((route) => route.includes('/collections'));
+    expect(routes.length).toBeGreaterThan(4);
+    for (const route of routes) {
+      const [method = '', path = ''] = route.split(' ');
+      const problem = expectProblem(await client.request(method, path.replace(/:\w+/g, 'x')), 'not_found');
+      expect(problem.detail).toContain('ENABLE_VECTOR_SEARCH');
+      expectProblem(await plain.anonymous.request(method, path.replace(/:\w+/g, 'x')), 'unauthorized');
+    }
+    const { paths } = (await client.request<{ paths: object }>('GET', '/openapi.json')).body;
+    expect(Object.keys(paths).filter((path) => path.includes('collections'))).toEqual([]);
+    expect(JSON.stringify((await client.request('GET', '/readyz')).body)).not.toContain('vectors');
+    const types = await client.request<{ data: Array<{ name: string }> }>('GET', '/api/v1/task-types');
+    expect(types.body.data.filter(({ name }) => /^(vector|document|rag)\./.test(name))).toEqual([]);
     expect(await client.runTask('echo', { message: 'x' })).toMatchObject({ status: 'completed' });
     await plain.close();
   });

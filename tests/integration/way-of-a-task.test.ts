@@ -57,7 +57,7 @@ describe.each(BACKENDS)('the way of a task on %s', (backend) => {
       expect.objectContaining({
         attempt: 1,
         outcome: 'completed',
-        model: 'tinyllama:latest',
+        ...{ model: 'tinyllama:latest', model_digest: 'sha256:tinyllama:latest', host: 'host-1' },
         error: null,
         usage: { input_tokens: 7, output_tokens: 5, load_ms: 10, run_ms: 20 },
       }),

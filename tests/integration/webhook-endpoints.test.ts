@@ -1,7 +1,14 @@
+import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createOutbound, type Outbound } from '../../src/clients/outbound.ts';
+import { isDatabaseAway } from '../../src/db/away.ts';
+import { createDb, createPool } from '../../src/db/connect.ts';
+import { rescueDeliveries } from '../../src/db/deliveries.ts';
+import { findDelivery, insertEndpointDelivery, listDeliveryAttempts } from '../../src/db/delivery-log.ts';
 import { newId } from '../../src/db/ids.ts';
 import { settleTasks } from '../../src/db/tasks/run.ts';
+import { endWaitingDeliveries } from '../../src/db/webhook-disable.ts';
+import { insertEndpoint, removeEndpoint, TEST_EVENT } from '../../src/db/webhook-endpoints.ts';
 import { createLog } from '../../src/log.ts';
 import { createSecretBox } from '../../src/secretbox.ts';
 import { createDeliverer } from '../../src/webhooks/deliver.ts';
@@ -29,7 +36,15 @@ async function deliverTo(url: string) {
   const secret = box.seal(newWebhookSecret()).toString('base64');
   const id = await running({ webhook: { url, events: ['task.completed'], secret } });
   await settleTasks(database.db, [settlement(id, 1)]);
-  const deliver = createDeliverer({ db: database.db, outbound, box, publicUrl: '', log, timeoutMs: 400 });
+  const deliver = createDeliverer({
+    db: database.db,
+    outbound,
+    box,
+    publicUrl: '',
+    log,
+    wake: () => {},
+    timeoutMs: 400,
+  });
   const [before] = await deliveriesOf(id);
   const again = await deliver({ id: before!.id, generation: 0 });
   const [after] = await deliveriesOf(id);
@@ -55,9 +70,45 @@ describe('an endpoint', () => {
     },
   );
 
-  it('that nobody listens at is tried again', async () => {
-    const { after } = await deliverTo(`http://127.0.0.1:${await freePort()}/`);
-    expect(after).toMatchObject({ status: 'pending', last_error: expect.stringContaining('ECONNREFUSED') });
+  it('does not count as failing while our own database is away; its message is sent once it is back', async () => {
+    const secret = box.seal(newWebhookSecret()).toString('base64');
+    const id = await running({ webhook: { url: sink.url, events: ['task.completed'], secret } });
+    await settleTasks(database.db, [settlement(id, 1)]);
+    const [{ id: deliveryId } = { id: '' }] = await deliveriesOf(id);
+    const db = createDb(createPool({ url: database.url, max: 1, name: 'impatient', log, statementMs: 300 }));
+    const deliver = createDeliverer({ db, outbound, box, publicUrl: '', log, wake: () => {} });
+    await database.db.transaction().execute(async (trx) => {
+      await sql`lock table tasks in access exclusive mode`.execute(trx);
+      await expect(deliver({ id: deliveryId, generation: 0 })).rejects.toSatisfy(isDatabaseAway);
+    });
+    expect(await deliveriesOf(id)).toMatchObject([{ status: 'running', last_error: null }]);
+    expect(await listDeliveryAttempts(database.db, deliveryId)).toEqual([]);
+    await sql`update deliveries set lease_until = now() - interval '1 second'`.execute(database.db);
+    const [given] = await rescueDeliveries(database.db, 10);
+    expect(await deliver({ id: deliveryId, generation: given!.generation })).toBeUndefined();
+    expect(sink.received).toHaveLength(1);
+    await db.destroy();
+  });
+
+  it('that is disabled gets tests all the same, also those that wait when others of its messages are ended', async () => {
+    const { db, userId } = database;
+    const given = { id: newId(), user_id: userId, name: null, url: sink.url, events: ['task.completed'] };
+    const endpoint = await db
+      .transaction()
+      .execute((trx) => insertEndpoint(trx, { ...given, secret: box.seal(newWebhookSecret()), enabled: false }, 0));
+    const test = await insertEndpointDelivery(db, endpoint!, TEST_EVENT, {});
+    const other = await insertEndpointDelivery(db, endpoint!, 'task.completed', {});
+    const statusOf = async ({ id }: { id: string }) => (await findDelivery(db, userId, id))?.status;
+    await endWaitingDeliveries(db, endpoint!.id, 'disabled');
+    expect([await statusOf(test), await statusOf(other)]).toEqual(['pending', 'failed']);
+    await removeEndpoint(db, userId, endpoint!.id);
+    await endWaitingDeliveries(db, endpoint!.id, 'removed');
+    expect(await statusOf(test)).toBe('failed');
+  });
+
+  it('that nobody listens at is tried again, and its owner is not told which address its name led to', async () => {
+    const { after } = await deliverTo(`http://localhost:${await freePort()}/`);
+    expect(after).toMatchObject({ status: 'pending', last_error: 'The endpoint gave no answer (ECONNREFUSED).' });
   });
 
   it('on a private address is never called, and not tried again', async () => {
@@ -94,6 +145,7 @@ describe('an endpoint', () => {
       box,
       publicUrl: '',
       log,
+      wake: () => {},
       timeoutMs: 5_000,
       places: 8,
     });

@@ -34,7 +34,10 @@ describe.each(BACKENDS)('a worker on %s', (backend) => {
     expect(await outcomes(task.id)).toEqual(['retry', 'retry', 'completed']);
     // The generation is that of the first job: BullMQ did the waiting.
     expect(await row(task.id)).toMatchObject({ generation: 0, failures: 2, losses: 0 });
-    expect((await listAttempts(world.db, task.id))[0]?.error).toMatchObject({ code: 'upstream_unavailable' });
+    expect((await listAttempts(world.db, task.id))[0]).toMatchObject({
+      ...{ error: { code: 'upstream_unavailable' }, model: 'all-minilm:latest', host: 'host-1' },
+      model_digest: 'sha256:all-minilm:latest',
+    });
   });
 
   it('does not try again what was refused for good', async () => {

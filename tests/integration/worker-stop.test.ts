@@ -28,11 +28,13 @@ it('a worker that stops does not count deliveries that failed on the way long be
   let asked = 0;
   const workers = startWorkers({
     ...lanes,
+    workflows: { advance: () => {} },
     name: 'w',
     lanes: ['webhook'],
-    concurrency: 1,
+    concurrency: () => 1,
     leaseMs: 20_000,
-    runningTasks: 0,
+    everybody: 0,
+    agingMs: 0,
     maxOutputBytes: 1_000,
     db: database.db,
     notifications,
@@ -40,6 +42,7 @@ it('a worker that stops does not count deliveries that failed on the way long be
     tools: () => {
       throw new Error('there are no tasks here');
     },
+    reports: { start: () => {}, end: async () => {} },
     deliver: async () => {
       asked++;
       throw new Error('the delivery could not be claimed');

@@ -32,6 +32,17 @@ describe.each(BACKENDS)('what the queue dashboard shows on %s', (backend) => {
   const told = (action: string) =>
     world.db.selectFrom('audit_log').selectAll().where('action', '=', action).orderBy('id').execute();
 
+  it('is a page that asks nobody else for anything', async () => {
+    const { body, headers } = await ask('GET', BOARD, { cookie: admin, accept: 'text/html' });
+    expect(body).toContain('<script id="__UI_CONFIG__"');
+    const targets = [...body.matchAll(/<(?:link|script|img)\b[^>]*?(?:href|src)="([^"]*)"/g)].map(
+      ([, target]) => target,
+    );
+    expect(targets.length).toBeGreaterThan(2);
+    expect(targets.filter((target) => /^(?:[a-z]+:)?\/\//.test(target as string))).toEqual([]);
+    expect(headers.get('content-security-policy')).toContain("default-src 'self'");
+  });
+
   it('S31: of jobs is ids and counts: nothing that a user wrote, and no secret', async () => {
     const client = await world.client();
     world.ollama.script = (_, response) => {

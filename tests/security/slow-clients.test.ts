@@ -14,18 +14,24 @@ afterEach(async () => {
   await world.close();
 });
 
-/** A connection that says nothing by itself; answers whether it is still open. */
-function dial(url: string, localAddress = '127.0.0.1'): { socket: Socket; isOpen: () => boolean } {
+/** A connection that says nothing by itself; answers whether it is still open, and whether it was answered. */
+function dial(
+  url: string,
+  localAddress = '127.0.0.1',
+): { socket: Socket; isOpen: () => boolean; heard: () => boolean } {
   const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress });
   sockets.add(socket);
   let closed = false;
+  let heard = false;
   socket
+    .on('data', () => {
+      heard = true;
+    })
     .on('error', () => {})
     .once('close', () => {
       closed = true;
     });
-  socket.resume();
-  return { socket, isOpen: () => !closed };
+  return { socket, isOpen: () => !closed, heard: () => heard };
 }
 const open = (all: Array<{ isOpen: () => boolean }>) => all.filter(({ isOpen }) => isOpen()).length;
 const times = <T>(count: number, make: () => T) => Array.from({ length: count }, make);
@@ -80,7 +86,9 @@ it('a process without descriptors left refuses connections, does not end, and re
   const many = times(100, () => dial(url));
   await until('it has none left', () => descriptors() >= limit - 1);
   for (const { socket } of many) socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n');
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  // Those that it could still accept are answered, while the others wait at its door.
+  await until('an answer', () => many.some(({ heard }) => heard()));
+  expect(many.every(({ heard }) => heard())).toBe(false);
   expect(api.process.exitCode, api.output()).toBeNull();
   for (const { socket } of many) socket.destroy();
   const submit = async () => {

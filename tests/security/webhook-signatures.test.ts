@@ -63,4 +63,50 @@ describe('the signature of a webhook message', () => {
     expect(stored).toContain(sink.url);
     for (const form of [secret, bytes.toString('base64'), bytes.toString('hex')]) expect(stored).not.toContain(form);
   });
+
+  it('S41: of a webhook of an account has a secret that is shown once, stored sealed and in no log, also after a rotation', async () => {
+    const made = await client.request('POST', '/api/v1/webhooks', { url: sink.url, name: 'signed' });
+    const path = `/api/v1/webhooks/${made.body.id}`;
+    const rotated = await client.request('POST', `${path}/rotate-secret`);
+    const secrets = [made, rotated].map(({ body }) => String(body.webhook_secret));
+    expect(new Set(secrets).size).toBe(2);
+    for (const { headers } of [made, rotated]) expect(headers.get('cache-control')).toBe('no-store');
+    const sent = await client.request('POST', `${path}/test`);
+    const message = await until('the message', () =>
+      sink.received.find(({ headers }) => headers['webhook-id'] === sent.body.id),
+    );
+    for (const secret of secrets)
+      expect(verify(secret, message.body, message.headers)).toMatchObject({ type: 'webhook.test' });
+    const other = await delivered();
+    expect(() => verify(other.secret, message.body, message.headers)).toThrow('signature');
+    const admin = await world.client('admin');
+    const shown = [
+      await client.request<unknown>('GET', path),
+      await client.request<unknown>('PATCH', path, { name: 'renamed' }),
+      await client.request<unknown>('GET', '/api/v1/webhooks'),
+      await client.request<unknown>('GET', `/api/v1/deliveries/${sent.body.id}`),
+      await admin.request<unknown>('GET', `/api/v1/audit?object_id=${made.body.id}`),
+    ].map(({ body }) => JSON.stringify(body));
+    expect(shown.at(-1)).toContain('webhook.rotate_secret');
+    const { rows } = await sql<{ text: string }>`
+      select e::text || encode(e.secret, 'base64') || encode(e.previous_secret, 'base64') as text
+      from webhook_endpoints e where id = ${made.body.id}`.execute(world.db);
+    for (const text of [...shown, rows[0]?.text ?? ''])
+      for (const secret of secrets) {
+        const bytes = Buffer.from(secret.slice('whsec_'.length), 'base64');
+        for (const form of ['whsec_', bytes.toString('base64'), bytes.toString('hex')])
+          expect(text).not.toContain(form);
+      }
+  });
+
+  it('S41: of a webhook of an account says nothing to an address inside, whatever passed the door', async () => {
+    const { body } = await client.request('POST', '/api/v1/webhooks', { url: sink.url });
+    await sql`update webhook_endpoints set url = 'http://127.0.0.2:1/' where id = ${body.id}`.execute(world.db);
+    const sent = await client.request('POST', `/api/v1/webhooks/${body.id}/test`);
+    const failed = await until('the end', async () => {
+      const found = await client.request('GET', `/api/v1/deliveries/${sent.body.id}`);
+      return found.body.status === 'failed' && found.body;
+    });
+    expect(failed).toMatchObject({ last_status: null, last_error: expect.stringContaining('private address') });
+  });
 });

@@ -16,7 +16,7 @@ export interface TestDatabase {
 export async function createTestDatabase({ empty = false } = {}): Promise<TestDatabase> {
   const name = `t_${randomBytes(6).toString('hex')}`;
   const template = new URL(inject('postgresUrl'));
-  await admin(`create database ${name} template ${empty ? 'template0' : 'template'}`);
+  await admin(`create database ${name} template ${empty ? 'template0' : 'template'} strategy file_copy`);
   open.add(name);
   const url = Object.assign(new URL(template), { pathname: `/${name}` }).href;
   const pool = createPool({ url, max: 6, name: 'test', log: createLog('silent') });

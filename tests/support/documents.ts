@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { filesUnder, ROOT, readText } from './sources.ts';
+import { Command } from 'commander';
+import { addClientCommands } from '../../src/cli/index.ts';
+import { ROOT, readText } from './sources.ts';
 
 const PATH =
   /^(?:(?:src|tests|docs|scripts|migrations|deploy|bin|\.ci)\/[\w./-]*|[A-Z]+\.md|Dockerfile|\.env\.example|[\w-]+\.(?:yml|json))$/;
@@ -32,17 +34,21 @@ function scripts(): Set<string> {
   return new Set(Object.keys(JSON.parse(readText('package.json')).scripts));
 }
 
-/** As they stand in the sources: importing the program would run it. */
+/** Those of a server as they stand in the sources, because importing the program would run it; those over HTTP as they are. */
 function isCommand(command: string, verb: string | undefined): boolean {
   const groups = new Map<string, Set<string>>();
-  for (const source of filesUnder('src', /^(?:main|cli.*)\.ts$/).map(readText)) {
-    const variables = new Map([['program', '']]);
-    const calls = /(?:(?:const|let) (\w+) = )?\b(\w+)\s*\n?\s*\.command\('([\w-]+)/g;
-    for (const [, variable, parent, name] of source.matchAll(calls)) {
-      const group = variables.get(parent as string) ?? '';
-      groups.set(group, new Set([...(groups.get(group) ?? []), name as string]));
-      if (variable) variables.set(variable, name as string);
-    }
+  const variables = new Map([['program', '']]);
+  const calls = /(?:(?:const|let) (\w+) = )?\b(\w+)\s*\n?\s*\.command\('([\w-]+)/g;
+  for (const [, variable, parent, name] of readText('src/main.ts').matchAll(calls)) {
+    const group = variables.get(parent as string) ?? '';
+    groups.set(group, new Set([...(groups.get(group) ?? []), name as string]));
+    if (variable) variables.set(variable, name as string);
+  }
+  const program = new Command();
+  addClientCommands(program, { config: () => ({}) as never, findLocal: async () => undefined });
+  for (const one of [program, ...program.commands].filter(({ commands }) => commands.length > 0)) {
+    const names = one.commands.map((inner) => inner.name());
+    groups.set(one.name(), new Set([...(groups.get(one.name()) ?? []), ...names]));
   }
   const verbs = groups.get(command);
   return (groups.get('')?.has(command) ?? false) && (!verbs || !verb || verbs.has(verb));

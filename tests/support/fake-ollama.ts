@@ -16,7 +16,9 @@ export type Script = (call: OllamaCall, response: ServerResponse) => Promise<boo
 export interface FakeOllama {
   url: string;
   calls: OllamaCall[];
-  models: Array<{ name: string; capabilities: string[] }>;
+  models: Array<{ name: string; capabilities: string[]; digest?: string; context_length?: number }>;
+  /** Which of them are in memory; all where it is not said. */
+  loaded: string[] | undefined;
   /** Used for each call of chat, generate, embed or pull, until it is replaced. */
   script: Script | undefined;
   /** Used before that, for questions such as that for the version too. */
@@ -43,6 +45,7 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
       { name: 'tinyllama:latest', capabilities: ['completion'] },
       { name: 'all-minilm:latest', capabilities: ['embedding'] },
     ],
+    loaded: undefined,
     script: undefined,
     everything: undefined,
     asked: [],
@@ -67,20 +70,34 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
     if (await fake.everything?.(call, response)) return;
     if (path === '/api/tags')
       return sendJson(response, 200, {
-        models: fake.models.map(({ name }) => ({
+        models: fake.models.map(({ name, digest = `sha256:${name}` }) => ({
           name,
           model: name,
-          digest: `sha256:${name}`,
+          digest,
           size: 1000,
           details: { family: 'llama' },
         })),
       });
+    if (path === '/api/ps') {
+      const names = fake.loaded ?? fake.models.map(({ name }) => name);
+      return sendJson(response, 200, { models: names.map((name) => ({ name, model: name })) });
+    }
     if (path === '/api/version') return sendJson(response, 200, { version: '0.99.0' });
     if (path === '/api/show') {
       const model = find(fake, body.model);
       return model
-        ? sendJson(response, 200, { capabilities: model.capabilities, details: {} })
+        ? sendJson(response, 200, {
+            capabilities: model.capabilities,
+            details: {},
+            model_info: model.context_length ? { 'llama.context_length': model.context_length } : {},
+          })
         : notFound(response, body.model);
+    }
+    if (path === '/api/delete') {
+      const model = find(fake, body.name ?? body.model);
+      if (!model) return notFound(response, body.name);
+      fake.models.splice(fake.models.indexOf(model), 1);
+      return void response.writeHead(200).end();
     }
     fake.calls.push(call);
     for (const waiter of waiters.splice(0)) waiter.path === path ? waiter.resolve(call) : waiters.push(waiter);
@@ -130,7 +147,8 @@ function answer(fake: FakeOllama, { path, body }: OllamaCall, response: ServerRe
       break;
     case '/api/pull': {
       const name = String(body.name ?? body.model);
-      fake.models.push({ name: name.includes(':') ? name : `${name}:latest`, capabilities: ['completion'] });
+      const full = name.includes(':') ? name : `${name}:latest`;
+      if (!find(fake, full)) fake.models.push({ name: full, capabilities: ['completion'] });
       sendLines(response, [{ status: 'pulling manifest' }, { status: 'success' }]);
       break;
     }

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 export interface FrontCall {
   method: string;
   path: string;
+  body: Buffer;
   /** Whether the client closed the connection before the answer was whole. */
   closedEarly: Promise<boolean>;
 }
@@ -41,6 +42,7 @@ export async function startHttpFront(target: string): Promise<HttpFront> {
     const call: FrontCall = {
       method: incoming.method ?? '',
       path: incoming.url ?? '',
+      body,
       closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
     };
     front.calls.push(call);

@@ -7,6 +7,8 @@ export interface Image {
   /** What it copies out of the repository, in all stages. */
   copied: string[];
   install: string;
+  /** Takes away what is installed and not used. */
+  prune: string;
   environment: Record<string, string>;
   entrypoint: string[];
   command: string[];
@@ -22,7 +24,8 @@ export function readImage(): Image {
   const copies = all('COPY').filter((line) => !line.startsWith('--from='));
   return {
     copied: [...new Set(copies.flatMap((line) => line.split(/\s+/).slice(0, -1)))].sort(),
-    install: last('RUN').split(' && ')[0] as string,
+    install: all('RUN')[0]?.split(' && ')[0] as string,
+    prune: last('RUN'),
     environment: Object.fromEntries(
       last('ENV')
         .split(/\s+/)

@@ -4,6 +4,7 @@ import { createPool } from '../../src/db/connect.ts';
 import { createLog } from '../../src/log.ts';
 import { openQueueBackend, type QueueBackend } from '../../src/queues/backend.ts';
 import { createDispatcher, type Dispatcher } from '../../src/queues/dispatcher.ts';
+import { createPlaces, type Places } from '../../src/queues/places.ts';
 import { createReconciler, type Reconciler } from '../../src/queues/reconciler.ts';
 import type { TestDatabase } from './database.ts';
 import type { Backend } from './world.ts';
@@ -12,6 +13,7 @@ import type { Backend } from './world.ts';
 export interface Lanes {
   backend: QueueBackend;
   dispatcher: Dispatcher;
+  places: Places;
   reconciler: Reconciler;
   close(): Promise<void>;
 }
@@ -19,7 +21,7 @@ export interface Lanes {
 /** Opens it. @param agingMs how much waiting a class of priority is worth */
 export async function openLanes(
   kind: Backend,
-  database: TestDatabase,
+  database: Pick<TestDatabase, 'db' | 'url'>,
   { redisUrl = inject('redisUrl'), agingMs = 600_000, quietMs = 0 } = {},
 ): Promise<Lanes> {
   const log = createLog('silent');
@@ -32,6 +34,7 @@ export async function openLanes(
   return {
     backend,
     dispatcher,
+    places: createPlaces({ db: database.db, dispatcher, everybody: 0, agingMs, log }),
     reconciler,
     async close() {
       await reconciler.close();

@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
-import { PROBLEMS, type ProblemCode } from '../../src/errors.ts';
+import { describeError, type OpenAiErrorBody } from '../../src/api/openai/error.ts';
+import { PROBLEMS, type ProblemCode, ProblemError } from '../../src/errors.ts';
 import type { Answer } from './world.ts';
 
 export interface Problem {
@@ -11,14 +12,16 @@ export interface Problem {
   code: string;
   request_id: string;
   'violated-policies'?: string[];
+  tasks?: string[];
   errors?: Array<{ detail: string; pointer: string }>;
 }
 
-/** Fails unless the answer is a whole problem (RFC 9457) with this code; answers it. */
+/** Fails unless the answer is a whole problem (RFC 9457), or below `/v1` an error of OpenAI's shape, with this code; answers it. */
 export function expectProblem(
   answer: Pick<Answer<unknown>, 'status' | 'headers' | 'body'>,
   code: ProblemCode,
 ): Problem {
+  if ((answer.body as { error?: unknown }).error !== undefined) return expectOpenAiError(answer, code);
   const problem = answer.body as Problem;
   const { status, title } = PROBLEMS[code];
   expect(problem, JSON.stringify(problem)).toMatchObject({ code, status, title });
@@ -28,9 +31,43 @@ export function expectProblem(
   expect(problem.detail).not.toBe('');
   expect(problem.instance).toMatch(/^\//);
   expect(problem.request_id).toBe(answer.headers.get('x-request-id'));
-  const known = ['type', 'title', 'status', 'detail', 'instance', 'code', 'request_id', 'errors', 'violated-policies'];
+  const known = [
+    'type',
+    'title',
+    'status',
+    'detail',
+    'instance',
+    'code',
+    'request_id',
+    'errors',
+    'violated-policies',
+    'tasks',
+  ];
   expect(Object.keys(problem).filter((name) => !known.includes(name))).toEqual([]);
   return problem;
+}
+
+/** The same of OpenAI's shape; answers it as the problem that it says. */
+function expectOpenAiError(
+  { status, headers, body }: Pick<Answer<unknown>, 'status' | 'headers' | 'body'>,
+  code: ProblemCode,
+): Problem {
+  const { error } = body as OpenAiErrorBody;
+  const said = describeError(new ProblemError(code, ''));
+  expect([status, error.type, error.code], JSON.stringify(body)).toEqual([
+    said.status,
+    said.body.error.type,
+    said.body.error.code,
+  ]);
+  expect(Object.keys(error).sort()).toEqual(['code', 'message', 'param', 'type']);
+  expect(headers.get('content-type')).toBe('application/json');
+  expect(headers.get('x-request-id')).toBeTruthy();
+  expect(error.message).not.toBe('');
+  const pointer = `#${(error.param ?? '').replace(/\[(\d+)\]/g, '.$1').replace(/^|\./g, '/')}`;
+  return {
+    ...{ type: '', title: '', status, detail: error.message, instance: '', code, request_id: '' },
+    errors: [{ detail: error.message, pointer: error.param === null ? '#' : pointer }],
+  };
 }
 
 /** The pointers of a problem, in order. */

@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { holdToReference } from './contract-setup.ts';
 import type { Answer } from './world.ts';
 
 /**
@@ -18,7 +19,10 @@ export function rawRequest(
       const all = new Headers();
       for (const [name, value] of Object.entries(response.headersDistinct))
         for (const one of value ?? []) all.append(name, one);
-      resolve({ status: response.statusCode ?? 0, headers: all, body });
+      const status = response.statusCode ?? 0;
+      const text = (all.get('content-type') ?? '').includes('json') ? body : undefined;
+      holdToReference({ method, path: path.replace(/[?#].*/, ''), status, headers: all, text });
+      resolve({ status, headers: all, body });
     });
     sent.once('error', reject);
     for (const chunk of call.chunks ?? []) sent.write(chunk);

@@ -11,27 +11,44 @@ interface Rule {
 }
 
 /** What every room may use: files at the top of `src` that know nothing of the business. */
-const GROUND = ['errors', 'log', 'lifecycle'];
-const EVERYTHING_BELOW = [...GROUND, 'config', 'secretbox', 'tasks', 'db', 'clients', 'queues', 'webhooks', 'health'];
+const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle'];
+const EVERYTHING_BELOW = [
+  ...[...GROUND, 'config', 'permissions', 'secretbox', 'callbacks'],
+  ...['tasks', 'db', 'clients', 'queues', 'schedules', 'webhooks', 'vectors', 'documents', 'health', 'agents'],
+  ...['expressions', 'workflows'],
+];
 /** Nobody reaches into these rooms, but the files that put the house together. */
 const UPPER = ['api', 'workers', 'embedded'];
-const COMPOSITION = ['deps', 'services', 'main', 'demo', 'secrets-command'];
+const COMPOSITION = ['deps', 'services', 'main', 'serve', 'demo', 'secrets-command'];
 
 const RULES: Record<string, Rule> = {
   errors: { rooms: GROUND },
   log: { rooms: GROUND },
   lifecycle: { rooms: GROUND },
   secretbox: { rooms: GROUND },
-  tasks: { rooms: [], types: EVERYTHING_BELOW, packages: ['valibot'] },
+  callbacks: { rooms: [], types: ['secretbox'] },
+  permissions: { rooms: [], types: ['db'] },
+  tasks: { rooms: [], types: EVERYTHING_BELOW, packages: ['valibot', 'ajv/dist/2020.js'] },
   db: { rooms: GROUND, types: ['tasks'] },
   clients: { rooms: GROUND, types: ['tasks'] },
   queues: { rooms: [...GROUND, 'tasks', 'db'] },
+  // It works out what users wrote, so it reaches nothing but the library that reads it.
+  expressions: { rooms: [], packages: ['@marcbachmann/cel-js'] },
+  workflows: { rooms: [...GROUND, 'tasks', 'db', 'queues', 'expressions'] },
+  schedules: { rooms: [...GROUND, 'tasks', 'db', 'queues'] },
   webhooks: { rooms: [...GROUND, 'secretbox', 'tasks', 'db', 'clients'] },
+  vectors: { rooms: [...GROUND, 'db', 'clients'], types: ['tasks'] },
+  documents: { rooms: [...GROUND, 'tasks', 'db', 'clients', 'vectors'] },
+  agents: { rooms: [...GROUND, 'secretbox', 'tasks', 'db', 'clients', 'expressions'] },
   health: { rooms: [...GROUND, 'db'], types: ['parts', 'clients', 'queues'] },
   parts: { rooms: [], types: EVERYTHING_BELOW },
   api: { rooms: EVERYTHING_BELOW, types: ['parts'] },
   workers: { rooms: EVERYTHING_BELOW, types: ['parts'] },
   embedded: { rooms: GROUND },
+  // It runs in browsers too, and takes nothing of ours along but types.
+  client: { rooms: [], types: ['tasks'], packages: [] },
+  // It works against any server, so it goes over HTTP like everybody else.
+  cli: { rooms: ['errors', 'client'], types: ['config-client'] },
 };
 
 /** What the imports of one file of `src` break, as sentences. */

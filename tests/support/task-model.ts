@@ -9,6 +9,10 @@ export interface Model {
   generation: number;
   failures: number;
   losses: number;
+  /** Whether it runs and nobody holds it; how often it was signalled, and how often its attempt knew of when it was claimed. */
+  parked: boolean;
+  signals: number;
+  knew: number;
   output: string | null;
   progress: { percent: number; message: null } | null;
   /** Whether its time has come. */
@@ -25,17 +29,25 @@ export const ENDINGS = {
   stop: { status: 'cancelled', outcome: 'cancelled', delay_ms: 0, new_job: false },
   retryNow: { status: 'pending', outcome: 'retry', delay_ms: 0, new_job: false },
   retryLater: { status: 'pending', outcome: 'retry', delay_ms: 3_600_000, new_job: false },
+  park: { status: 'running', outcome: 'parked', delay_ms: 0, new_job: false },
   release: { status: 'pending', outcome: 'released', delay_ms: 0, new_job: true },
 } as const;
 export type Ending = keyof typeof ENDINGS;
 
 const oneOf = (model: Model, ...statuses: Status[]) => statuses.includes(model.status);
 const waits = (model: Model) => oneOf(model, 'scheduled', 'pending');
-const isHeld = (model: Model) => oneOf(model, 'running', 'cancelling');
+const isHeld = (model: Model) => oneOf(model, 'running', 'cancelling') && !model.parked;
 
 function end(model: Model, status: Status): void {
   model.status = status;
+  model.parked = false;
   model.ends++;
+}
+
+function wake(model: Model): boolean {
+  if (!model.parked) return false;
+  Object.assign(model, { status: 'pending', generation: model.generation + 1, parked: false, due: true });
+  return true;
 }
 
 /** A task as it was accepted. */
@@ -47,6 +59,9 @@ export function acceptedModel(id: string, later: boolean): Model {
     generation: 0,
     failures: 0,
     losses: 0,
+    parked: false,
+    signals: 0,
+    knew: 0,
     output: null,
     progress: null,
     due: !later,
@@ -59,14 +74,14 @@ export function acceptedModel(id: string, later: boolean): Model {
 export const MODEL = {
   claim(model: Model, generation: number): boolean {
     if (!waits(model) || !model.due || generation !== model.generation) return false;
-    Object.assign(model, { status: 'running', attempt: model.attempt + 1, progress: null });
+    Object.assign(model, { status: 'running', attempt: model.attempt + 1, progress: null, knew: model.signals });
     return true;
   },
 
   renew: (model: Model, attempt: number): boolean => attempt === model.attempt && isHeld(model),
 
   progress(model: Model, attempt: number, percent: number): boolean {
-    if (attempt !== model.attempt || model.status !== 'running') return false;
+    if (attempt !== model.attempt || !isHeld(model) || model.status !== 'running') return false;
     model.progress = { percent, message: null };
     return true;
   },
@@ -78,6 +93,13 @@ export const MODEL = {
     model.ledger.push(cancelled ? 'cancelled' : outcome);
     if (outcome === 'retry' || outcome === 'failed') model.failures++;
     if (status === 'pending') model.due = delay_ms === 0;
+    if (how === 'park' && !cancelled) {
+      model.losses = 0;
+      // Who was signalled since it was claimed does not wait.
+      if (model.signals === model.knew) model.parked = true;
+      else Object.assign(model, { status: 'pending', generation: model.generation + 1, due: true });
+      return true;
+    }
     model.progress = status === 'completed' && !cancelled && model.progress ? { percent: 100, message: null } : null;
     model.output = status === 'completed' && !cancelled ? `by ${attempt}` : null;
     if (cancelled) end(model, 'cancelled');
@@ -89,6 +111,7 @@ export const MODEL = {
 
   cancel(model: Model): boolean {
     if (waits(model)) end(model, 'cancelled');
+    else if (model.parked) end(model, 'cancelled');
     else if (model.status === 'running') model.status = 'cancelling';
     else return false;
     return true;
@@ -100,6 +123,16 @@ export const MODEL = {
     Object.assign(model, { status: 'pending', generation: model.generation + 1, ...fresh });
     return true;
   },
+
+  /** Somebody has something for it; answers whether it goes on. */
+  signal(model: Model): boolean {
+    if ((ENDED as readonly Status[]).includes(model.status)) return false;
+    model.signals++;
+    return wake(model);
+  },
+
+  /** It has waited as long as it may. */
+  late: (model: Model): boolean => wake(model),
 
   /** Its lease ran out. */
   rescue(model: Model): boolean {
@@ -116,6 +149,7 @@ export const MODEL = {
   /** Its deadline has come. */
   expire(model: Model): boolean {
     if (waits(model)) end(model, 'expired');
+    else if (model.parked) end(model, 'cancelled');
     else if (model.status === 'running') model.status = 'cancelling';
     else return false;
     return true;

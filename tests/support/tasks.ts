@@ -55,6 +55,7 @@ export function settlement(id: string, attempt: number, more: Partial<Settlement
     usage: null,
     delay_ms: 0,
     new_job: false,
+    own_webhook: true,
     ...more,
   };
 }

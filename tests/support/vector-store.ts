@@ -2,11 +2,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { QdrantClient } from '@qdrant/js-client-rest';
-import { onTestFailed } from 'vitest';
+import { expect, onTestFailed } from 'vitest';
 import { startVectorStore, type VectorStore } from '../../src/embedded/vectors/server.ts';
 import { createLog } from '../../src/log.ts';
+import { startCheckedStore } from './qdrant-contract.ts';
 
-/** A vector store of the test's own with the official client on it; `close` keeps the data of a test that failed. */
+/** A vector store of the test's own with the official client on it, both held against Qdrant's own document; `close` keeps the data of a test that failed. */
 export interface TestVectorStore {
   dataDir: string;
   store: VectorStore;
@@ -20,6 +21,7 @@ export const clientOf = (url: string) => new QdrantClient({ url, checkCompatibil
 export async function startTestVectorStore(): Promise<TestVectorStore> {
   const dataDir = mkdtempSync(join(tmpdir(), 'vectors-'));
   const store = await startVectorStore({ dataDir, log: createLog('silent') });
+  const front = await startCheckedStore(store.url);
   let failed = false;
   onTestFailed(() => {
     failed = true;
@@ -27,9 +29,11 @@ export async function startTestVectorStore(): Promise<TestVectorStore> {
   return {
     dataDir,
     store,
-    client: clientOf(store.url),
+    client: clientOf(front.url),
     async close() {
+      await front.close();
       await store.close();
+      expect(front.problems, 'what Qdrant would not take, or not answer').toEqual([]);
       if (!failed) rmSync(dataDir, { recursive: true });
     },
   };

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hash } from '@node-rs/bcrypt';
 import { inject } from 'vitest';
+import { type Callbacks, createCallbacks } from '../../src/callbacks.ts';
 import { loadConfig } from '../../src/config.ts';
 import type { Db } from '../../src/db/connect.ts';
 import { newId } from '../../src/db/ids.ts';
@@ -8,6 +9,7 @@ import type { Role } from '../../src/db/schema.ts';
 import { insertUser } from '../../src/db/users.ts';
 import { type Mode, type Running, run } from '../../src/deps.ts';
 import { createLog } from '../../src/log.ts';
+import { createSecretBox } from '../../src/secretbox.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
 import { createTestDatabase } from './database.ts';
 import { type FakeOllama, startFakeOllama } from './fake-ollama.ts';
@@ -76,6 +78,10 @@ export async function createWorld(
     REDIS_URL: inject('redisUrl'),
     QUEUE_PREFIX: `t${randomBytes(6).toString('hex')}`,
     OLLAMA_HOST: ollama.url,
+    // Tests that hold several calls at once need room for them.
+    OLLAMA_NUM_PARALLEL: '16',
+    // What a test asks for comes to its host, however often.
+    EMBEDDING_CACHE_MB: '0',
     QDRANT_URL: inject('qdrantUrl'),
     JWT_SECRET_KEY: 'only-for-tests-only-for-tests-only-for-tests',
     ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'),
@@ -84,6 +90,8 @@ export async function createWorld(
     RATE_LIMIT_PER_MINUTE: '0',
     AUTH_RATE_LIMIT_PER_MINUTE: '0',
     MAX_WAITING_TASKS_PER_USER: '0',
+    MAX_WEBHOOKS_PER_USER: '0',
+    MAX_AGENTS_PER_USER: '0',
     SHUTDOWN_GRACE_SECONDS: '5',
     EGRESS_ALLOW: '127.0.0.1',
     ...options.env,
@@ -118,6 +126,11 @@ export async function createWorld(
   };
 }
 
+/** The addresses that tasks of a world give out. */
+export function callbacksOf({ env, url }: Pick<World, 'env' | 'url'>): Callbacks {
+  return createCallbacks(createSecretBox(env.ENCRYPTION_KEY as string), () => url);
+}
+
 /** A client without a token, or with one that somebody else got. */
 export function anonymousClient(url: string, token?: string): Client {
   return clientOf(url, '', '', token);
@@ -143,11 +156,11 @@ function clientOf(url: string, userId: string, username: string, token: string |
       const answer = await fetch(url + path, {
         method,
         headers: {
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(body === undefined || body instanceof FormData ? {} : { 'content-type': 'application/json' }),
           ...(token ? { authorization: `Bearer ${token}` } : {}),
           ...headers,
         },
-        body: body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body),
+        body: body instanceof FormData || typeof body === 'string' ? body : JSON.stringify(body),
         redirect: 'manual',
       });
       const text = await answer.text();

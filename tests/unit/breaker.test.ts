@@ -53,6 +53,25 @@ describe('a breaker', () => {
     expect(calls).toBe(6);
   });
 
+  it('is not told by another breaker, which it holds, how its own dependency is', async () => {
+    const host = breakerOf({ name: 'the host' });
+    const model = breakerOf({ name: 'the model', trips: ({ outage }) => outage === 'failing' });
+    const ask = (outcome?: Error) =>
+      host
+        .run(() =>
+          call(model, outcome).then((answer) => {
+            if (answer instanceof Error) throw answer;
+          }),
+        )
+        .catch((error) => error);
+    await fail(model, 3, failing);
+    await fail(host, 2);
+    expect(await ask()).toMatchObject({ code: 'upstream_unavailable', later: true });
+    expect([model.state(), host.state(), calls]).toEqual(['open', 'closed', 5]);
+    await fail(host, 1);
+    expect(host.state()).toBe('open');
+  });
+
   it('does not open by what says nothing of the dependency, nor by failures that lie far apart', async () => {
     const breaker = breakerOf();
     await fail(breaker, 9, rejected);

@@ -57,6 +57,14 @@ test('the gateway writes no query into its log, because a token may stand in one
   expect(format.match(/\$(request|request_uri|args|query_string|http_referer|upstream_uri)\b/g)).toBeNull();
 });
 
+test('what two of the services have to agree on is the same for both', () => {
+  expect(environmentOf('ollama').OLLAMA_NUM_PARALLEL).toBe(environmentOf('worker-llm').OLLAMA_NUM_PARALLEL);
+  expect(environmentOf('gateway-config').MAX_FILE_BYTES).toBe(environmentOf('api').MAX_FILE_BYTES);
+  const settings = loadConfig({});
+  expect(environmentOf('api').MAX_FILE_BYTES).toBe(String(settings.files.maxBytes));
+  expect(environmentOf('api').OLLAMA_NUM_PARALLEL).toBe(String(settings.models.slots.parallel));
+});
+
 test('every lane has a worker, and none is served by two services', () => {
   const served = Object.values(read().services).flatMap(
     ({ environment }) => environment?.WORKER_LANES?.split(',') ?? [],

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { scopeFilter } from '../../src/workers/filter.ts';
+import { scopeFilter } from '../../src/vectors/filter.ts';
 
-const scope = (filter: unknown) => scopeFilter(filter, (id) => `mapped-${id}`);
+const scope = (filter: unknown) => scopeFilter(filter, (id) => [`mapped-${id}`]);
 const match = { value: 1 };
 
 describe('a filter of a user', () => {
@@ -29,6 +29,11 @@ describe('a filter of a user', () => {
     ['a key that is no text', { must: [{ key: ['tenant'], match }] }],
     ['an empty key', { must: [{ key: '', match }] }],
     ['a nested object', { must: [{ nested: { key: 'tenant', filter: {} } }] }],
+    ['has_id beside a key', { must: [{ has_id: ['x'], key: 'a', match }] }],
+    ['has_id of something else', { must: [{ has_id: [{}] }] }],
+    ['has_id without a list', { must: [{ has_id: 'x' }] }],
+    ['is_null beside something', { must: [{ is_null: { key: 'a' }, match }] }],
+    ['is_empty of a key beside a key', { must: [{ key: 'a', is_empty: { key: 'tenant' } }] }],
     ['is_empty without a key', { must: [{ is_empty: {} }] }],
     ['a condition that is nothing', { must: [null] }],
     ['a clause called __proto__', JSON.parse('{"__proto__": {"must": []}}')],

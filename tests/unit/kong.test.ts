@@ -12,6 +12,7 @@ import { POLICIES } from '../../src/api/policy.ts';
 import { loadConfig } from '../../src/config.ts';
 import { SETTINGS } from '../../src/settings.ts';
 import { fixedKeys } from '../support/keys.ts';
+import { isUpload, matchedRoute } from '../support/kong-routes.ts';
 import { kongProblems } from '../support/kong-rules.ts';
 
 const TEMPLATE = readFileSync(new URL('../../kong.yml', import.meta.url), 'utf8');
@@ -181,12 +182,18 @@ test.each([
 ])('%s goes where it is checked, on every route but those that limit guessing', (_, headers, name) => {
   for (const route of Object.keys(POLICIES)) {
     const [method, path] = route.split(' ') as [string, string];
-    if (!path.startsWith('/api/v1/')) continue;
+    if (!/^(\/api)?\/v1\//.test(path)) continue;
     const whole = path.replace(/:\w+/, '01980000-0000-7000-8000-000000000000');
     const matched = matchedRoute(render(), method, whole, headers as unknown as Record<string, string>).name;
     const limited = /auth\/(login|register|refresh)$/.test(path);
     const oneTask = method === 'GET' && path.startsWith('/api/v1/tasks/:id');
-    const checked = name === 'api' && oneTask ? 'one-task' : name;
+    const checked = isUpload(method, path)
+      ? name.replace(/^api/, 'upload')
+      : path.startsWith('/v1/')
+        ? name.replace(/^api-|^api$/, (start) => start.replace('api', 'openai'))
+        : name === 'api' && oneTask
+          ? 'one-task'
+          : name;
     // Nobody logs out with a key.
     expect(matched, route).toBe(limited ? 'auth-public' : path.endsWith('/logout') ? 'api' : checked);
   }
@@ -221,19 +228,6 @@ test('the defaults of the gateway are those of the API', () => {
   for (const [name, value] of Object.entries(DEFAULTS) as [keyof typeof DEFAULTS, string][])
     expect(value, name).toBe(v.getDefault(SETTINGS[name].schema));
 });
-
-/** Kong takes the route that matches by most kinds of condition, then regular expressions, then the longest prefix. */
-function matchedRoute(kong: Document, method: string, path: string, headers: Record<string, string> = {}): Document {
-  const fits = ({ methods, paths, headers: wanted = {} }: Document) =>
-    (methods?.includes(method) ?? true) &&
-    paths.some((p: string) => (p[0] === '~' ? new RegExp(`^${p.slice(1)}`).test(path) : path.startsWith(p))) &&
-    Object.entries<string[]>(wanted).every(([name, [pattern = '']]) =>
-      new RegExp(pattern.replace('~*', '')).test((headers[name] ?? '').toLowerCase()),
-    );
-  const weight = ({ methods, headers: wanted, paths }: Document) =>
-    [methods, wanted].filter(Boolean).length * 4 + (wanted ? 2 : 0) + (paths[0][0] === '~' ? 1 : 0);
-  return kong.services[0].routes.filter(fits).sort((a: Document, b: Document) => weight(b) - weight(a))[0];
-}
 
 function set(object: Document, key: string, value: unknown, alsoDelete = key): void {
   object[key] = value;

@@ -33,6 +33,8 @@ test.each([
   ['src/embedded/postgres.ts', "import type { Config } from '../config.ts';", 'from config'],
   ['src/errors.ts', "import type { Db } from './db/connect.ts';", 'types from db'],
   ['src/parts.ts', "import { createDb } from './db/connect.ts';", 'from db'],
+  ['src/client/tasks.ts', "import { LANES } from '../tasks/lanes.ts';", 'from tasks'],
+  ['src/client/webhook.ts', "import { createHmac } from 'node:crypto';", 'the package node:crypto'],
   ['src/config.ts', "const home = await import('./embedded/home.ts');", 'from embedded'],
 ])('%s may not say %j', (path, source, problem) => {
   expect(importProblems(path, source).join()).toContain(problem);

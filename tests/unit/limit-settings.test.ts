@@ -32,6 +32,7 @@ it('lists of origins and proxies are taken as they are meant', () => {
 it('limits are on unless they are set to 0, but for tokens', () => {
   expect(loadConfig({}).limits).toEqual({
     authPerMinute: 30,
+    streams: { all: 5000, perUser: 1000 },
     user: { requests_per_minute: 1200, waiting_tasks: 100_000, running_tasks: 0, tokens_per_day: 0 },
   });
 });

@@ -26,9 +26,12 @@ describe('an answer of a URL', () => {
     expect(judge(status)).toMatchObject({ code: 'upstream_unavailable', retryable: true, later: false });
   });
 
-  it.each([429, 503])('%d waits without counting, but not for ever', (status) => {
+  it.each([
+    [429, 'upstream_rate_limited'],
+    [503, 'upstream_unavailable'],
+  ])('%d waits without counting, but not for ever', (status, code) => {
     for (const attempt of [1, 20])
-      expect(judge(status, { attempt })).toMatchObject({ code: 'upstream_unavailable', retryable: true, later: true });
+      expect(judge(status, { attempt })).toMatchObject({ code, retryable: true, later: true });
     for (const attempt of [21, 1_000])
       expect(judge(status, { attempt })).toMatchObject({ retryable: true, later: false });
   });

@@ -111,6 +111,35 @@ describe('receivers of webhooks', () => {
     again.leave();
   });
 
+  it('that are endpoints are told apart though they share a host', async () => {
+    const calls = await Promise.all(['one', 'other'].map((endpoint) => receivers.enter(url('a'), { endpoint })));
+    for (const entrance of calls) expect(entrance).toHaveProperty('leave');
+    expect(await states([ask(receivers, 'a'), ask(receivers, 'a')])).toBe('calls waits');
+  });
+
+  it('that others have seen failing count as slow from the first call, until they are quick', async () => {
+    const enter = (n: number) => receivers.enter(url(`a${n}`), { failing: true });
+    const entrances = [await enter(0), await enter(1), await enter(2)];
+    expect(entrances.map((entrance) => 'leave' in entrance)).toEqual([true, true, false]);
+    for (const entrance of entrances) if ('leave' in entrance) entrance.leave();
+    expect(await states(Array.from({ length: 4 }, () => ask(receivers, 'a0')))).toBe('calls calls calls calls');
+  });
+
+  it('that have not answered so far leave a quarter of the places to those that are quick', async () => {
+    await answered('quick');
+    const all = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'quick'].map((name) => ask(receivers, name));
+    expect(await states(all)).toBe('calls calls calls calls calls calls later calls');
+    all[0]?.leave();
+    expect(await states([ask(receivers, 'g')])).toBe('calls');
+  });
+
+  it('have eight calls at most, however many places there are', async () => {
+    receivers = createReceivers(64, SLOW_MS);
+    await answered('quick');
+    const all = Array.from({ length: 9 }, () => ask(receivers, 'quick'));
+    expect(await states(all)).toBe([...Array(8).fill('calls'), 'waits'].join(' '));
+  });
+
   it('are forgotten where there are too many, but not while they are called', async () => {
     const held = ask(receivers, 'held');
     await vi.advanceTimersByTimeAsync(SLOW_MS);

@@ -9,8 +9,10 @@ import { echo } from '../../src/tasks/echo.ts';
 import { createRunningAttempts } from '../../src/workers/attempt.ts';
 import { runTask } from '../../src/workers/run.ts';
 
+let ended = 0;
+
 /** Runs one attempt of a type whose `run` is this, and answers what is settled of it. */
-async function settled(run: () => unknown, claimed: Partial<ClaimedTask> = {}): Promise<Settlement> {
+async function settled(run: () => unknown, claimed?: Partial<ClaimedTask> | 'nothing'): Promise<Settlement> {
   let given: Settlement | undefined;
   const task = { id: 'a', type: 'test', input: {}, attempt: 1, failures: 0, max_attempts: 3, timeout_ms: 1_000 };
   const type = defineTask({
@@ -24,15 +26,18 @@ async function settled(run: () => unknown, claimed: Partial<ClaimedTask> = {}): 
   await runTask(
     { id: 'a', generation: 0 },
     {
-      registry: { find: () => type, list: () => [type] },
+      registry: { find: () => type, list: () => [type], all: () => [type] },
       running: createRunningAttempts(),
       tools: () => ({}) as never,
-      claim: async () => ({ task: { ...task, ...claimed } as ClaimedTask, askedAt: 0 }),
+      reports: { start: () => {}, end: async () => {} },
+      claim: async () =>
+        claimed === 'nothing' ? undefined : { task: { ...task, ...claimed } as ClaimedTask, askedAt: 0 },
       settle: async (settlement) => {
         given = settlement;
         return undefined;
       },
       onSettled: async () => {},
+      ended: () => void ended++,
       maxOutputBytes: 10_000_000,
       log: createLog('silent'),
     },
@@ -46,6 +51,14 @@ function cyclic(): object {
   value.self = { value };
   return value;
 }
+
+it('whoever claimed a task says that it is over, and nobody whose claim gave nothing', async () => {
+  const before = ended;
+  expect(await settled(() => 1, 'nothing')).toBeUndefined();
+  expect(ended).toBe(before);
+  await settled(() => 1);
+  expect(ended).toBe(before + 1);
+});
 
 describe('an output', () => {
   it.each<[string, unknown, string]>([

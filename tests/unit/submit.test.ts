@@ -107,7 +107,9 @@ describe('making a row of a submission', () => {
 
   it('offers no vector types where there is no vector store', () => {
     const made = prepare({ type: 'vector.search' }) as { errors: Array<{ detail: string }> };
-    expect(made.errors[0]?.detail).toMatch(/there are echo, chat, generate, embed, http\.request$/);
+    expect(made.errors[0]?.detail).toMatch(
+      /there are echo, chat, generate, embed, http\.request, agent\.run, workflow$/,
+    );
   });
 
   it('seals the webhook secret, the given one and the one it makes', () => {

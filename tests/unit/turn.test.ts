@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { turnOf } from '../../src/queues/turn.ts';
+import { dueOf, turnOf } from '../../src/queues/turn.ts';
 
 const SPAN_MS = 600_000;
 const START = Date.UTC(2026, 10, 25, 12);
@@ -67,5 +67,21 @@ describe('the turn of a task', () => {
   it('lasts until 2045 with the default, and starts anew then', () => {
     expect(turn(10, Date.UTC(2045, 10, 1))).toBeGreaterThan(turn(10, Date.UTC(2045, 9, 1)));
     expect(turn(1, Date.UTC(2046, 0, 1))).toBeLessThan(turn(1, START));
+  });
+
+  it('comes with that of another class where that one stands in line since a certain time', () => {
+    fc.assert(
+      fc.property(
+        fc.tuple(priority, priority),
+        time,
+        fc.integer({ min: -1_200_000, max: 1_200_000 }),
+        ([own, other], since, off) => {
+          const due = dueOf(task(own, since), other, SPAN_MS).getTime();
+          const [before, mine] = [turn(other, due + off), turn(own, since)];
+          // Of the same turn, those of a less urgent class are older, and so were added first.
+          if (own !== other) expect(off < 0).toBe(before < mine || (before === mine && other > own));
+        },
+      ),
+    );
   });
 });

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import { fieldErrors, parseBody, parseJson, parseQuery, time } from '../../src/api/validate.ts';
 import { ProblemError } from '../../src/errors.ts';
+import { maxCharacters, strictObject } from '../../src/tasks/schemas.ts';
 
 function problemOf(work: () => unknown): ProblemError {
   try {
@@ -15,6 +16,7 @@ function problemOf(work: () => unknown): ProblemError {
 
 const schema = v.strictObject({
   name: v.string(),
+  one: v.optional(strictObject({ a: v.optional(v.number()) })),
   list: v.optional(v.array(v.strictObject({ 'a/b~c': v.number() }))),
   any: v.optional(v.record(v.string(), v.number())),
 });
@@ -23,13 +25,17 @@ describe('parsing a body', () => {
   it.each([
     [{}, '#/name', 'is missing'],
     [{ name: 5 }, '#/name', 'must be string, not 5'],
+    [{ name: 'x', one: [] }, '#/one', 'must be an object'],
+    [{ name: 'x', one: 5 }, '#/one', 'must be an object'],
+    [{ name: 'x', one: [1] }, '#/one', 'must be an object'],
     [{ name: null }, '#/name', 'must be string, not null'],
     [{ name: 'x', list: [{ 'a/b~c': 1 }, { 'a/b~c': 'x' }] }, '#/list/1/a~1b~0c', 'must be number, not "x"'],
     [{ name: 'x', list: [{}] }, '#/list/0/a~1b~0c', 'is missing'],
     [{ name: 'x', role: 1 }, '#/role', 'is not known here'],
     [{ name: 'x', any: { '': 'x' } }, '#/any/', 'must be number, not "x"'],
-    [5, '#', 'must be Object, not 5'],
-    [null, '#', 'must be Object, not null'],
+    [5, '#', 'must be an object'],
+    [null, '#', 'must be an object'],
+    [[], '#', 'must be an object'],
   ])('of %j points at %s and says that it %s', (body, pointer, detail) => {
     expect(problemOf(() => parseBody(schema, body)).errors).toEqual([{ pointer, detail }]);
   });
@@ -49,9 +55,10 @@ describe('parsing a body', () => {
   });
 
   it('looks at queries for what cannot be stored, too', () => {
-    expect(problemOf(() => parseQuery(v.strictObject({ tag: v.string() }), { tag: 'a\0' })).errors?.[0]?.pointer).toBe(
-      '#/tag',
-    );
+    expect(
+      problemOf(() => parseQuery(v.strictObject({ tag: v.string() }), new URLSearchParams('tag=a%00'))).errors?.[0]
+        ?.pointer,
+    ).toBe('#/tag');
   });
 });
 
@@ -91,6 +98,39 @@ describe('reading JSON', () => {
     const started = performance.now();
     parseJson(text);
     expect(performance.now() - started).toBeLessThan(500);
+  });
+});
+
+describe('a query', () => {
+  it.each(['a=1&a=1', 'a=1&b=2&a=3&a=4'])('may not give a parameter twice: %s', (query) => {
+    const open = v.strictObject({ a: v.string(), b: v.optional(v.string()) });
+    expect(problemOf(() => parseQuery(open, new URLSearchParams(query))).errors).toEqual([
+      { pointer: '#/a', detail: expect.stringContaining('is given twice') },
+    ]);
+  });
+});
+
+describe('an object of known fields', () => {
+  it('stays one where fields are left out or need not be there', () => {
+    const pair = strictObject({ a: v.number(), b: v.number() });
+    for (const one of [v.omit(pair, ['a']), v.partial(pair)]) {
+      expect(v.safeParse(one, []).success).toBe(false);
+      expect(v.parse(one, { b: 1 })).toEqual({ b: 1 });
+      expect(v.safeParse(one, { b: 1, c: 1 }).success).toBe(false);
+    }
+    expect(v.safeParse(v.omit(pair, ['a']), { a: 1, b: 1 }).success).toBe(false);
+  });
+});
+
+describe('at most so many characters', () => {
+  const three = v.pipe(v.string(), maxCharacters(3));
+
+  it.each(['', 'abc', '\u{1f600}\u{1f600}\u{1f600}', 'a\u{1f600}b'])('are %j', (text) => {
+    expect(v.parse(three, text)).toBe(text);
+  });
+
+  it.each(['abcd', '\u{1f600}\u{1f600}\u{1f600}a', 'a'.repeat(9)])('are not %j', (text) => {
+    expect(v.safeParse(three, text).issues?.[0].message).toBe('must be at most 3 characters');
   });
 });
 

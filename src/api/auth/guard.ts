@@ -1,7 +1,8 @@
 import type { Context } from 'hono';
 import { ProblemError } from '../../errors.ts';
 import type { Trail } from '../audit.ts';
-import type { Policy } from '../policy.ts';
+import { networkOf } from '../client-address.ts';
+import { POLICIES, type Policy } from '../policy.ts';
 import { type Principal, type Route, routeKey } from '../route.ts';
 import { noSuchTask } from '../routes/task-access.ts';
 import type { Principals } from './principals.ts';
@@ -24,6 +25,11 @@ export async function authenticate(c: Context, route: Route, principals: Princip
   if (two || inQuery.length > 1 || (inQuery.length > 0 && (apiKey ?? authorization) !== undefined))
     throw new ProblemError('bad_request', 'The request brings two credentials. Send one of them.');
 
+  if (apiKey === undefined && scheme !== undefined && !isBearer(scheme))
+    throw unauthorized(
+      'invalid_token',
+      'The header Authorization wants `Bearer <access token or API key>`; other schemes are not taken. POST /api/v1/auth/login gives a token for a name and a password.',
+    );
   const credential = apiKey ?? bearer ?? inQuery[0];
   if (credential === undefined)
     throw unauthorized(
@@ -31,7 +37,7 @@ export async function authenticate(c: Context, route: Route, principals: Princip
       'Send the header `Authorization: Bearer <access token or API key>`; POST /api/v1/auth/login gives a token.',
     );
   if (apiKey !== undefined || (isBearer(scheme) && credential.startsWith('sk_'))) {
-    const principal = await principals.ofKey(credential);
+    const principal = await principals.ofKey(credential, networkOf(c.get('address') ?? ''));
     if (!principal) throw unauthorized('invalid_token', 'The API key is not good: it is revoked, expired or unknown.');
     return principal;
   }
@@ -46,8 +52,10 @@ const isBearer = (scheme = '') => scheme.toLowerCase() === 'bearer';
 const TASK = '/api/v1/tasks/:id';
 
 /** Whether the route only reads a task, whole or as a stream, so that a token for this one task opens it. */
-function readsOneTask({ method, path }: Route): boolean {
-  return method === 'GET' && (path === TASK || path.startsWith(`${TASK}/`));
+export function readsOneTask({ method, path }: Route): boolean {
+  const below = path === TASK || path.startsWith(`${TASK}/`);
+  // What is below a task and wants another permission, as its webhooks do, is not for a browser.
+  return method === 'GET' && below && POLICIES[routeKey({ method, path })] === 'tasks:read';
 }
 
 /** The tokens that are taken: in a URL only those that open little, behind another scheme none. */
@@ -58,7 +66,12 @@ function kindsFor(forTask: boolean, scheme: string | undefined): TokenKind[] {
 }
 
 /** @throws ProblemError `forbidden` where the principal lacks the permission of the route, and writes that down */
-export function authorize(route: Route, principal: Principal, policy: Exclude<Policy, 'public'>, trail: Trail): void {
+export function authorize(
+  route: Route,
+  principal: Principal,
+  policy: Exclude<Policy, 'public' | 'signed'>,
+  trail: Trail,
+): void {
   const permission = policy === 'docs' ? 'self:read' : policy;
   if (principal.can(permission)) return;
   trail.record({

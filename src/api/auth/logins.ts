@@ -55,7 +55,7 @@ export function createLogins(db: Db): Logins {
 function tooManyFailed(wait: number): ProblemError {
   return new ProblemError(
     'quota-exceeded',
-    'Too many logins of this account have failed (the limit failed_logins). Wait, or log in from where you did before.',
+    `Ten logins of this account have failed (the limit failed_logins), so not even the right password is taken now. Try again in ${Math.ceil(wait / 60) || 1} minutes, or log in from a network where you did before.`,
     { headers: { 'Retry-After': String(Math.max(1, wait)) }, policies: ['failed_logins'] },
   );
 }

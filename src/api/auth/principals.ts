@@ -1,3 +1,4 @@
+import type { ModelRights } from '../../clients/model-rights.ts';
 import { findApiKeys, type KeyStanding, touchLastUse } from '../../db/api-keys.ts';
 import { createBatch } from '../../db/batch.ts';
 import type { Db } from '../../db/connect.ts';
@@ -5,18 +6,21 @@ import type { Notifications } from '../../db/notify.ts';
 import { findStandings, IDENTITY_CHANNEL, type Standing } from '../../db/principals.ts';
 import type { Role } from '../../db/schema.ts';
 import type { Logger } from '../../log.ts';
-import { type Permission, ROLE_PERMISSIONS } from '../policy.ts';
+import { type Permission, permits, ROLE_PERMISSIONS } from '../policy.ts';
 import type { Principal } from '../route.ts';
 import { hashApiKey, isApiKey } from './api-keys.ts';
 import { createRemembered } from './remembered.ts';
 import type { AccessClaims, TokenKind, Tokens } from './tokens.ts';
+import { createUnknownKeys } from './unknown-keys.ts';
 
 /** Finds out who is asking. */
 export interface Principals {
   /** The principal of a token, or `undefined` for anything but a good one of these kinds, of a session that lives. */
   ofToken(token: string, kinds?: readonly TokenKind[]): Promise<Principal | undefined>;
   /** The principal of an API key, or `undefined` for anything but a good one of an active user. */
-  ofKey(key: string): Promise<Principal | undefined>;
+  ofKey(key: string, address?: string): Promise<Principal | undefined>;
+  /** Calls `listener` with what is not relied on any more: a session, an API key or a user, or all of them where no id is given. */
+  onGone(listener: (id: string | undefined) => void): () => void;
   /** Relies no longer on what hangs on this id; other processes hear of it from the database. */
   forget(id: string): void;
   forgetAll(): void;
@@ -28,6 +32,10 @@ interface Options {
   db: Db;
   tokens: Tokens;
   notifications: Notifications;
+  /** How many API keys that are not good one address may bring in a minute; 0 is no limit. */
+  unknownKeysPerMinute?: number;
+  /** Which models a role may use; all when not given. */
+  models?: ModelRights;
   log: Logger;
 }
 
@@ -40,8 +48,10 @@ const USE_WRITTEN_EVERY_MS = 60_000;
  * it does not answer either, a token that was good before stays good until it expires. API keys need not expire, so they
  * are not good then.
  */
-export function createPrincipals({ db, tokens, notifications, log }: Options): Principals {
+export function createPrincipals(options: Options): Principals {
+  const { db, tokens, notifications, unknownKeysPerMinute = 0, log } = options;
   const remembered = createRemembered<{ principal: Principal; usedAt: number }>();
+  const unknownKeys = createUnknownKeys(unknownKeysPerMinute);
   const findStanding = createLookup((ids) => findStandings(db, ids));
   const findKey = createLookup((hashes) => findApiKeys(db, hashes));
   const touch = createBatch<string, undefined>({
@@ -52,12 +62,23 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
     max: MAX_LOOKUPS_A_STATEMENT,
   });
   let touching: Promise<unknown> = Promise.resolve();
+  const goneListeners = new Set<(id: string | undefined) => void>();
+  function forget(id: string): void {
+    remembered.forget(id);
+    unknownKeys.clear();
+    for (const listener of goneListeners) listener(id);
+  }
+  function forgetAll(): void {
+    remembered.forgetAll();
+    unknownKeys.clear();
+    for (const listener of goneListeners) listener(undefined);
+  }
   const offChannel = notifications.on(IDENTITY_CHANNEL, (payload) => {
     const [what, id] = payload.split(' ');
-    if (what === 'gone' && id) remembered.forget(id);
+    if (what === 'gone' && id) forget(id);
   });
   // What was said while the connection was away was not heard.
-  const offConnect = notifications.onConnect(remembered.forgetAll);
+  const offConnect = notifications.onConnect(forgetAll);
 
   /** Notes a use beside the request: nobody waits for it, and once a minute is enough. */
   function used(entry: { principal: Principal; usedAt: number }): Principal {
@@ -72,7 +93,8 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
   }
 
   function remember(credential: string, principal: Principal, until: number, moment: number): Principal {
-    const entry = { principal, usedAt: remembered.get(credential)?.usedAt ?? 0 };
+    const whole = { ...principal, modelRefusal: options.models?.refusals(principal.role) };
+    const entry = { principal: whole, usedAt: remembered.get(credential)?.usedAt ?? 0 };
     remembered.set(credential, entry, { ids: [principal.sessionId, principal.userId], until, moment });
     return used(entry);
   }
@@ -105,20 +127,27 @@ export function createPrincipals({ db, tokens, notifications, log }: Options): P
       );
     },
 
-    async ofKey(key) {
+    async ofKey(key, address = '') {
       if (!isApiKey(key)) return undefined;
       const hash = hashApiKey(key);
       const known = remembered.get(hash);
       if (known && notifications.connected()) return used(known);
+      if (!known && unknownKeys.has(hash, address)) return undefined;
       const moment = remembered.moment();
       const standing = await findKey(hash);
       if (standing) return remember(hash, keyPrincipal(standing), endOf(standing), moment);
+      // What was read before something changed may not hold any more.
+      if (moment === remembered.moment()) unknownKeys.add(hash, address);
       if (known) remembered.forget(known.principal.sessionId);
       return undefined;
     },
 
-    forget: remembered.forget,
-    forgetAll: remembered.forgetAll,
+    onGone(listener) {
+      goneListeners.add(listener);
+      return () => goneListeners.delete(listener);
+    },
+    forget,
+    forgetAll,
 
     async close() {
       offChannel();
@@ -154,8 +183,6 @@ function tokenPrincipal({ id, user_id: userId, username, role }: Standing, { tas
 /** What a key may do: what its scopes name, as far as its owner may, and never the owner's own account. */
 function keyPrincipal(key: KeyStanding): Principal {
   const { id, user_id: userId, username, role, scopes, task_types, priority_ceiling } = key;
-  const may = permissionsOf(role);
-  const named = new Set(scopes);
   return {
     userId,
     username,
@@ -164,7 +191,6 @@ function keyPrincipal(key: KeyStanding): Principal {
     keyId: id,
     taskTypes: task_types ?? undefined,
     priorityCeiling: priority_ceiling ?? undefined,
-    can: (permission) =>
-      may.has(permission) && permission !== 'self:write' && (named.has('*') || named.has(permission)),
+    can: (permission) => permits(role, scopes, permission),
   };
 }

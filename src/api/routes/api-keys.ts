@@ -5,9 +5,12 @@ import type { Db } from '../../db/connect.ts';
 import { isId, newId } from '../../db/ids.ts';
 import { type FieldError, ProblemError } from '../../errors.ts';
 import type { Registry } from '../../tasks/index.ts';
+import { maxCharacters } from '../../tasks/schemas.ts';
+import { answers, answersNothing, pageOf } from '../answer.ts';
 import { newApiKey } from '../auth/api-keys.ts';
 import { PERMISSION_NAMES, type Permission } from '../policy.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
+import { apiKey, apiKeyExample, newApiKey as newShape } from '../shapes/access.ts';
 import { invalid, pageQuery, time } from '../validate.ts';
 
 const MAX_KEYS = 100;
@@ -17,12 +20,7 @@ const some = <T extends v.GenericSchema<unknown, string>>(item: T) =>
   v.pipe(v.array(item), v.minLength(1, 'must name at least one'), v.maxLength(100, 'must name at most 100'));
 
 const newKey = v.strictObject({
-  name: v.pipe(
-    v.string(),
-    v.trim(),
-    v.minLength(1, 'must not be empty'),
-    v.maxLength(100, 'must be at most 100 characters'),
-  ),
+  name: v.pipe(v.string(), v.trim(), v.minLength(1, 'must not be empty'), maxCharacters(100)),
   scopes: v.optional(some(v.picklist(SCOPES, `must be * or permissions: ${PERMISSION_NAMES.join(', ')}`)), ['*']),
   task_types: v.optional(some(v.string())),
   priority_ceiling: v.optional(
@@ -48,6 +46,7 @@ export function apiKeyRoutes({ db, registry }: { db: Db; registry: Registry }): 
       method: 'GET',
       path: '/api/v1/api-keys',
       summary: 'List my API keys, newest first',
+      answers: { 200: answers('A page of keys.', pageOf(apiKey), { data: [apiKeyExample], next_cursor: null }) },
       query: v.strictObject(pageQuery),
       handle: async ({ query, principal }) => {
         const { rows, next } = await listApiKeys(db, principal.userId, query);
@@ -58,8 +57,21 @@ export function apiKeyRoutes({ db, registry }: { db: Db; registry: Registry }): 
       method: 'POST',
       path: '/api/v1/api-keys',
       summary: 'Make an API key; it is shown in this one answer',
+      answers: {
+        201: answers('The key.', newShape, { ...apiKeyExample, key: 'sk_3fK9x2…' }, [
+          'Cache-Control',
+          'Idempotency-Replayed',
+        ]),
+      },
+      problems: ['limit_reached'],
       idempotent: 'answer',
       body: newKey,
+      example: {
+        name: 'nightly import',
+        scopes: ['tasks:create', 'tasks:read'],
+        task_types: ['embed'],
+        priority_ceiling: 6,
+      },
       handle: async ({ body, principal, trail }) => {
         const errors = [...wrongScopes(body.scopes, principal), ...wrongTypes(body.task_types ?? [], registry)];
         if (errors.length > 0) throw invalid(errors);
@@ -95,6 +107,7 @@ export function apiKeyRoutes({ db, registry }: { db: Db; registry: Registry }): 
       method: 'DELETE',
       path: '/api/v1/api-keys/:id',
       summary: 'Revoke an API key',
+      answers: { 204: answersNothing('The key is dead, in every process.') },
       handle: async ({ params: { id = '' }, principal, trail }) => {
         const gone =
           isId(id) &&

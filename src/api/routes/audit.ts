@@ -1,8 +1,10 @@
 import * as v from 'valibot';
 import { listAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
+import { answers, pageOf } from '../answer.ts';
 import { AUDIT_ACTIONS, type AuditAction } from '../audit.ts';
 import { defineRoute, type Route } from '../route.ts';
+import { auditEntry, auditExample } from '../shapes/access.ts';
 import { pageQuery, time } from '../validate.ts';
 
 const ACTIONS = Object.keys(AUDIT_ACTIONS) as [AuditAction, ...AuditAction[]];
@@ -14,6 +16,7 @@ export function auditRoutes(db: Db): Route[] {
       method: 'GET',
       path: '/api/v1/audit',
       summary: 'Who did what to which object, newest first',
+      answers: { 200: answers('A page of the log.', pageOf(auditEntry), { data: [auditExample], next_cursor: null }) },
       query: v.strictObject({
         ...pageQuery,
         actor_id: v.optional(v.pipe(v.string(), v.uuid('must be a UUID'))),

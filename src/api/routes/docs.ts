@@ -1,5 +1,6 @@
 import { html } from 'hono/html';
 import { PROBLEMS, type ProblemCode, ProblemError } from '../../errors.ts';
+import { answersText } from '../answer.ts';
 import { defineRoute, type Route } from '../route.ts';
 
 /** The pages that the `type` of a problem opens. */
@@ -9,6 +10,7 @@ export function docsRoutes(): Route[] {
       method: 'GET',
       path: '/docs/problems/:code',
       summary: 'What a problem means and what to do about it',
+      answers: { 200: answersText('A page about the problem.', 'text/html', '<!doctype html><html>…</html>') },
       handle: async ({ params }) => {
         if (!Object.hasOwn(PROBLEMS, params.code ?? '')) {
           throw new ProblemError(
@@ -18,7 +20,7 @@ export function docsRoutes(): Route[] {
         }
         const code = params.code as ProblemCode;
         const { status, title, help } = PROBLEMS[code];
-        return { status: 200, html: String(await page(code, status, title, help)) };
+        return { status: 200, text: String(await page(code, status, title, help)) };
       },
     }),
   ];

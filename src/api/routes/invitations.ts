@@ -5,8 +5,10 @@ import { isId, newId } from '../../db/ids.ts';
 import { deleteInvitation, insertInvitation, listInvitations } from '../../db/invitations.ts';
 import { ROLES } from '../../db/schema.ts';
 import { ProblemError } from '../../errors.ts';
+import { answers, answersNothing, pageOf } from '../answer.ts';
 import { hashInvitation, newInvitation } from '../auth/accounts.ts';
 import { defineRoute, type Route } from '../route.ts';
+import { invitationExample, newInvitation as newShape, invitation as shape } from '../shapes/access.ts';
 import { pageQuery } from '../validate.ts';
 import { email } from './auth.ts';
 
@@ -19,6 +21,12 @@ export function invitationRoutes(db: Db): Route[] {
       method: 'POST',
       path: '/api/v1/invitations',
       summary: 'Invite somebody to make an account',
+      answers: {
+        201: answers('The invitation, with its token.', newShape, { ...invitationExample, token: 'inv_0000' }, [
+          'Cache-Control',
+          'Idempotency-Replayed',
+        ]),
+      },
       idempotent: 'answer',
       body: v.strictObject({
         email: v.optional(email),
@@ -33,6 +41,7 @@ export function invitationRoutes(db: Db): Route[] {
           7 * DAY,
         ),
       }),
+      example: { email: 'grace@example.com', role: 'user' },
       handle: async ({ body, principal, trail }) => {
         const token = newInvitation();
         const invitation = await db.transaction().execute(async (trx) => {
@@ -57,6 +66,9 @@ export function invitationRoutes(db: Db): Route[] {
       method: 'GET',
       path: '/api/v1/invitations',
       summary: 'Every invitation and who used it',
+      answers: {
+        200: answers('A page of invitations.', pageOf(shape), { data: [invitationExample], next_cursor: null }),
+      },
       query: v.strictObject(pageQuery),
       handle: async ({ query }) => {
         const { rows, next } = await listInvitations(db, query);
@@ -67,6 +79,7 @@ export function invitationRoutes(db: Db): Route[] {
       method: 'DELETE',
       path: '/api/v1/invitations/:id',
       summary: 'Take an invitation back',
+      answers: { 204: answersNothing('The invitation is gone.') },
       handle: async ({ params: { id = '' }, trail }) => {
         await db.transaction().execute(async (trx) => {
           if (!isId(id) || !(await deleteInvitation(trx, id)))

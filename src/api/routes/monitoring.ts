@@ -1,18 +1,27 @@
+import * as v from 'valibot';
 import { insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
-import { countLanes, type LaneCount, listRunning } from '../../db/monitoring.ts';
+import { countLanes, countParked, type LaneCount, listRunning } from '../../db/monitoring.ts';
 import { deletePausedLane, insertPausedLane, listPausedLanes, type PausedLane } from '../../db/paused-lanes.ts';
 import { STATUSES } from '../../db/schema.ts';
+import { type LaneRate, listRates, listWorkers } from '../../db/workers.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Parts } from '../../parts.ts';
 import type { QueueBackend } from '../../queues/backend.ts';
 import { applyPauses } from '../../queues/pauses.ts';
 import { LANES, type Lane } from '../../tasks/lanes.ts';
+import { answers } from '../answer.ts';
 import { defineRoute, type Route, type RouteInput } from '../route.ts';
+import { system, systemExample } from '../shapes/health.ts';
+import { pauseExample, pause as pauseShape, queue, queueExample, worker, workerExample } from '../shapes/queue.ts';
 import { briefly } from './task-access.ts';
 
 const ENDED_WITHIN_SECONDS = 3_600;
 const MAX_RUNNING = 1_000;
+/** Over how many full minutes, and the present one, the throughput is measured. */
+const RATE_MINUTES = 5;
+/** A worker that has tasks and does not tell of itself: one of an earlier version, or one that is lost. */
+const UNKNOWN_WORKER = { version: null, lanes: {}, down: [], loading: [], started_at: null, seen_at: null };
 
 /** What goes on, and stopping it. */
 export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
@@ -23,24 +32,47 @@ export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
       method: 'GET',
       path: '/api/v1/monitoring/queues',
       summary: 'Each queue with its tasks by status and how long the oldest has waited',
+      answers: {
+        200: answers(
+          'Every queue.',
+          v.strictObject({ data: v.array(queue), ended_within_seconds: v.number(), next_cursor: v.null() }),
+          { data: [queueExample], ended_within_seconds: ENDED_WITHIN_SECONDS, next_cursor: null },
+        ),
+      },
       handle: async () => {
-        const [counts, paused] = await Promise.all([
+        const [counts, parked, paused, rates] = await Promise.all([
           countLanes(db, new Date(Date.now() - ENDED_WITHIN_SECONDS * 1000)),
+          countParked(db),
           listPausedLanes(db),
+          listRates(db, RATE_MINUTES),
         ]);
-        const data = LANES.map((lane) => ({ ...presentPause(lane, paused), ...presentCounts(lane, counts) }));
+        const data = LANES.map((lane) => ({
+          ...presentPause(lane, paused),
+          ...presentCounts(lane, counts),
+          parked: parked.get(lane) ?? 0,
+          throughput: presentRate(rates.find((rate) => rate.lane === lane)),
+        }));
         return { status: 200, body: { data, ended_within_seconds: ENDED_WITHIN_SECONDS, next_cursor: null } };
       },
     }),
     defineRoute({
       method: 'GET',
       path: '/api/v1/monitoring/workers',
-      summary: 'Who runs what since when',
+      summary: 'Which processes work, in which queues, and who runs what since when',
+      answers: {
+        200: answers(
+          'Every process that works, or has something in its hands.',
+          v.strictObject({ data: v.array(worker), next_cursor: v.null() }),
+          { data: [workerExample], next_cursor: null },
+        ),
+      },
       handle: async () => {
-        const byWorker = Map.groupBy(await listRunning(db, MAX_RUNNING), ({ worker }) => worker);
-        const data = [...byWorker].map(([worker, running]) => ({
-          name: worker,
-          running: running.map(({ worker: _, ...task }) => task),
+        const [known, tasks] = await Promise.all([listWorkers(db), listRunning(db, MAX_RUNNING)]);
+        const byWorker = Map.groupBy(tasks, ({ worker }) => worker);
+        const unknown = [...byWorker.keys()].filter((name) => !known.some((worker) => worker.name === name));
+        const data = [...known, ...unknown.map((name) => ({ ...UNKNOWN_WORKER, name }))].map((worker) => ({
+          ...worker,
+          running: (byWorker.get(worker.name) ?? []).map(({ worker: _, ...task }) => task),
         }));
         return { status: 200, body: { data, next_cursor: null } };
       },
@@ -49,18 +81,28 @@ export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
       method: 'POST',
       path: '/api/v1/monitoring/queues/:name/pause',
       summary: 'Let a queue stand still; it goes on accepting',
+      answers: { 200: answers('The queue stands still.', pauseShape, pauseExample) },
       handle: (input) => turn(db, backend, input, 'pause'),
     }),
     defineRoute({
       method: 'POST',
       path: '/api/v1/monitoring/queues/:name/resume',
       summary: 'Let a queue go on',
+      answers: {
+        200: answers('The queue goes on.', pauseShape, {
+          ...pauseExample,
+          paused: false,
+          paused_at: null,
+          paused_by: null,
+        }),
+      },
       handle: (input) => turn(db, backend, input, 'resume'),
     }),
     defineRoute({
       method: 'GET',
       path: '/api/v1/monitoring/system',
       summary: 'How this process is, and what it depends on',
+      answers: { 200: answers('The process that answers.', system, systemExample) },
       handle: async () => {
         const dependencies = await readiness.dependencies();
         const { rss, heapUsed, external } = process.memoryUsage();
@@ -83,7 +125,7 @@ export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
   ];
 }
 
-function presentPause(lane: Lane, paused: PausedLane[]) {
+function presentPause(lane: Lane, paused: PausedLane[]): v.InferOutput<typeof pauseShape> {
   const pause = paused.find((row) => row.lane === lane);
   return {
     name: lane,
@@ -100,6 +142,16 @@ function presentCounts(lane: Lane, counts: LaneCount[]) {
       STATUSES.map((status) => [status, own.find((row) => row.status === status)?.count ?? 0]),
     ),
     oldest_waiting_seconds: Math.max(0, ...own.map(({ oldest_seconds }) => oldest_seconds ?? 0)),
+  };
+}
+
+function presentRate(rate: LaneRate | undefined) {
+  const perMinute = (count = 0) => Math.round((count / (RATE_MINUTES + new Date().getSeconds() / 60)) * 100) / 100;
+  return {
+    started_per_minute: perMinute(rate?.started),
+    completed_per_minute: perMinute(rate?.completed),
+    failed_per_minute: perMinute(rate?.failed),
+    mean_run_ms: Math.round(rate?.mean_ms ?? 0),
   };
 }
 

@@ -1,3 +1,4 @@
+import type * as v from 'valibot';
 import type { Db } from '../../db/connect.ts';
 import { isId } from '../../db/ids.ts';
 import { hasEnded } from '../../db/schema.ts';
@@ -7,6 +8,7 @@ import { within } from '../../lifecycle.ts';
 import { presentTask } from '../../tasks/present.ts';
 import type { Permission } from '../policy.ts';
 import type { Principal } from '../route.ts';
+import type { task as taskShape } from '../shapes/task.ts';
 import type { Waiters, Watch } from '../waiters.ts';
 
 /** The answer for a task that does not exist, and for one of somebody else: the two must look the same. */
@@ -18,7 +20,10 @@ export function ownerFor(principal: Principal, permission: Permission): Owner {
 }
 
 /** A task as this principal may see it: what is in the tasks of others stays theirs without the permission `payloads:read`. */
-export function showTask(task: TaskRow, { principal, base }: { principal: Principal; base: string }) {
+export function showTask(
+  task: TaskRow,
+  { principal, base }: { principal: Principal; base: string },
+): v.InferOutput<typeof taskShape> {
   const shown = presentTask(task, base);
   if (task.user_id === principal.userId || principal.can('payloads:read')) return shown;
   return { ...shown, input: null, output: null, metadata: null };

@@ -1,18 +1,24 @@
 import * as v from 'valibot';
+import { findActiveAgents } from '../../db/agents.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
 import { hasEnded } from '../../db/schema.ts';
 import type { FieldError } from '../../errors.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
+import { sentId } from '../../tasks/named.ts';
 import { presentTask } from '../../tasks/present.ts';
+import { type AnswerHeader, answers } from '../answer.ts';
 import { replayed } from '../idempotency.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
+import { pendingExample, submittedTask, taskExample } from '../shapes/task.ts';
 import type { StoreTasks } from '../store.ts';
 import { applyCancelAfter, parsePreferWait, prepareTask, type Submission, submission } from '../submit.ts';
 import { invalid } from '../validate.ts';
+import { lengthErrors } from '../vector-lengths.ts';
 import type { Waiters } from '../waiters.ts';
+import { checkWorkflows } from '../workflow-tasks.ts';
 import { awaitEnd, awaitStored, retryAfter } from './task-access.ts';
 
 interface Options {
@@ -25,12 +31,14 @@ interface Options {
 }
 
 const MAX_BATCH = 1_000;
+const BATCH = '0199a5c2-7d1d-7001-8b00-000000000001';
+const HEADERS: AnswerHeader[] = ['Location', 'Preference-Applied', 'Retry-After', 'Idempotency-Replayed'];
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
   const { db, waiters, store } = options;
 
-  function prepareAll(
+  async function prepareAll(
     given: Array<{ submission: Submission; pointer: string }>,
     { principal, ...context }: { principal: Principal; requestId: string; batchId: string | null; watched: boolean },
   ) {
@@ -42,9 +50,14 @@ export function submitRoutes(options: Options): Route[] {
       errors.push(...made.errors);
       return [];
     });
+    errors.push(...(await agentErrors(db, principal.userId, given)));
+    if (errors.length === 0) errors.push(...(await lengthErrors(options, principal.userId, given)));
     if (errors.length > 0) throw invalid(errors);
     const refused = given.flatMap(({ submission: one, pointer }) => keyRefusals(one, principal, pointer));
-    if (refused.length > 0) throw beyondKey(refused);
+    const workflows = await checkWorkflows(given, { db, userId: principal.userId, principal }, options);
+    if (workflows.errors.length > 0) throw invalid(workflows.errors);
+    if (refused.length + workflows.refused.length > 0) throw beyondKey([...refused, ...workflows.refused]);
+    for (const [index, input] of workflows.inputs) prepared[index]!.task.input = input;
     return prepared;
   }
 
@@ -54,11 +67,18 @@ export function submitRoutes(options: Options): Route[] {
       path: '/api/v1/tasks',
       summary: 'Submit a task',
       body: submission,
+      example: { type: 'echo', input: { message: 'hello' }, tags: ['nightly'] },
+      headers: ['Prefer', 'Cancel-After'],
       idempotent: 'commit',
+      problems: ['concurrency_limit'],
+      answers: {
+        200: answers('The task has ended within the time of `Prefer: wait`.', submittedTask, taskExample, HEADERS),
+        202: answers('The task is stored and will be run.', submittedTask, pendingExample, HEADERS),
+      },
       handle: async ({ body, principal, requestId, base, header, key, signal }) => {
         const seconds = parsePreferWait(header('prefer'));
         const given = applyCancelAfter(body, header('cancel-after'));
-        const [made] = prepareAll([{ submission: given, pointer: '#' }], {
+        const [made] = await prepareAll([{ submission: given, pointer: '#' }], {
           principal,
           requestId,
           batchId: null,
@@ -89,6 +109,7 @@ export function submitRoutes(options: Options): Route[] {
       method: 'POST',
       path: '/api/v1/tasks/batch',
       summary: 'Submit up to 1,000 tasks, all or none',
+      headers: ['Cancel-After'],
       body: v.strictObject({
         tasks: v.pipe(
           v.array(submission),
@@ -96,10 +117,28 @@ export function submitRoutes(options: Options): Route[] {
           v.maxLength(MAX_BATCH, `must hold at most ${MAX_BATCH} tasks`),
         ),
       }),
+      example: {
+        tasks: [
+          { type: 'echo', input: { message: 'first' } },
+          { type: 'echo', input: { message: 'second' } },
+        ],
+      },
       idempotent: 'commit',
-      handle: async ({ body, principal, requestId, base, key }) => {
-        const given = body.tasks.map((one, index) => ({ submission: one, pointer: `#/tasks/${index}` }));
-        const made = prepareAll(given, { principal, requestId, batchId: newId(), watched: false });
+      problems: ['concurrency_limit'],
+      answers: {
+        202: answers(
+          'All tasks are stored and will be run.',
+          v.strictObject({ batch_id: sentId, tasks: v.array(submittedTask) }),
+          { batch_id: BATCH, tasks: [{ ...pendingExample, batch_id: BATCH }] },
+          ['Location', 'Idempotency-Replayed'],
+        ),
+      },
+      handle: async ({ body, principal, requestId, base, header, key }) => {
+        const given = body.tasks.map((one, index) => ({
+          submission: applyCancelAfter(one, header('cancel-after')),
+          pointer: `#/tasks/${index}`,
+        }));
+        const made = await prepareAll(given, { principal, requestId, batchId: newId(), watched: false });
         const { rows, secrets, again } = await store(made, key);
         const batchId = rows[0]?.batch_id;
         const answer = {
@@ -114,6 +153,22 @@ export function submitRoutes(options: Options): Route[] {
       },
     }),
   ];
+}
+
+/** Agents that are not there, not for this user, or switched off; asks only where some are named. */
+async function agentErrors(
+  db: Db,
+  userId: string,
+  given: Array<{ submission: Submission; pointer: string }>,
+): Promise<FieldError[]> {
+  const named = given.flatMap(({ submission: { agent_id }, pointer }) =>
+    agent_id === undefined ? [] : [{ id: agent_id.toLowerCase(), pointer: `${pointer}/agent_id` }],
+  );
+  if (named.length === 0) return [];
+  const active = await findActiveAgents(db, userId, [...new Set(named.map(({ id }) => id))]);
+  return named.flatMap(({ id, pointer }) =>
+    active.has(id) ? [] : [{ pointer, detail: 'is not the id of an active agent' }],
+  );
 }
 
 /** A secret that was made here is shown in the answer to the submission, and nowhere else. */

@@ -1,6 +1,9 @@
+import * as v from 'valibot';
 import type { Config } from '../../config.ts';
 import type { Db } from '../../db/connect.ts';
 import type { Role } from '../../db/schema.ts';
+import { named } from '../../tasks/named.ts';
+import { answers } from '../answer.ts';
 import { lifeOf, type Tokens } from '../auth/tokens.ts';
 import type { Permission } from '../policy.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
@@ -15,6 +18,11 @@ interface Options {
   auth: Config['auth'];
 }
 
+const taskToken = named(
+  'TaskToken',
+  v.strictObject({ access_token: v.string(), token_type: v.literal('Bearer'), expires_in: v.number() }),
+);
+
 /** Tokens for one task. */
 export function taskTokenRoutes({ db, tokens, auth }: Options): Route[] {
   return [
@@ -22,6 +30,14 @@ export function taskTokenRoutes({ db, tokens, auth }: Options): Route[] {
       method: 'POST',
       path: '/api/v1/tasks/:id/token',
       summary: 'A short token for a browser, that can only read and stream this task',
+      answers: {
+        201: answers(
+          'The token.',
+          taskToken,
+          { access_token: 'eyJhbGciOiJIUzI1NiJ9.eyJ0YXNrIjoiMDE5OSJ9.c2ln', token_type: 'Bearer', expires_in: 900 },
+          ['Cache-Control'],
+        ),
+      },
       handle: async ({ params, principal }) => {
         const { id } = await readTask(db, principal, params.id);
         return {

@@ -16,10 +16,12 @@ import {
 import { findUser, type UserRow } from '../../db/users.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
+import { answers, answersNothing, pageOf } from '../answer.ts';
 import type { Trail } from '../audit.ts';
 import type { Principals } from '../auth/principals.ts';
 import { removeUser } from '../remove-user.ts';
 import { defineRoute, type Route } from '../route.ts';
+import { accountExample, leaving, account as shape, userExample } from '../shapes/user.ts';
 import { pageQuery } from '../validate.ts';
 import { presentUser } from './auth.ts';
 
@@ -115,6 +117,7 @@ export function userRoutes(options: Options): Route[] {
       method: 'GET',
       path: '/api/v1/users',
       summary: 'Every account, newest first',
+      answers: { 200: answers('A page of accounts.', pageOf(shape), { data: [accountExample], next_cursor: null }) },
       query,
       handle: async ({ query: { is_active, ...filter } }) => {
         const isActive = is_active === undefined ? undefined : is_active === 'true';
@@ -131,6 +134,7 @@ export function userRoutes(options: Options): Route[] {
       method: 'GET',
       path: '/api/v1/users/:id',
       summary: 'Read an account',
+      answers: { 200: answers('The account.', shape, accountExample) },
       handle: async ({ params: { id = '' } }) => {
         const user = isId(id) ? await findUser(db, id) : undefined;
         if (!user) throw noSuchUser();
@@ -142,7 +146,10 @@ export function userRoutes(options: Options): Route[] {
       method: 'PATCH',
       path: '/api/v1/users/:id',
       summary: 'Change role, state or limits of an account',
+      answers: { 200: answers('The account as it is now.', shape, accountExample) },
+      problems: ['last_administrator'],
       body: change,
+      example: { role: 'operator', limits: { waiting_tasks: 500, requests_per_minute: null } },
       handle: async ({ params: { id = '' }, body, trail }) => ({
         status: 200,
         body: presentAccount(await update(id, body, trail)),
@@ -152,6 +159,20 @@ export function userRoutes(options: Options): Route[] {
       method: 'DELETE',
       path: '/api/v1/users/:id',
       summary: 'Delete an account with everything that it has',
+      answers: {
+        202: answers(
+          'Some of its tasks are still at work: send the request again.',
+          leaving,
+          {
+            ...userExample,
+            is_active: false,
+            unfinished_tasks: 2,
+          },
+          ['Retry-After'],
+        ),
+        204: answersNothing('The account is gone.'),
+      },
+      problems: ['last_administrator'],
       handle: async ({ params: { id = '' }, trail }) => {
         // Switched off first, so that nothing new comes while the rest is taken away.
         const { user } = await update(id, { is_active: false }, trail);
@@ -174,7 +195,7 @@ function changes<T extends object>(before: T, wanted: Partial<T>): Record<string
 }
 
 /** An account as administrators see it. */
-function presentAccount({ user, limits }: Account) {
+function presentAccount({ user, limits }: Account): v.InferOutput<typeof shape> {
   return { ...presentUser(user), limits };
 }
 

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
 import type { Db } from '../connect.ts';
 import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
-import type { TaskWebhook } from '../schema.ts';
+import type { ConcurrencyPolicy, TaskWebhook } from '../schema.ts';
 import type { TaskRow } from './read.ts';
 
 /** A task as the API accepts it; times are relative, because only the clock of the database counts. */
@@ -19,6 +19,17 @@ export interface NewTask {
   metadata: Record<string, unknown>;
   tags: string[];
   batch_id: string | null;
+  /** The task that this one is made from. */
+  origin_id?: string;
+  /** The task that this one is a part of: it is cancelled with it. */
+  parent_id?: string;
+  agent_id?: string;
+  /** Whose tick it is, and `scheduled_for` when; with a schedule and no time it was started by hand. */
+  schedule_id?: string;
+  /** Of the tasks of a user with the same key, at most so many run at a time. All three are given, or none. */
+  concurrency_key?: string;
+  concurrency_limit?: number;
+  concurrency_policy?: ConcurrencyPolicy;
   webhook: TaskWebhook | null;
   request_id: string | null;
   /** When it may start, as a time or from now on; both `null` is at once. */
@@ -34,13 +45,16 @@ type Stored = Pick<TaskRow, 'id' | 'status' | 'created_at' | 'ready_at' | 'sched
 /** The statement that stores tasks; `only` is a condition on those that are given. */
 function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`true`) {
   return sql`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
-      tags, batch_id, webhook, request_id, watched, ready_at, scheduled_for, expires_at)
+      tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
+      request_id, watched, ready_at, scheduled_for, expires_at)
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
-      input, max_attempts, timeout_ms, metadata, tags, batch_id, webhook, request_id, watched,
+      input, max_attempts, timeout_ms, metadata, tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit,
+      concurrency_policy, webhook, request_id, watched,
       greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
     from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
-      batch_id uuid, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
+      batch_id uuid, origin_id uuid, parent_id uuid, agent_id uuid, schedule_id uuid, concurrency_key text, concurrency_limit integer,
+      concurrency_policy text, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
       expires_in_ms bigint, holder uuid),
       lateral (select coalesce(scheduled_for, now() + delay_ms * interval '1 millisecond') as start) as s
     where ${only}
@@ -58,7 +72,7 @@ const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
 function rowsOf(tasks: NewTask[], stored: Map<string, Stored>): TaskRow[] {
   return tasks.map(({ expires_in_ms: _, delay_ms: __, ...task }) => {
     const { status, created_at, ready_at, scheduled_for, expires_at } = stored.get(task.id) as Stored;
-    return { ...task, ...FRESH, status, created_at, ready_at, scheduled_for, expires_at };
+    return { ...UNSAID, ...task, ...FRESH, status, created_at, ready_at, scheduled_for, expires_at };
   });
 }
 
@@ -127,6 +141,17 @@ export function acceptedAt(created_at: Date, tasks: NewTask[]): TaskRow[] {
   return rowsOf(tasks, byId(rows));
 }
 
+/** What a task has that says nothing of it. */
+const UNSAID = {
+  origin_id: null,
+  parent_id: null,
+  agent_id: null,
+  schedule_id: null,
+  concurrency_key: null,
+  concurrency_limit: null,
+  concurrency_policy: null,
+};
+
 /** What every row has at its start. */
 const FRESH = {
   output: null,
@@ -138,13 +163,18 @@ const FRESH = {
   generation: 0,
   worker: null,
   lease_until: null,
+  awaiting: null,
+  awaiting_until: null,
+  signals: 0,
+  life: 0,
+  streamed: false,
   queued_at: null,
+  held_by: null,
+  called: false,
   model: null,
   usage: null,
-  agent_id: null,
-  parent_id: null,
-  schedule_id: null,
   cancel_reason: null,
   started_at: null,
   completed_at: null,
+  payload_deleted_at: null,
 };

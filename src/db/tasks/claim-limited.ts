@@ -1,108 +1,111 @@
-import { sql } from 'kysely';
+import { sql, type Transaction } from 'kysely';
 import type { Db } from '../connect.ts';
-import { type Claim, type ClaimedTask, claimable, claimedColumns, runningLimit, startAttempt } from './claim.ts';
+import type { Database } from '../schema.ts';
+import { type Claim, type ClaimedTask, claimable, claimedColumns, startAttempt } from './claim.ts';
+import {
+  briefTransaction,
+  callTasks,
+  type HoldOptions,
+  isHeldElsewhere,
+  keysOf,
+  linesOf,
+  listHeads,
+  lockUsers,
+  readRoom,
+  standingColumns,
+} from './holds.ts';
+import { giveSeats, type Standing } from './seats.ts';
+import { deliveriesToSend, tellOfStart } from './transition.ts';
+import type { Waiting } from './waiting.ts';
 
-/** A task that may not run yet, because so many of its user do. */
+/** A task that was started, and the webhook deliveries that tell of it. */
+export interface ToldTask extends ClaimedTask {
+  deliveries: string[] | null;
+}
+
+/** A task whose claim could not be decided, because another worker was at its user for too long. */
 export interface HeldBack {
   waitMs: number;
 }
 
-/** Spells `sutu`; apart from the locks of others. */
-const USER_LOCK = 0x73757475;
-/**
- * What is held back comes again after up to 20 ms for each task that its user has waiting: all together at most about 100 times
- * a second, so that workers are not kept busy by it. Of more than are counted, each comes every 50 seconds on average.
- */
-const SPREAD_MS = 20;
+/** What became of claims, in their order. */
+export interface LimitedClaims {
+  claimed: Array<ToldTask | HeldBack | undefined>;
+  /** Who wants a job now, because a place was found for them. */
+  called: Waiting[];
+  /** What is held back from now on: whoever gave a place free meanwhile did not see it, so its lines are to be looked at again. */
+  held: Standing[];
+}
+
 const MIN_WAIT_MS = 500;
-const COUNTED = 5_000;
-/** How long somebody else may hold what is needed here, and how long our side may say nothing between two statements. */
-const LOCK_MS = 1_000;
-const IDLE_MS = 2_000;
-const LOCK_NOT_AVAILABLE = '55P03';
+/** Over how long they spread who could not be served, for each of them. */
+const SPREAD_MS = 20;
 
 /**
- * Takes what `claimTasks` left because its user has a limit of running tasks: never more than that many run. What is beyond
- * stays as it is and answers when its job should come again; so does all of it where another worker is at the same users for
- * too long. What cannot be started at all answers `undefined`.
- * @param everybody the limit of those who have none of their own; 0 is none
+ * Takes what `claimTasks` left, and tells webhooks of it in the same statement. Where the user or the key has a limit of running
+ * tasks, never more than that many run, over all workers, and never one before another that stands before it. What finds no place is held back: it is answered as
+ * `undefined`, like what cannot be started at all, and called once there is a place.
  */
 export async function claimLimited(
   db: Db,
   worker: string,
   leaseMs: number,
   claims: Claim[],
-  everybody: number,
-): Promise<Array<ClaimedTask | HeldBack | undefined>> {
+  options: HoldOptions,
+): Promise<LimitedClaims> {
   try {
-    return await takeLimited(db, worker, leaseMs, claims, everybody);
+    return await briefTransaction(db, (trx) => takeLimited(trx, worker, leaseMs, claims, options));
   } catch (error) {
-    if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE) throw error;
-    return claims.map(() => heldBack(claims.length));
+    if (!isHeldElsewhere(error)) throw error;
+    return { claimed: claims.map(() => heldBack(claims.length)), called: [], held: [] };
   }
 }
 
 async function takeLimited(
-  db: Db,
+  trx: Transaction<Database>,
   worker: string,
   leaseMs: number,
   claims: Claim[],
-  everybody: number,
-): Promise<Array<ClaimedTask | HeldBack | undefined>> {
+  options: HoldOptions,
+): Promise<LimitedClaims> {
   const ids = claims.map(({ id }) => id);
-  const asked = sql`(select distinct * from unnest(${ids}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)) c`;
-  return db.transaction().execute(async (trx) => {
-    // A worker that is cut off or stands still in here must not keep the others from their claims.
-    await sql`select set_config('lock_timeout', ${String(LOCK_MS)}, true),
-      set_config('idle_in_transaction_session_timeout', ${String(IDLE_MS)}, true)`.execute(trx);
-    // Who claims for the same user waits here; a count that was read before would not see what the other took.
-    const { rows: locked } = await sql<{ user_id: string }>`
-      select user_id, pg_advisory_xact_lock(${USER_LOCK}::int, key) from (
-        select distinct t.user_id, hashtext(t.user_id::text) as key from ${asked} join tasks t on ${claimable}
-        order by key, user_id
-      ) u`.execute(trx);
-    const users = locked.map(({ user_id }) => user_id);
-    if (users.length === 0) return claims.map(() => undefined);
+  const jobs = sql`(select distinct * from unnest(${ids}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)) c`;
+  const users = await lockUsers(trx, sql`select t.user_id as id from ${jobs} join tasks t on ${claimable}`);
+  if (users.length === 0) return { claimed: claims.map(() => undefined), called: [], held: [] };
 
-    const { rows: taken } = await sql<ClaimedTask>`
-      with room as (
-        select u.id, case when m.most = 0 then 'infinity'::float8 else m.most - (
-          select count(*) from tasks r where r.user_id = u.id and r.status in ('running', 'cancelling')) end as free
-        from unnest(${users}::uuid[]) as u(id),
-          lateral (select ${runningLimit('u.id', everybody)} as most) as m
-      ), line as (
-        select t.id, room.free, row_number() over (
-          partition by t.user_id order by t.priority, coalesce(t.queued_at, t.ready_at), t.id) as place
-        from ${asked} join tasks t on ${claimable} join room on room.id = t.user_id
-      ), first as (
-        select t.id from ${asked} join line on line.id = c.id and line.place <= line.free join tasks t on ${claimable}
-        order by t.id for update of t
-      )
-      update tasks t set ${startAttempt(worker, leaseMs)} from first where t.id = first.id
-      returning ${claimedColumns}`.execute(trx);
+  const { rows: asked } = await sql<Standing>`
+    select ${standingColumns} from ${jobs} join tasks t on ${claimable} and t.user_id = any(${users}::uuid[])
+    order by t.id for update of t`.execute(trx);
+  const theirs = asked.map(({ id }) => id);
+  const heads = (await listHeads(trx, linesOf(asked))).filter(({ id }) => !theirs.includes(id));
+  const room = await readRoom(trx, users, keysOf([...asked, ...heads]), theirs, options);
+  const { start, hold, call } = giveSeats(asked, heads, room, options.agingMs);
 
-    const { rows: left } = await sql<Claim & { waiting: number }>`
-      select t.id, t.generation, w.waiting from unnest(${users}::uuid[]) as u(id)
-      cross join lateral (
-        select count(*)::int as waiting from (
-          select 1 from tasks where user_id = u.id and status in ('scheduled', 'pending') limit ${COUNTED}::int) one
-      ) w
-      join tasks t on t.user_id = u.id join ${asked} on ${claimable}`.execute(trx);
+  const { rows: taken } = await sql<ToldTask>`
+    with moved as (
+      update tasks t set ${startAttempt(worker, leaseMs)} where t.id = any(${start.map(({ id }) => id)}::uuid[])
+      returning t.*
+    ), ${tellOfStart('moved')}
+    select ${claimedColumns}, ${deliveriesToSend('t')} from moved t`.execute(trx);
+  if (hold.length > 0)
+    await sql`
+      update tasks t set held_by = h.by, called = false
+      from unnest(${hold.map(({ task }) => task.id)}::uuid[], ${hold.map(({ by }) => by)}::text[]) as h(id, by)
+      where t.id = h.id`.execute(trx);
+  const called = await callTasks(trx, call);
 
-    const byJob = new Map<string, ClaimedTask | HeldBack>();
-    for (const { waiting, ...job } of left) byJob.set(nameOf(job), heldBack(waiting));
-    for (const task of taken) byJob.set(nameOf(task), task);
-    return claims.map((claim) => {
-      const found = byJob.get(nameOf(claim));
-      // A second job of the same task in this batch must not get the same attempt.
-      byJob.delete(nameOf(claim));
-      return found;
-    });
+  const byJob = new Map(taken.map((task) => [nameOf(task), task]));
+  const claimed = claims.map((claim) => {
+    const found = byJob.get(nameOf(claim));
+    // A second job of the same task in this batch must not get the same attempt.
+    byJob.delete(nameOf(claim));
+    return found;
   });
+  return { claimed, called, held: hold.map(({ task }) => task) };
 }
 
-const heldBack = (waiting: number): HeldBack => ({
-  waitMs: Math.round(MIN_WAIT_MS + Math.random() * waiting * SPREAD_MS),
+const heldBack = (claims: number): HeldBack => ({
+  waitMs: Math.round(MIN_WAIT_MS + Math.random() * claims * SPREAD_MS),
 });
 
 const nameOf = ({ id, generation }: Claim) => `${id} ${generation}`;

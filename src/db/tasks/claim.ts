@@ -1,6 +1,10 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { TaskRow } from './read.ts';
+import { isHeard, sayChanged } from './transition.ts';
+
+/** Whether a worker holds a task (`t`): a parked one runs, but nobody has it. */
+export const isHeld = sql`(t.status in ('running', 'cancelling') and t.awaiting is null)`;
 
 /** What a worker needs to run a task. `attempt` is also the fence: only its holder may settle. */
 export type ClaimedTask = Pick<
@@ -18,7 +22,14 @@ export type ClaimedTask = Pick<
   | 'request_id'
   | 'expires_at'
   | 'generation'
->;
+  | 'streamed'
+  | 'signals'
+  | 'life'
+  | 'parent_id'
+> & {
+  /** Whether it names a webhook itself. */
+  own_webhook: boolean;
+};
 
 export interface Claim {
   id: string;
@@ -29,12 +40,17 @@ export interface Claim {
 export const claimable = sql`(t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
   and (t.expires_at is null or t.expires_at > now()) and t.ready_at <= now() + interval '1 second')`;
 
-/** What starting changes of a task (`t`). */
+/**
+ * What starting changes of a task (`t`). Its time is read once the row is locked, as that of every change is: the times of
+ * a task follow the order of its changes.
+ */
 export const startAttempt = (worker: string, leaseMs: number) => sql`status = 'running', attempt = t.attempt + 1,
-  worker = ${worker}, started_at = now(), progress = null, lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
+  worker = ${worker}, started_at = clock_timestamp(), progress = null, held_by = null, called = false,
+  lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
 
 export const claimedColumns = sql`t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts,
-  t.failures, t.timeout_ms, t.request_id, t.expires_at, t.generation`;
+  t.failures, t.timeout_ms, t.request_id, t.expires_at, t.generation, t.streamed, t.signals, t.life, t.parent_id,
+  t.webhook is not null as own_webhook, ${sayChanged('t')}`;
 
 /** How many tasks of a user may run at a time; 0 is no limit. @param user a column that holds the id of a user */
 export function runningLimit(user: string, everybody: number) {
@@ -44,7 +60,8 @@ export function runningLimit(user: string, everybody: number) {
 /**
  * Takes tasks for a worker: waiting → running, attempt + 1, a lease. A task that is not in the generation of its job,
  * is not due by the clock of the database, is taken, ended or past its deadline, answers `undefined`: its job is to be dropped.
- * So does a task whose user has a limit of running tasks; `claimLimited` takes those.
+ * So does a task with a concurrency key, whose user has a limit of running tasks, or whose start webhooks hear of;
+ * `claimLimited` takes those.
  * @param everybody the limit of running tasks of those who have none of their own; 0 is none
  */
 export async function claimTasks(
@@ -59,7 +76,8 @@ export async function claimTasks(
     with free as (
       select t.id from tasks t
       join unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
-        on ${claimable} and ${runningLimit('t.user_id', everybody)} = 0
+        on ${claimable} and t.concurrency_key is null and ${runningLimit('t.user_id', everybody)} = 0
+          and not ${isHeard('t', 'task.started')}
       order by t.id for update of t
     )
     update tasks t set ${startAttempt(worker, leaseMs)}

@@ -1,7 +1,9 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
+import { noteEnds } from '../workflows/ends.ts';
 import type { Claim } from './run.ts';
-import { announce, insertDeliveries, type Transition } from './transition.ts';
+import { stopTasks } from './stop.ts';
+import { announce, insertDeliveries, sayChanged, type Transition } from './transition.ts';
 
 /** How many attempts may end with a lost worker before a task counts as a killer of workers. */
 export const KILL_BUDGET = 3;
@@ -24,43 +26,36 @@ export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> 
         status = case when l.cancelling then 'cancelled' when l.poison then 'failed' else 'pending' end,
         losses = t.losses + 1, generation = t.generation + 1, lease_until = null, progress = null, ready_at = now(),
         queued_at = case when t.losses = 0 then coalesce(t.queued_at, t.ready_at) end,
-        completed_at = case when l.cancelling or l.poison then now() end,
+        completed_at = case when l.cancelling or l.poison then clock_timestamp() end,
         error = case when l.poison and not l.cancelling then jsonb_build_object('code', 'poison', 'retryable', false,
           'message', 'The worker was lost during ' || (t.losses + 1) || ' attempts of this task, so it is not tried again.') end
       from lost l where t.id = l.id
       returning t.*
     ), ledger as (
-      insert into attempts (task_id, attempt, outcome, worker, error, started_at)
+      insert into attempts (task_id, attempt, outcome, worker, error, started_at, ended_at)
       select id, attempt, 'lost', worker, jsonb_build_object('code', 'worker_lost', 'retryable', true,
-        'message', 'The worker stopped answering.'), started_at from moved
-    ), ${insertDeliveries('moved')}
+        'message', 'The worker stopped answering.'), started_at, coalesce(completed_at, clock_timestamp()) from moved
+    ), ${noteEnds('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(db);
   return rows;
 }
 
-/** Ends what its deadline overtook: waiting → expired, running → cancelling with the reason `deadline`. At most `limit` a call. */
+/**
+ * Ends what its deadline overtook, and its parts with it: waiting → expired, parked → cancelled, running → cancelling with the
+ * reason `deadline`. At most `limit` a call, parts not counted.
+ */
 export async function expireTasks(db: Db, limit: number): Promise<Transition[]> {
-  const { rows } = await sql<Transition>`
-    with late as (
-      select id from tasks where expires_at <= now() and status in ('scheduled', 'pending', 'running')
-      order by expires_at limit ${limit} for update skip locked
-    ), moved as (
-      update tasks t set
-        status = case when t.status = 'running' then 'cancelling' else 'expired' end,
-        cancel_reason = 'deadline', completed_at = case when t.status <> 'running' then now() end
-      from late l where t.id = l.id
-      returning t.*
-    ), ${insertDeliveries('moved')}
-    ${announce('moved')}`.execute(db);
-  return rows;
+  const late = sql`select id from tasks where expires_at <= now() and status in ('scheduled', 'pending', 'running')
+    order by expires_at limit ${limit}`;
+  return stopTasks(db, late, { reason: 'deadline', by: null, expires: true });
 }
 
 /** Turns scheduled tasks whose time has come into pending ones. */
 export async function promoteTasks(db: Db, limit: number): Promise<number> {
   const { rows } = await sql`
-    update tasks set status = 'pending' where id in (
+    update tasks t set status = 'pending' where id in (
       select id from tasks where status = 'scheduled' and ready_at <= now() order by ready_at limit ${limit} for update skip locked
-    ) returning id`.execute(db);
+    ) returning id, ${sayChanged('t')}`.execute(db);
   return rows.length;
 }
 

@@ -1,26 +1,85 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { Outcome, Status, StoredError, Usage } from '../schema.ts';
-import { announce, insertDeliveries, spendTokens, type Transition } from './transition.ts';
+import { noteEnds } from '../workflows/ends.ts';
+import { isHeld } from './claim.ts';
+import {
+  announce,
+  insertDeliveries,
+  isHeard,
+  recordResumed,
+  sayChanged,
+  spendTokens,
+  type Transition,
+  tellOfProgress,
+} from './transition.ts';
 
 export * from './claim.ts';
 
-/** How an attempt ended, as the worker says. A status of `pending` gives the task back to the lane. */
+/** What a task is parked for. */
+export interface Park {
+  awaiting: string;
+  /** When it is woken at the latest; `null` is never. */
+  until_ms: number | null;
+  /** The signals that the attempt knew of when it was claimed: where there are more now, it does not wait. */
+  signals: number;
+}
+
+/**
+ * How an attempt ended, as the worker says. A status of `pending` gives the task back to the lane; one of `running`, with
+ * `park`, leaves it to nobody until it is signalled.
+ */
 export interface Settlement {
   id: string;
   attempt: number;
-  status: Extract<Status, 'completed' | 'failed' | 'cancelled' | 'pending'>;
+  status: Extract<Status, 'completed' | 'failed' | 'cancelled' | 'pending' | 'running'>;
   outcome: Exclude<Outcome, 'lost'>;
   /** JSON text; stored as it is. */
   output: string | null;
   error: StoredError | null;
   model: string | null;
+  /** The digest of the model, and the label of the host that ran it, where one did. */
+  model_digest?: string | null;
+  host?: string | null;
   usage: Usage | null;
+  park?: Park;
   /** For `pending`: when it may start again. */
   delay_ms: number;
   /** For `pending`: whether a new job has to wake a worker, because the present one will not. */
   new_job: boolean;
+  /** Whether the task names a webhook itself. */
+  own_webhook: boolean;
+  /** Whether something may follow from its end: it is a part of another task, or a workflow. */
+  follows?: boolean;
 }
+
+/** Of the attempts that a task was turned away by its dependency, the ledger keeps the last so many: an outage may be long. */
+export const TURNED_AWAY_KEPT = 50;
+
+const isTurnedAwayAgain = ({ outcome, attempt }: Settlement) => outcome === 'released' && attempt > TURNED_AWAY_KEPT;
+
+/** A common table expression that takes what is beyond that out of the ledger, one row for each that comes. */
+function dropTurnedAway() {
+  return sql`dropped as (
+      delete from attempts a using moved m where m.outcome = 'released' and a.task_id = m.id
+        and a.attempt <= m.attempt - ${TURNED_AWAY_KEPT}::int and a.outcome = 'released'
+    ),`;
+}
+
+/** Of a settlement (`g`) that parks its task (`t`): whether somebody has signalled since the claim, so that it goes on at once. */
+const signalledSince = sql`(g.park is not null and t.signals <> (g.park ->> 'signals')::int)`;
+
+/** What goes on at once (`moved`), as of when its attempt ended (`ledger`): it is told of after that. */
+const resumedAtOnce = sql`moved join ledger on ledger.task_id = moved.id where outcome = 'parked' and status = 'pending'`;
+
+/**
+ * What parking sets; nothing is in the statement of it where no task is parked. Who has come so far kills no workers: over a
+ * long life, losses that have nothing to do with it would else add up.
+ */
+const parked = sql`losses = case when r.park is null or r.cancelling then t.losses else 0 end,
+        awaiting = case when r.status = 'running' and not r.cancelling then r.park ->> 'awaiting' end,
+        awaiting_until = case when r.status = 'running' and not r.cancelling
+          then now() + (r.park ->> 'until_ms')::float8 * interval '1 millisecond' end,`;
 
 /**
  * Writes the outcome of attempts, the ledger and the webhook deliveries in one statement. Fenced: an attempt that is no
@@ -28,34 +87,48 @@ export interface Settlement {
  * whatever its last attempt says.
  */
 export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Array<Transition | undefined>> {
+  const parks = settlements.some(({ park }) => park);
+  // What was signalled since its claim goes on as one that is given back with a new job.
+  const resolved = parks
+    ? sql`g.id, g.attempt, case when ${signalledSince} then 'pending' else g.status end as status, g.outcome, g.output, g.error,
+        g.model, g.model_digest, g.host, g.usage, g.delay_ms, g.new_job or ${signalledSince} as new_job, g.park`
+    : sql`g.*`;
   const { rows } = await sql<Transition>`
     with given as (
       select * from json_to_recordset(${JSON.stringify(settlements)}::json) as g(id uuid, attempt integer, status text,
-        outcome text, output text, error jsonb, model text, usage jsonb, delay_ms bigint, new_job boolean)
+        outcome text, output text, error jsonb, model text, model_digest text, host text, usage jsonb, delay_ms bigint,
+        new_job boolean${parks ? sql`, park jsonb` : sql``})
     ), resolved as (
-      select g.*, t.user_id, t.status = 'cancelling' as cancelling
-      from given g join tasks t on t.id = g.id and t.attempt = g.attempt and t.status in ('running', 'cancelling')
+      select ${resolved}, t.user_id, t.status = 'cancelling' as cancelling
+      from given g join tasks t on t.id = g.id and t.attempt = g.attempt and ${isHeld}
       order by t.id for update of t
     ), moved as (
       update tasks t set
         status = case when r.cancelling then 'cancelled' else r.status end,
+        ${parks ? parked : sql``}
         output = case when r.cancelling then null else r.output::json end,
         error = case when r.cancelling then null else r.error end,
         model = coalesce(r.model, t.model), usage = coalesce(r.usage, t.usage), lease_until = null,
         failures = t.failures + case when r.outcome in ('retry', 'failed') then 1 else 0 end,
         generation = t.generation + case when r.new_job and not r.cancelling then 1 else 0 end,
         progress = case when r.status = 'completed' and not r.cancelling and t.progress is not null
-          then jsonb_build_object('percent', 100, 'message', null) end,
+          then jsonb_build_object('percent', 100, 'message', null)
+          ${parks ? sql`when r.park is not null and not r.cancelling then t.progress` : sql``} end,
         queued_at = case when r.status = 'pending' then coalesce(t.queued_at, t.ready_at) else t.queued_at end,
         ready_at = case when r.status = 'pending' then now() + r.delay_ms * interval '1 millisecond' else t.ready_at end,
-        completed_at = case when r.cancelling or r.status <> 'pending' then now() end
+        completed_at = case when r.cancelling or r.status not in ('pending', 'running') then clock_timestamp() end
       from resolved r where t.id = r.id
-      returning t.*, case when r.cancelling then 'cancelled' else r.outcome end as outcome
+      returning t.*, r.model_digest, r.host, case when r.cancelling then 'cancelled' else r.outcome end as outcome
     ), ledger as (
-      insert into attempts (task_id, attempt, outcome, worker, model, usage, error, started_at)
-      select id, attempt, outcome, worker, model, usage, error, started_at from moved
-    ), ${settlements.some(({ usage }) => usage) ? spendTokens('resolved') : sql``}
-    ${insertDeliveries('moved')}
+      insert into attempts (task_id, attempt, outcome, worker, model, model_digest, host, usage, error, started_at, ended_at)
+      select id, attempt, outcome, worker, model, model_digest, host, usage, error, started_at,
+        coalesce(completed_at, clock_timestamp()) from moved
+      returning task_id, ended_at
+    ), ${parks ? recordResumed(resumedAtOnce, 'signal', sql`ended_at`) : sql``}
+    ${settlements.some(isTurnedAwayAgain) ? dropTurnedAway() : sql``}
+    ${settlements.some(({ follows }) => follows) ? sql`${noteEnds('moved')},` : sql``}
+    ${settlements.some(({ usage }) => usage) ? spendTokens('resolved') : sql``}
+    ${insertDeliveries('moved', { own: settlements.some(({ own_webhook }) => own_webhook) })}
     ${announce('moved')}`.execute(db);
   const moved = new Map(rows.map((row) => [row.id, row]));
   return settlements.map(({ id, attempt }) => {
@@ -82,7 +155,7 @@ export async function renewLeases(
     with h as (
       select t.id from tasks t
       join unnest(${held.map(({ id }) => id)}::uuid[], ${held.map(({ attempt }) => attempt)}::int[]) as g(id, attempt)
-        on t.id = g.id and t.attempt = g.attempt and t.status in ('running', 'cancelling')
+        on t.id = g.id and t.attempt = g.attempt and ${isHeld}
       order by t.id for update of t
     )
     update tasks t set lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
@@ -91,18 +164,70 @@ export async function renewLeases(
   return rows;
 }
 
-/** Writes how far running attempts are; late writers of older attempts change nothing. */
-export async function writeProgress(
-  db: Db,
-  updates: Array<Held & { percent: number | null; message: string | null }>,
-): Promise<void> {
-  await sql`
-    with p as (
-      select t.id, g.percent, g.message from tasks t
-      join json_to_recordset(${JSON.stringify(updates)}::json) as g(id uuid, attempt integer, percent real, message text)
-        on t.id = g.id and t.attempt = g.attempt and t.status = 'running'
+/** How far an attempt is. */
+export interface ProgressUpdate extends Held {
+  percent: number | null;
+  message: string | null;
+}
+
+/** What a running attempt said: how far it is, or a line for whoever reads its events. */
+export interface Said extends Held {
+  type: 'progress' | 'log';
+  data: Record<string, unknown>;
+}
+
+/**
+ * Writes how far running attempts are, and what of it the timeline keeps; late writers of older attempts change nothing.
+ * Answers the ids of the tasks whose webhooks want to hear how far they are: {@link tellProgress} is for those.
+ * @param said in the order in which it was said
+ */
+export async function writeProgress(db: Db, updates: ProgressUpdate[], said: Said[] = []): Promise<string[]> {
+  const speaking = [...updates, ...said];
+  const kept =
+    said.length === 0
+      ? sql``
+      : sql`, kept as (
+      insert into task_events (task_id, attempt, type, data)
+      select t.id, t.attempt, g.type, g.data from rows from (json_to_recordset(${JSON.stringify(said)}::json)
+        as (id uuid, attempt integer, type text, data jsonb)) with ordinality as g(id, attempt, type, data, place)
+      join held t on t.id = g.id and t.attempt = g.attempt order by g.place
+    )`;
+  const { rows } = await sql<{ id: string; heard: boolean | null }>`
+    with held as (
+      select t.id, t.attempt, t.streamed from tasks t
+      join (select distinct * from unnest(${speaking.map(({ id }) => id)}::uuid[],
+        ${speaking.map(({ attempt }) => attempt)}::int[]) as one(id, attempt)) g
+        on t.id = g.id and t.attempt = g.attempt and ${isHeld} and t.status = 'running'
       order by t.id for update of t
-    )
-    update tasks t set progress = jsonb_build_object('percent', p.percent, 'message', p.message)
-    from p where t.id = p.id`.execute(db);
+    ), written as (
+      update tasks t set progress = jsonb_build_object('percent', g.percent, 'message', g.message)
+      from held h join json_to_recordset(${JSON.stringify(updates)}::json)
+        as g(id uuid, attempt integer, percent real, message text) on h.id = g.id and h.attempt = g.attempt
+      where t.id = h.id
+      returning t.id, ${isHeard('t', 'task.progress')} as heard
+    )${kept}
+    select t.id, w.heard, case when t.id = any(${said.map(({ id }) => id)}::uuid[]) then ${sayChanged('t')} end
+    from held t left join written w on w.id = t.id`.execute(db);
+  return rows.flatMap(({ id, heard }) => (heard ? [id] : []));
+}
+
+/**
+ * Writes how far running attempts are with the webhook deliveries that tell of it; answers the ids of those.
+ * @param updates `first` where no progress of the attempt was told before
+ */
+export async function tellProgress(db: Db, updates: Array<ProgressUpdate & { first: boolean }>): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    with p as (
+      select t.id, g.percent, g.message, g.first from tasks t
+      join json_to_recordset(${JSON.stringify(updates)}::json)
+        as g(id uuid, attempt integer, percent real, message text, first boolean)
+        on t.id = g.id and t.attempt = g.attempt and ${isHeld} and t.status = 'running'
+      order by t.id for update of t
+    ), moved as (
+      update tasks t set progress = jsonb_build_object('percent', p.percent, 'message', p.message)
+      from p where t.id = p.id
+      returning t.id, t.user_id, t.attempt, t.webhook, t.progress, p.first
+    ), ${tellOfProgress('moved')}
+    select id from told`.execute(db);
+  return rows.map(({ id }) => id);
 }

@@ -23,13 +23,16 @@ export type Place = Pick<Waiting, 'place' | 'id'>;
 
 export const BEGINNING: Place = { place: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
 
-const columns = sql.raw('id, type, lane, priority, generation, ready_at, queued_at, request_id');
+const columns = sql.raw('id, type, lane, priority, generation, ready_at, queued_at, request_id, parent_id');
+
+/** What is held back has no job until it is called. */
+const wantsJob = sql`(held_by is null or called)`;
 
 /** A page of the tasks that became ready before `quietMs` ago, after `place`, in the order in which they did. */
 export async function listWaitingTasks(db: Db, place: Place, quietMs: number, limit: number): Promise<Waiting[]> {
   const { rows } = await sql<Waiting>`
     select ${columns}, ready_at::text as place from tasks
-    where status in ('scheduled', 'pending') and (ready_at, id) > (${place.place}::timestamptz, ${place.id}::uuid)
+    where status in ('scheduled', 'pending') and ${wantsJob} and (ready_at, id) > (${place.place}::timestamptz, ${place.id}::uuid)
       and ready_at < now() - ${quietMs}::int * interval '1 millisecond'
     order by ready_at, id limit ${limit}`.execute(db);
   return rows;
@@ -54,7 +57,7 @@ export async function listLine(
 ): Promise<Waiting[]> {
   const { rows } = await sql<Waiting>`
     select ${columns}, coalesce(queued_at, ready_at)::text as place from tasks
-    where lane = ${lane} and priority = ${priority} and status in ('scheduled', 'pending')
+    where lane = ${lane} and priority = ${priority} and status in ('scheduled', 'pending') and ${wantsJob}
       and (coalesce(queued_at, ready_at), id) > (${place.place}::timestamptz, ${place.id}::uuid)
       and not ready_at between now() - ${quietMs}::int * interval '1 millisecond' and now()
     order by coalesce(queued_at, ready_at), id limit ${limit}`.execute(db);

@@ -1,7 +1,7 @@
 import type { Outbound, OutboundAnswer } from '../../clients/outbound.ts';
 import { answerError, callError, isSuccess } from '../../clients/outcomes.ts';
 import { TaskError } from '../../errors.ts';
-import type { HttpRequest, Tools } from '../../tasks/tools.ts';
+import type { CallOptions, HttpRequest, Tools } from '../../tasks/tools.ts';
 import type { Attempt } from '../attempt.ts';
 
 /** So much is read of an answer that is only an error. */
@@ -10,7 +10,10 @@ const MAX_HEADERS = 100;
 
 /** URLs of users, called through the guarded client for one attempt. */
 export function httpTools({ task, signal }: Attempt, outbound: Outbound, maxOutputBytes: number): Tools['http'] {
-  async function call({ method, url, headers, body }: HttpRequest): Promise<OutboundAnswer> {
+  async function call(
+    { method, url, headers, body }: HttpRequest,
+    { signal: own, key, maxBytes }: CallOptions & { key: string; maxBytes: number },
+  ): Promise<OutboundAnswer> {
     try {
       return await outbound.request(url, {
         method,
@@ -20,11 +23,11 @@ export function httpTools({ task, signal }: Attempt, outbound: Outbound, maxOutp
           // In one spelling, so that nothing is said twice and nothing of ours is replaced.
           ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
           'accept-encoding': 'identity',
-          'idempotency-key': task.id,
+          'idempotency-key': key,
           'x-request-id': task.request_id ?? task.id,
         },
-        signal,
-        maxBytes: (status) => (isSuccess(status) ? maxOutputBytes : MAX_ERROR_BYTES),
+        signal: own ? AbortSignal.any([signal, own]) : signal,
+        maxBytes: (status) => (isSuccess(status) ? maxBytes : MAX_ERROR_BYTES),
       });
     } catch (error) {
       throw callError(error);
@@ -32,15 +35,12 @@ export function httpTools({ task, signal }: Attempt, outbound: Outbound, maxOutp
   }
 
   return {
-    async request(request) {
-      const answer = await call(request);
+    async request(request, { key = task.id, maxBytes = maxOutputBytes, ...options } = {}) {
+      const answer = await call(request, { ...options, key, maxBytes });
       const failure = answerError(answer, task.attempt);
       if (failure) throw failure;
       if (answer.cut)
-        throw new TaskError(
-          'output_too_large',
-          `The answer has more than ${maxOutputBytes} bytes; it was not read on.`,
-        );
+        throw new TaskError('output_too_large', `The answer has more than ${maxBytes} bytes; it was not read on.`);
       const packing = [answer.headers['content-encoding'] ?? 'identity'].flat().join(', ');
       // Unpacking what was not asked for would mean another cap, for what it becomes.
       if (packing !== 'identity' && answer.body !== '')

@@ -1,22 +1,52 @@
+import type { Callbacks } from '../../callbacks.ts';
+import type { ModelRights } from '../../clients/model-rights.ts';
 import type { ModelClient } from '../../clients/ollama.ts';
 import type { Outbound } from '../../clients/outbound.ts';
 import type { VectorClient } from '../../clients/qdrant.ts';
+import type { Config } from '../../config.ts';
 import type { Db } from '../../db/connect.ts';
+import { findRole } from '../../db/users.ts';
+import type { DocumentReader } from '../../documents/reader.ts';
 import type { Logger } from '../../log.ts';
-import type { Tools } from '../../tasks/tools.ts';
+import type { Dispatcher } from '../../queues/dispatcher.ts';
+import type { Places } from '../../queues/places.ts';
+import type { SecretBox } from '../../secretbox.ts';
+import type { LogLevel, Tools } from '../../tasks/tools.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
+import type { ProgressWriter } from '../progress.ts';
+import { agentTools } from './agents/index.ts';
+import { documentTools } from './documents.ts';
+import { durableTools } from './durable.ts';
 import { httpTools } from './http.ts';
 import { modelTools } from './models.ts';
+import { taskTools } from './tasks.ts';
 import { vectorTools } from './vectors.ts';
+import { workflowTools } from './workflows.ts';
 
 interface Options {
   db: Db;
   models: ModelClient;
   vectors: VectorClient | undefined;
   outbound: Outbound;
-  /** Takes progress of an attempt; called as often as the task likes. */
-  onProgress: (attempt: Attempt, percent: number | null, message: string | null) => void;
+  progress: ProgressWriter;
+  /** Takes text of an attempt as it is made. */
+  emit: (attempt: Attempt, text: string) => void;
+  dispatcher: Dispatcher;
+  places: Places;
+  workflows: Workflows;
+  /** What everybody may use who has no limits of their own. */
+  limits: Config['limits']['user'];
+  /** How many collections a user may have; 0 is no limit. */
+  maxCollections: number;
+  reader: DocumentReader;
+  maxFileBytes: number;
   maxOutputBytes: number;
+  callbacks: Callbacks;
+  /** Which models a role may use. */
+  rights: ModelRights;
+  /** Opens the secrets of agents. */
+  box: SecretBox;
   log: Logger;
 }
 
@@ -26,24 +56,59 @@ export function createToolFactory({
   models: modelClient,
   vectors,
   outbound,
-  onProgress,
+  progress: writer,
+  emit: onText,
+  dispatcher,
+  places,
+  workflows,
+  limits,
+  maxCollections,
+  reader,
+  maxFileBytes,
   maxOutputBytes,
+  callbacks,
+  rights,
+  box,
   log,
 }: Options): (attempt: Attempt) => Tools {
   return (attempt) => {
     const { task, signal } = attempt;
     const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
-    const progress = (percent: number | null, message?: string) => onProgress(attempt, percent, message ?? null);
-    const models = modelTools(attempt, { models: modelClient, progress, maxOutputBytes });
-    return {
+    const emit = (text: string) => onText(attempt, text);
+    const count = (tokens: number) => writer.report(attempt, null, `${tokens} tokens`, 'passing');
+    const mayUse = async () => (rights.isOpen ? undefined : rights.of((await findRole(db, task.user_id)) ?? 'user'));
+    const models = modelTools(attempt, { models: modelClient, count, emit, maxOutputBytes, mayUse });
+    const line = (level: LogLevel) => (text: string, fields?: Record<string, unknown>) => {
+      taskLog[level](fields ?? {}, text);
+      writer.log(attempt, level, text, fields);
+    };
+    const progress: Tools['progress'] = (percent, message) => writer.report(attempt, percent, message ?? null);
+    const { embed } = models;
+    const tools: Tools = {
       models,
-      vectors: vectorTools(db, vectors, attempt, models.embed),
+      agents: agentTools(attempt, () => tools, { db, outbound, box, log: taskLog }),
+      vectors: vectorTools(attempt, { db, vectors, embed, maxCollections }),
+      documents: documentTools(attempt, {
+        db,
+        vectors,
+        embed,
+        outbound,
+        reader,
+        progress,
+        maxFileBytes,
+        maxCollections,
+      }),
       http: httpTools(attempt, outbound, maxOutputBytes),
+      tasks: taskTools(attempt, { db, dispatcher, places, limits }),
+      ...durableTools(attempt, { db, callbacks, maxOutputBytes }),
+      workflows: workflowTools(attempt, { db, workflows, maxOutputBytes }),
       signal,
       progress,
-      log: { info: (text) => taskLog.info(text), warn: (text) => taskLog.warn(text) },
+      emit,
+      log: { info: line('info'), warn: line('warn') },
       attempt: task.attempt,
       taskId: task.id,
     };
+    return tools;
   };
 }

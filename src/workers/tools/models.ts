@@ -1,36 +1,87 @@
-import type { ModelClient } from '../../clients/ollama.ts';
-import type { Tools, Usage } from '../../tasks/tools.ts';
+import type { Answered, ModelCall, ModelClient, Served } from '../../clients/ollama.ts';
+import type { CallOptions, Tools, Usage } from '../../tasks/tools.ts';
 import type { Attempt } from '../attempt.ts';
+import { contextTool } from './context.ts';
+import { parsedAs } from './structured.ts';
 
 interface Options {
   models: ModelClient;
-  progress: Tools['progress'];
+  /** Hears how many pieces of text a call has made so far. */
+  count: (tokens: number) => void;
+  emit: Tools['emit'];
   maxOutputBytes: number;
+  /** Which models the user of the task may use; asked before each call, because a role can change. */
+  mayUse: () => Promise<ModelCall['mayUse']>;
 }
 
 /** The models of the Ollama host, as one attempt calls them. */
-export function modelTools(attempt: Attempt, { models, progress, maxOutputBytes }: Options): Tools['models'] {
+export function modelTools(
+  attempt: Attempt,
+  { models, count, emit, maxOutputBytes, mayUse }: Options,
+): Tools['models'] {
   const { signal } = attempt;
 
-  /** Notes what a model call used and how far it is. */
+  /** Notes what a model call used and how far it is, and hands its text on. */
   async function model<T extends { model: string }>(
-    call: (onText: () => void) => Promise<{ answer: T; usage: Usage }>,
+    call: (common: Pick<ModelCall, 'signal' | 'onHost' | 'onText' | 'mayUse'>) => Promise<Answered<T>>,
+    { signal: own, onUsage }: CallOptions & { onUsage?: (usage: Usage) => void } = {},
   ): Promise<T> {
     let pieces = 0;
-    const { answer, usage } = await call(() => progress(null, `${++pieces} tokens`));
-    attempt.model = answer.model;
+    const onText = (text: string) => {
+      count(++pieces);
+      emit(text);
+    };
+    const either = own ? AbortSignal.any([signal, own]) : signal;
+    const { answer, usage, served } = await call({ signal: either, onHost: note, onText, mayUse: await mayUse() });
+    note({ ...served, model: answer.model });
     attempt.usage = addUsage(attempt.usage, usage);
+    onUsage?.(usage);
     return answer;
   }
 
+  /** Also of a call that fails, the ledger tells where it did. */
+  function note({ model: name, host, digest }: { model: string } & Partial<Served>): void {
+    attempt.model = name;
+    attempt.host = host ?? attempt.host;
+    attempt.digest = digest ?? attempt.digest;
+  }
+
+  /** What a call for text has besides. */
+  const text = (common: ModelCall): ModelCall => ({
+    ...common,
+    maxBytes: maxOutputBytes,
+    onHost(served) {
+      note(served);
+      attempt.begun?.();
+    },
+  });
+
   return {
-    chat: (request) => model((onText) => models.chat(request, { signal, onText, maxBytes: maxOutputBytes })),
-    generate: (request) => model((onText) => models.generate(request, { signal, onText, maxBytes: maxOutputBytes })),
-    embed: (request) => model(() => models.embed(request, { signal })),
+    async chat(request, options) {
+      const { partial, ...asked } = request;
+      const answer = await model((common) => models.chat(asked, text(common)), options);
+      // A model that calls tools has not answered yet.
+      if (answer.message.tool_calls) return answer;
+      if (partial && isCut(answer)) return answer;
+      return { ...answer, ...parsedAs(asked, answer.message.content, answer.done_reason) };
+    },
+    async generate(request) {
+      const { partial, ...asked } = request;
+      const answer = await model((common) => models.generate(asked, text(common)));
+      if (partial && isCut(answer)) return answer;
+      return { ...answer, ...parsedAs(asked, answer.text, answer.done_reason) };
+    },
+    embed: (request) => model((common) => models.embed(request, common)),
+    pull: async (request, onProgress) => models.pull(request, { signal, onProgress, mayUse: await mayUse() }),
+    context: contextTool(models, mayUse),
   };
 }
 
-function addUsage(a: Usage | null, b: Usage): Usage {
+function isCut({ done_reason }: { done_reason: string }): boolean {
+  return done_reason === 'length';
+}
+
+export function addUsage(a: Usage | null, b: Usage): Usage {
   if (!a) return b;
   return {
     input_tokens: a.input_tokens + b.input_tokens,

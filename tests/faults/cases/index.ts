@@ -2,8 +2,10 @@ import type { FaultCase } from '../rig/case.ts';
 import { acceptingCases } from './accepting.ts';
 import { agentCases } from './agents.ts';
 import { backlogCases } from './backlog.ts';
+import { batchCases } from './batches.ts';
 import { databaseCases } from './database.ts';
 import { deployCases } from './deploy.ts';
+import { documentCases } from './documents.ts';
 import { duplicateCases } from './duplicates.ts';
 import { limitCases } from './limits.ts';
 import { modelAnswerCases } from './model-answers.ts';
@@ -16,12 +18,15 @@ import { stoppingCases } from './stopping.ts';
 import { vectorCases } from './vectors.ts';
 import { webhookCases } from './webhooks.ts';
 import { workerLossCases } from './worker-loss.ts';
+import { workflowCases } from './workflows.ts';
 
 /** Every case there is. A new one is a value in a file beside this one and stands in its list. */
 export const CASES: readonly FaultCase[] = [
   ...acceptingCases,
   ...agentCases,
   ...backlogCases,
+  ...documentCases,
+  ...batchCases,
   ...duplicateCases,
   ...redisLossCases,
   ...databaseCases,
@@ -36,4 +41,5 @@ export const CASES: readonly FaultCase[] = [
   ...vectorCases,
   ...webhookCases,
   ...workerLossCases,
+  ...workflowCases,
 ];

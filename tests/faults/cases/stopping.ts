@@ -10,7 +10,6 @@ export const stoppingCases = [
     id: 'F18',
     title: 'a worker is told to stop with tasks of two minutes and a grace of 30 s',
     topology: { workers: 1, env: { SHUTDOWN_GRACE_SECONDS: '30' } },
-    alone: true,
     withinSeconds: 260,
     async run(rig) {
       const ids = await rig.client.load(

@@ -222,7 +222,7 @@ async function judgeAttempts(rig: Rig, expired: string): Promise<void> {
     '/gone': (one) => one.status === 'failed' && one.attempt === 1 && one.answered === 410,
     '/busy': (one) => one.status === 'pending' && one.attempt === 1 && near(one.next_ms, 3_600_000, 2_000),
     '/busy-for-ever': (one) => one.status === 'pending' && one.attempt === 1 && near(one.next_ms, DAY_MS, 2_000),
-    '/': (one) => one.url === expired && tried(one) && one.answered === 0 && /expired/.test(one.error ?? ''),
+    '/': (one) => one.url === expired && tried(one) && one.answered === 0 && /expired/i.test(one.error ?? ''),
   };
   for (const one of await logged(rig))
     must(wanted[new URL(one.url).pathname]?.(one), `not as it must be: ${JSON.stringify(one)}`);

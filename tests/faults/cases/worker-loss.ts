@@ -34,7 +34,6 @@ export const workerLossCases = [
     title: `workers are killed ${KILLS} times, at any moment`,
     topology: { workers: 3 },
     withinSeconds: 900,
-    alone: true,
     async run(rig) {
       let over = false;
       const work = rig.client.load(

@@ -23,11 +23,11 @@ export async function judge(rig: Rig): Promise<Verdict> {
   const { postgres, client, agent } = rig;
   const ids = [...client.book.accepted];
 
-  // I1: every accepted id ended.
+  // I1: every accepted id ended, or is at least there where a case leaves tasks behind.
   const lost = await postgres.query<{ id: string; status: string | null }>(
     `select a.id, t.status from unnest($1::uuid[]) a(id) left join tasks t on t.id = a.id
-     where t.id is null or t.status not in ${ENDED}`,
-    [ids],
+     where t.id is null or (t.status not in ${ENDED} and not $2)`,
+    [ids, rig.mayLeaveTasks],
   );
   if (lost.length > 0)
     violations.push(

@@ -114,12 +114,14 @@ export async function startRigPostgres(options: {
     },
     async close() {
       await proxy.close();
-      if (!pool?.ending) await pool?.end();
+      // It waits for statements that run, which the stop below ends.
+      const closed = pool?.ending ? undefined : pool?.end();
       const [pid] = pids();
       if (!pid || !existsSync(`/proc/${pid}`)) return;
       for (const each of pids()) send(each, 'SIGCONT');
       send(pid, 'SIGQUIT');
       await until('the end of Postgres', () => !existsSync(`/proc/${pid}`), 20_000);
+      await closed;
     },
   };
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lasting } from './wait.ts';
 
 export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const MAIN = join(ROOT, 'src', 'main.ts');
@@ -19,8 +20,8 @@ export interface Member {
   signal(signal: NodeJS.Signals): void;
   /** Resolves with its code or the name of the signal when it ends. */
   ended(): Promise<number | string>;
-  /** Starts it again, on the same port, after it ended. */
-  start(): Promise<void>;
+  /** Starts it again, on the same port, after it ended; with `again` as often as it takes, while a store may be away. */
+  start(options?: { again?: boolean }): Promise<void>;
   /** Exits that nobody had asked for, as sentences. */
   surprises: string[];
   /** What it has written, start by start. */
@@ -38,6 +39,8 @@ interface Options {
   nodeArgs?: string[];
 }
 
+const SUPERVISED_MS = 60_000;
+
 /** Starts `sutazai api` or `sutazai worker` and waits until it says that it is up. */
 export async function startMember({ kind, name, folder, env, port, nodeArgs = [] }: Options): Promise<Member> {
   const logFile = join(folder, `${name}.log`);
@@ -46,10 +49,24 @@ export async function startMember({ kind, name, folder, env, port, nodeArgs = []
   let expected = false;
   const surprises: string[] = [];
 
-  async function start(): Promise<void> {
-    expected = false;
+  /** Starts it; `again` does so until it is up, as whoever supervises it would: it refuses to start while a store is away. */
+  async function start({ again = false } = {}): Promise<void> {
+    const giveUp = Date.now() + SUPERVISED_MS;
+    for (;;) {
+      try {
+        return await startOnce(again);
+      } catch (error) {
+        if (!again || Date.now() > giveUp) throw error;
+        await lasting(1_000);
+      }
+    }
+  }
+
+  async function startOnce(mayFail: boolean): Promise<void> {
+    expected = mayFail;
     const log = createWriteStream(logFile, { flags: 'a' });
-    const started = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...nodeArgs, MAIN, kind], {
+    const args = ['--disable-warning=ExperimentalWarning', '--inspect-port=127.0.0.1:0', ...nodeArgs];
+    const started = spawn(process.execPath, [...args, MAIN, kind], {
       cwd: folder,
       env: { PATH: process.env.PATH ?? '', ...env, PORT: String(port) },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -68,7 +85,9 @@ export async function startMember({ kind, name, folder, env, port, nodeArgs = []
       let said = '';
       started.stdout?.on('data', (chunk) => {
         said += chunk;
-        if (/is up/.test(said)) resolve();
+        if (!/is up/.test(said)) return;
+        if (mayFail) expected = false;
+        resolve();
       });
       void ended.then((code) =>
         reject(new Error(`${name} ended with ${code} before it was up; its log is ${logFile}`)),

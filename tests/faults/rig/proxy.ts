@@ -116,6 +116,12 @@ export async function startProxy(port: number): Promise<TcpProxy> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port: own } = server.address() as AddressInfo;
 
+  /** Somebody's way out may have its port by now, for a moment. */
+  function listenAgain(): void {
+    server.once('error', () => setTimeout(() => mode.kind !== 'gone' && !server.listening && listenAgain(), 50));
+    server.listen(own, '127.0.0.1', () => server.removeAllListeners('error'));
+  }
+
   function reset(): void {
     for (const { near, far } of pairs) {
       near.resetAndDestroy();
@@ -132,7 +138,7 @@ export async function startProxy(port: number): Promise<TcpProxy> {
       // What was swallowed is gone, so a connection that lived through it is out of step.
       if (healed || next.kind === 'refuse' || next.kind === 'gone') reset();
       if (next.kind === 'gone') server.close();
-      else if (!server.listening) server.listen(own, '127.0.0.1');
+      else if (!server.listening) listenAgain();
     },
     reset,
     forget() {

@@ -102,6 +102,7 @@ export async function createRig(
       QUEUE_BACKEND: backend,
       ...(redis ? { REDIS_URL: redis.url } : {}),
       OLLAMA_HOST: `http://127.0.0.1:${ollamaProxy.port}`,
+      OLLAMA_NUM_PARALLEL: '64',
       ENABLE_VECTOR_SEARCH: String(vectors !== undefined),
       ...(vectors ? { QDRANT_URL: vectors.url } : {}),
       JWT_SECRET_KEY: 'only-for-the-rig-only-for-the-rig-only-for-the-rig',

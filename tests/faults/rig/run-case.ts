@@ -1,7 +1,7 @@
 import type { Backend, FaultCase } from './case.ts';
 import { judge, type Verdict } from './oracle.ts';
 import { createRig, type Rig } from './rig.ts';
-import { emptyLanes, type Footprint, footprint, growth, settle } from './settle.ts';
+import { emptyLanes, type Footprint, footprint, footprintAfter, growth, settle } from './settle.ts';
 import { lasting, quantile } from './wait.ts';
 
 /** What one case came to. */
@@ -54,11 +54,7 @@ async function examine(fault: FaultCase, rig: Rig, result: Result, deadline: num
   const note = (error: unknown) => void result.problems.push((error as Error).message);
   if (!rig.mayLeaveTasks) await settle(rig, deadline).catch(note);
   result.verdict = await judge(rig);
-  result.problems.push(
-    ...(rig.mayLeaveTasks
-      ? result.verdict.violations.filter((text) => !text.startsWith('I1'))
-      : result.verdict.violations),
-  );
+  result.problems.push(...result.verdict.violations);
   if (!rig.mayLeaveTasks && !rig.mayMissWebhooks) result.problems.push(...(await emptyLanes(rig)));
   result.problems.push(...(await leftOver(before, rig)));
   // I8: it says that it is ready once it is.
@@ -69,7 +65,7 @@ async function examine(fault: FaultCase, rig: Rig, result: Result, deadline: num
 async function leftOver(before: Footprint, rig: Rig): Promise<string[]> {
   let found: string[] = [];
   for (let look = 0; look < LOOKS; look++) {
-    found = growth(before, await footprint(rig));
+    found = growth(before, await footprintAfter(rig, before), rig.mayLeaveTasks);
     if (found.length === 0) break;
     await lasting(1_000);
   }

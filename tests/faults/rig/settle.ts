@@ -1,5 +1,6 @@
 import { createLog } from '../../../src/log.ts';
 import { createDispatcher } from '../../../src/queues/dispatcher.ts';
+import { collectGarbage } from './inspect.ts';
 import { withLanes } from './lanes.ts';
 import type { Rig } from './rig.ts';
 import { until } from './wait.ts';
@@ -9,6 +10,17 @@ export interface Footprint {
   members: Map<number, { name: string; descriptors: number; rss: number }>;
   connections: number;
   redisBytes: number;
+}
+
+/** Measures what the product takes now that a fault is over: a process that grew throws away first what it does not need any more. */
+export async function footprintAfter(rig: Rig, before: Footprint): Promise<Footprint> {
+  await rig.client.rest();
+  const grown = rig.members.filter((member) => {
+    const then = before.members.get(member.pid);
+    return then !== undefined && member.alive() && hasGrown(member.usage().rss, then.rss);
+  });
+  for (const member of grown) await collectGarbage(member);
+  return footprint(rig);
 }
 
 /** Measures what the product takes now. */
@@ -33,24 +45,25 @@ const MORE = 1.1;
 const FEW_DESCRIPTORS = 20;
 /** Pools open connections as they need them; what is looked for is that they keep to their bounds. */
 const FEW_CONNECTIONS = 24;
-/** Heaps grow with use and are given back late; what is looked for is a leak. */
+/** Heaps are given back late; what is looked for is a leak. */
 const SOME_MEMORY = 192 * 1024 * 1024;
 const SOME_REDIS = 16 * 1024 * 1024;
 
-/** I6: what is taken afterwards beyond what was taken before, as sentences. */
-export function growth(before: Footprint, after: Footprint): string[] {
+const hasGrown = (rss: number, before: number) => rss > before * MORE + SOME_MEMORY;
+
+/** I6: what is taken afterwards beyond what was taken before, as sentences; `jobsLeft` says that Redis still has work to hold. */
+export function growth(before: Footprint, after: Footprint, jobsLeft = false): string[] {
   const found: string[] = [];
   for (const [pid, { name, descriptors, rss }] of after.members) {
     const then = before.members.get(pid);
     if (!then) continue;
     if (descriptors > then.descriptors * MORE + FEW_DESCRIPTORS)
       found.push(`I6: ${name} has ${descriptors} open descriptors, ${then.descriptors} before`);
-    if (rss > then.rss * MORE + SOME_MEMORY)
-      found.push(`I6: ${name} takes ${mega(rss)} of memory, ${mega(then.rss)} before`);
+    if (hasGrown(rss, then.rss)) found.push(`I6: ${name} takes ${mega(rss)} of memory, ${mega(then.rss)} before`);
   }
   if (after.connections > before.connections * MORE + FEW_CONNECTIONS)
     found.push(`I6: there are ${after.connections} connections to Postgres, ${before.connections} before`);
-  if (after.redisBytes > before.redisBytes * MORE + SOME_REDIS)
+  if (!jobsLeft && after.redisBytes > before.redisBytes * MORE + SOME_REDIS)
     found.push(`I6: Redis takes ${mega(after.redisBytes)}, ${mega(before.redisBytes)} before`);
   return found;
 }

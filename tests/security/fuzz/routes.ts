@@ -1,8 +1,7 @@
 import { toJsonSchema } from '@valibot/to-json-schema';
 import fc from 'fast-check';
 import type * as v from 'valibot';
-import { createRoutes, type RouteParts } from '../../../src/api/routes/index.ts';
-import { createRegistry } from '../../../src/tasks/index.ts';
+import { makeRoutes } from '../../../scripts/openapi.ts';
 import { ADMIN_PASSWORD } from '../../support/world.ts';
 import { type Hints, hostile, type JsonSchema, nearlyValid, valid } from './arbitraries.ts';
 import { HOSTILE_BODIES, HOSTILE_HEADERS, HOSTILE_TEXTS } from './hostile.ts';
@@ -30,12 +29,11 @@ export interface FuzzRoute {
   query: JsonSchema | undefined;
 }
 
-const registry = createRegistry({ vectors: true });
+const { routes, registry } = makeRoutes();
 
 /** Every route of the API. They are made but not called here, so nothing has to stand behind them. */
 export function fuzzRoutes(): FuzzRoute[] {
-  const parts = { registry, kinds: {}, outbound: {}, probes: [] };
-  return createRoutes(parts as unknown as RouteParts).map(({ method, path, body, query }) => ({
+  return routes.map(({ method, path, body, query }) => ({
     key: `${method} ${path}`,
     ...{ method, path },
     body: body && schemaOf(body),
@@ -76,6 +74,8 @@ function hintsFor({ ids, usernames }: Known): Hints {
     email: fc.uuid().map((name) => `${name}@example.com`),
     username: fc.oneof(fc.constantFrom(...usernames), fc.stringMatching(/^[a-zA-Z0-9]{8,20}$/)),
     url,
+    // What the model of the test says fits these.
+    format: fc.constantFrom<unknown>('json', { type: 'boolean' }),
     secret: fc
       .uint8Array({ minLength: 24, maxLength: 64 })
       .map((bytes) => `whsec_${Buffer.from(bytes).toString('base64')}`),
@@ -102,7 +102,10 @@ function pathOf({ path }: FuzzRoute, { ids }: Known): fc.Arbitrary<string> {
   const encoded = fc.oneof(fc.constantFrom(...HOSTILE_TEXTS), fc.string()).map(encode);
   const parameter = fc.oneof({ arbitrary: good, weight: 4 }, broken, encoded);
   const parts = path.split('/').map((part) => (part.startsWith(':') ? parameter : fc.constant(part)));
-  return fc.tuple(...parts).map((all) => all.join('/'));
+  const anything = fc.tuple(...parts).map((all) => all.join('/'));
+  // Where a path names two things, they belong together.
+  if (path.split(':').length < 3) return anything;
+  return fc.oneof({ arbitrary: good.map((id) => path.replace(/:.*:\w+/, id)), weight: 4 }, anything);
 }
 
 function queryOf({ query }: FuzzRoute, hints: Hints): fc.Arbitrary<string> {

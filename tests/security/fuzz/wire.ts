@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { holdToReference } from '../../support/contract-setup.ts';
 
 /** An answer as it came over the wire. */
 export interface FuzzAnswer {
@@ -25,7 +26,13 @@ export function createWire(base: string) {
             const { statusCode = 0, headers: said } = answer;
             const text = Buffer.concat(chunks).toString();
             const requestId = String(said['x-request-id'] ?? '');
-            resolve({ status: statusCode, type: said['content-type'] ?? '', requestId, text });
+            const type = said['content-type'] ?? '';
+            holdToReference({
+              ...{ method, path: path.replace(/[?#].*/, ''), status: statusCode },
+              headers: new Headers(answer.headers as Record<string, string>),
+              text: type.includes('json') ? text : undefined,
+            });
+            resolve({ status: statusCode, type, requestId, text });
           });
         });
         sent.on('error', reject);

@@ -1,0 +1,48 @@
+import type { TaskRow } from '../db/tasks/read.ts';
+import { ProblemError } from '../errors.ts';
+import type { SecretBox } from '../secretbox.ts';
+import { presentKey } from '../tasks/present.ts';
+import type { MadeTask } from './store.ts';
+import { type PrepareContext, prepareTask, type Submission } from './submit.ts';
+import { invalid } from './validate.ts';
+
+/**
+ * A new task made from one that ended, with another input, checked like any submission. It names its origin.
+ * @throws ProblemError `validation_failed`, `task_running`, `payload_deleted`
+ */
+export function replayTask(origin: TaskRow, input: unknown, requestId: string, context: PrepareContext): MadeTask {
+  if (!origin.completed_at) throw notEnded(origin);
+  if (origin.payload_deleted_at) throw payloadDeleted();
+  const given = { userId: origin.user_id, requestId, batchId: null, watched: false, usualPriority: origin.priority };
+  const made = prepareTask({ ...submissionOf(origin, context.box), input }, { ...given, pointer: '#' }, context);
+  if ('errors' in made) throw invalid(made.errors, 'The task cannot be made again with this input.');
+  return { task: { ...made.task, origin_id: origin.id }, secret: undefined };
+}
+
+/** What would be submitted to get such a task again, at once and without a deadline. */
+function submissionOf(task: TaskRow, box: SecretBox): Submission {
+  const { type, input, title, priority, metadata, tags, timeout_ms, max_attempts, agent_id, webhook } = task;
+  return {
+    ...{ type, input, title: title ?? undefined, priority, metadata, tags, max_attempts },
+    timeout_seconds: timeout_ms / 1000,
+    agent_id: agent_id ?? undefined,
+    concurrency_key: presentKey(task) ?? undefined,
+    webhook: webhook
+      ? ({ ...webhook, secret: box.open(Buffer.from(webhook.secret, 'base64')) } as Submission['webhook'])
+      : undefined,
+  };
+}
+
+/** Why a task cannot be run again, or deleted. */
+export function notEnded({ status }: TaskRow): ProblemError {
+  return new ProblemError('task_running', `The task is ${status}; only an ended task can be retried or deleted.`);
+}
+
+/** Why a task that has ended and has its input cannot be run again. */
+export function parentRunning({ parent_id }: TaskRow): ProblemError {
+  return new ProblemError('parent_running', `The task is part of the task ${parent_id}, which has not ended.`);
+}
+
+export function payloadDeleted(): ProblemError {
+  return new ProblemError('payload_deleted', 'The input of the task was deleted, so it cannot run again.');
+}

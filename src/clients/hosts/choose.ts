@@ -1,0 +1,53 @@
+import type { Host } from './host.ts';
+
+/**
+ * What a call of a model would meet now: `loaded` a host that has it in memory and has room, `load` one that would load it
+ * first (also where nobody knows), `full` none that has room.
+ */
+export type Outlook = 'loaded' | 'load' | 'full';
+
+/** A call to be placed. */
+export interface Wanted {
+  model: string;
+  /** Only hosts whose model has this digest will do. */
+  digest?: string;
+  /** Hosts that it was at already. */
+  tried: ReadonlySet<Host>;
+}
+
+/** The hosts that have what is wanted. */
+export function hostsWith(hosts: readonly Host[], { model, digest, tried }: Wanted): Host[] {
+  return hosts.filter((host) => {
+    const found = host.find(model);
+    return found && (digest === undefined || found.digest === digest) && !tried.has(host);
+  });
+}
+
+/** Whether calls of the model reach the host, as far as its breakers know. */
+export function takesCalls(host: Host, model: string): boolean {
+  return host.breaker.state() !== 'open' && host.breakerOf(model).state() !== 'open';
+}
+
+/**
+ * The host for a call: of those with room one that has the model loaded, of several the least busy one; `full` where none
+ * has room, `undefined` where none takes such calls at all.
+ */
+export function chooseHost(hosts: readonly Host[], wanted: Wanted): Host | 'full' | undefined {
+  const { model } = wanted;
+  const open = hostsWith(hosts, wanted).filter((host) => takesCalls(host, model));
+  if (open.length === 0) return undefined;
+  const free = open.filter(({ slots }) => slots.isFree(model));
+  const [best] = free.toSorted(
+    (a, b) => rank(b, model) - rank(a, model) || share(a) - share(b) || a.slots.busy() - b.slots.busy(),
+  );
+  return best ?? 'full';
+}
+
+function rank(host: Host, model: string): number {
+  // One that may be away still is asked when no other has room.
+  return (host.isLoaded(model) ? 1 : 0) + (host.isUp() ? 2 : 0);
+}
+
+function share({ slots }: Host): number {
+  return slots.busy() / slots.limit();
+}

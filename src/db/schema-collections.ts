@@ -1,0 +1,26 @@
+import type { Generated } from 'kysely';
+import type { GeneratedTime, NullableTime } from './columns.ts';
+
+/** How the store compares two vectors, in Qdrant's words. */
+export const DISTANCES = ['Cosine', 'Dot', 'Euclid'] as const;
+export type Distance = (typeof DISTANCES)[number];
+
+export interface CollectionTable {
+  id: string;
+  user_id: string;
+  /** Unique among those of a user; one that was removed has a name that no user can give. */
+  name: string;
+  /** `null` where the vectors are of the user's own making. */
+  embedding_model: string | null;
+  /** `null` until the first vector of a collection without a model. */
+  dimensions: number | null;
+  distance: Generated<Distance>;
+  /** The digest that the model had when this was last told; `null` where no host has. */
+  model_digest: Generated<string | null>;
+  created_at: GeneratedTime;
+  removed_at: NullableTime;
+  /** When a removed one is looked at next. */
+  sweep_at: NullableTime;
+  /** Whether no attempt that knew it was at work any more when a removed one was last looked at. */
+  quiet: Generated<boolean>;
+}

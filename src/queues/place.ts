@@ -1,0 +1,48 @@
+import type { Db } from '../db/connect.ts';
+import { countBefore, estimateBefore, type Until } from '../db/tasks/place.ts';
+import type { TaskRow } from '../db/tasks/read.ts';
+import { dueOf, FIRST_PRIORITY, LAST_PRIORITY } from './turn.ts';
+
+/** Where a task stands in its lane; 1 is next. */
+export interface Place {
+  position: number;
+  /** Whether it was counted; otherwise it is an estimate of two digits. */
+  exact: boolean;
+}
+
+/** A place is counted up to here, which takes a millisecond or two; counting all would take the longer the more wait. */
+export const COUNTED = 1_000;
+
+type Waiting = Pick<TaskRow, 'id' | 'status' | 'priority' | 'ready_at' | 'queued_at' | 'held_by' | 'called'>;
+
+/** Whether a task stands in line now: not one that is due later, nor one that is held back. */
+export function isInLine({ status, ready_at, held_by, called }: Omit<Waiting, 'id'>): boolean {
+  return status === 'pending' && ready_at.getTime() <= Date.now() && (held_by === null || called);
+}
+
+/**
+ * Where a task stands among those of its lane that want to start now, in the order in which they are given out; of those that
+ * failed and came back within the last half span the order is not known exactly. `undefined` where it does not stand in
+ * line, or so far behind that nobody knows yet.
+ */
+export async function findPlace(db: Db, task: Waiting, agingMs: number): Promise<Place | undefined> {
+  if (!isInLine(task)) return undefined;
+  const until = boundsBefore(task, agingMs);
+  const before = await countBefore(db, task.id, until, COUNTED);
+  if (before < COUNTED) return { position: before + 1, exact: true };
+  const about = await estimateBefore(db, task.id, until);
+  return about === undefined ? undefined : { position: rounded(Math.max(about, COUNTED)), exact: false };
+}
+
+const rounded = (about: number) => Number(about.toPrecision(2));
+
+/** For each class, since when those stand in line whose turn is before that of the task. */
+function boundsBefore(task: Omit<Waiting, 'id'>, agingMs: number): Until[] {
+  const bounds: Until[] = [];
+  for (let priority = FIRST_PRIORITY; priority <= LAST_PRIORITY; priority++) {
+    if (priority === task.priority) bounds.push({ priority, since: null });
+    else if (agingMs > 0) bounds.push({ priority, since: dueOf(task, priority, agingMs) });
+    else if (priority < task.priority) bounds.push({ priority, since: new Date(8.64e15 / 1_000) });
+  }
+  return bounds;
+}

@@ -1,0 +1,163 @@
+import type { Transaction } from 'kysely';
+import { findActiveAgents } from '../db/agents.ts';
+import { isDatabaseAway } from '../db/away.ts';
+import type { Db } from '../db/connect.ts';
+import { findUsed } from '../db/limits.ts';
+import { type DueSchedule, moveSchedule, noteFailure, type ScheduleRow, takeDueSchedule } from '../db/schedules.ts';
+import type { Database, Role } from '../db/schema.ts';
+import type { NewTask } from '../db/tasks/accept.ts';
+import { storeKeyed } from '../db/tasks/accept-keyed.ts';
+import { findLimitsOf } from '../db/user-admin.ts';
+import { repeat } from '../lifecycle.ts';
+import type { Logger } from '../log.ts';
+import type { Dispatcher, Wake } from '../queues/dispatcher.ts';
+import type { Places } from '../queues/places.ts';
+import { wakesOf } from '../queues/wakes.ts';
+import { dueTicks, nextTick } from './clock.ts';
+
+/** Why a tick starts no task. */
+export interface Refusal {
+  code: string;
+  message: string;
+}
+
+/** Makes the task of a schedule, checked as it would be if it were submitted now. */
+export type MakeTask = (schedule: ScheduleRow) => NewTask | { refused: Refusal };
+
+/** Starts the tasks of schedules when their time has come. Any number of processes may do it. */
+export interface Ticker {
+  /** Does what is due now; answers how many ticks it looked at. */
+  tick(): Promise<number>;
+  close(): Promise<void>;
+}
+
+interface Options {
+  db: Db;
+  dispatcher: Dispatcher;
+  places: Places;
+  /** The task types that this process knows. */
+  types: string[];
+  make: MakeTask;
+  /** Whether somebody with this role may submit tasks. */
+  maySubmit: (role: Role) => boolean;
+  /** What users may have, where nothing else was set for them; 0 is no limit. */
+  limits: { waiting_tasks: number; tokens_per_day: number };
+  log: Logger;
+  everyMs?: number;
+}
+
+const EVERY_MS = 300;
+/** How long a tick that failed is left alone. */
+const FAILED_MS = 60_000;
+/** A tick that is looked at no later than this counts as in time. */
+const LATE_MS = 60_000;
+
+/** Starts to look, a few times a second. */
+export function createTicker(options: Options): Ticker {
+  const { db, dispatcher, places, types, log, everyMs = EVERY_MS } = options;
+
+  /** Schedules whose tick failed here, and until when they are left alone, so that the others go on. */
+  const failed = new Map<string, number>();
+  let closing = false;
+
+  /** One tick of one schedule, in one transaction: its task is stored and the schedule moved on, or neither. */
+  async function one(): Promise<'none' | 'done'> {
+    let id: string | undefined;
+    try {
+      const wakes = await db.transaction().execute(async (trx) => {
+        const schedule = await takeDueSchedule(trx, types, [...failed.keys()]);
+        id = schedule?.id;
+        return schedule && run(trx, schedule, options);
+      });
+      if (!wakes) return 'none';
+      await dispatcher.enqueue(wakes.jobs);
+      if (wakes.freed.length > 0) await places.freed(wakes.freed);
+    } catch (error) {
+      if (id === undefined || isDatabaseAway(error)) throw error;
+      failed.set(id, Date.now() + FAILED_MS);
+      log.error({ err: error, schedule_id: id }, 'the tick of a schedule failed; it is tried again later');
+      await noteFailure(db, id);
+    }
+    return 'done';
+  }
+
+  async function tick(): Promise<number> {
+    for (const [id, until] of failed) if (Date.now() > until) failed.delete(id);
+    let looked = 0;
+    while (!closing && (await one()) === 'done') looked++;
+    return looked;
+  }
+
+  const stop = repeat(
+    everyMs,
+    async () => void (await tick()),
+    (error) => log.debug({ err: error }, 'schedules could not be looked at; tried again'),
+  );
+  return {
+    tick,
+    close() {
+      closing = true;
+      return stop();
+    },
+  };
+}
+
+interface Done {
+  jobs: Wake[];
+  freed: Parameters<Places['freed']>[0];
+}
+
+async function run(trx: Transaction<Database>, schedule: DueSchedule, options: Options): Promise<Done> {
+  const { last, count } = dueTicks(schedule, schedule.next_run_at, schedule.now);
+  const next = nextTick(schedule, last);
+  const nothing: Done = { jobs: [], freed: [] };
+  if (schedule.catch_up === 'skip' && schedule.now.getTime() - last.getTime() > LATE_MS) {
+    await moveSchedule(trx, schedule.id, { missed: count, next });
+    return nothing;
+  }
+  const made = await makeAllowed(trx, schedule, options);
+  if ('refused' in made) {
+    await moveSchedule(trx, schedule.id, { error: made.refused, missed: count, next });
+    return nothing;
+  }
+  const task = { ...made, schedule_id: schedule.id, scheduled_for: last.toISOString(), delay_ms: null };
+  const { accepted, superseded } = await storeKeyed(trx, { tasks: [task] });
+  if (accepted.is !== 'stored') {
+    const message = 'As many tasks with the concurrency key of the task as its limit allows had not ended.';
+    await moveSchedule(trx, schedule.id, { error: { code: 'concurrency_limit', message }, missed: count, next });
+    return nothing;
+  }
+  await moveSchedule(trx, schedule.id, { started: { taskId: task.id, tick: last }, missed: count - 1, next });
+  const own = accepted.rows.map((row) => ({ ...row, kind: 'task' as const }));
+  return {
+    jobs: [...own, ...superseded.flatMap(wakesOf)],
+    freed: superseded.filter(({ called }) => called),
+  };
+}
+
+/** The task, where its owner may have it now. */
+async function makeAllowed(
+  trx: Transaction<Database>,
+  schedule: DueSchedule,
+  { make, maySubmit, limits }: Options,
+): Promise<NewTask | { refused: Refusal }> {
+  const { user_id, is_active, role } = schedule;
+  if (!is_active) return refused('account_disabled', 'The account is switched off.');
+  if (!maySubmit(role)) return refused('forbidden', `The role ${role} may not submit tasks.`);
+  const made = make(schedule);
+  if ('refused' in made) return made;
+  if (made.agent_id && !(await findActiveAgents(trx, user_id, [made.agent_id])).has(made.agent_id))
+    return refused('validation_failed', 'The agent of the task is gone or switched off.');
+  const own = (await findLimitsOf(trx, [user_id])).get(user_id);
+  const waiting = own?.waiting_tasks ?? limits.waiting_tasks;
+  const tokens = own?.tokens_per_day ?? limits.tokens_per_day;
+  if (waiting === 0 && tokens === 0) return made;
+  const [used] = await findUsed(trx, [{ userId: user_id, upTo: waiting }]);
+  if (waiting > 0 && (used?.waiting ?? 0) >= waiting)
+    return refused('quota-exceeded', `As many tasks of the account wait as may (${waiting}, the limit waiting_tasks).`);
+  if (tokens > 0 && (used?.tokens ?? 0) >= tokens)
+    return refused('quota-exceeded', `The ${tokens} tokens of the day are used up (the limit tokens_per_day).`);
+  return made;
+}
+
+const refused = (code: string, message: string) => ({ refused: { code, message } });

@@ -1,0 +1,123 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Explanation } from '../../src/api/shapes/explanation.ts';
+import { until } from '../support/until.ts';
+import { type Client, createWorld, type World } from '../support/world.ts';
+
+const chat = () => ({ messages: [{ role: 'user', content: 'x' }] });
+
+describe('a task that waits beside a worker', () => {
+  let world: World;
+  let client: Client;
+  beforeAll(async () => {
+    world = await createWorld({ env: { MAX_RUNNING_TASKS_PER_USER: '1' } });
+    client = await world.client();
+  });
+  afterAll(() => world.close());
+  afterEach(() => {
+    Object.assign(world.ollama, { script: undefined, loaded: undefined });
+  });
+  const explain = async (id: string) => (await client.request<Explanation>('GET', `/api/v1/tasks/${id}/explain`)).body;
+  const hang = async (by: Client, more = {}) => {
+    world.ollama.script = () => new Promise(() => {});
+    const called = world.ollama.nextCall('/api/chat');
+    const { id } = await by.submit('chat', chat(), more);
+    await called;
+    return async () => void (await by.request('POST', `/api/v1/tasks/${id}/cancel`));
+  };
+
+  it('hears that its user or its key has as much running as may be', async () => {
+    const end = await hang(client);
+    const second = await client.submit('chat', chat());
+    await until('the limit holds it back', async () => (await explain(second.id)).reason === 'user_limit');
+    await end();
+    await client.request('POST', `/api/v1/tasks/${second.id}/cancel`);
+
+    const rich = await world.client();
+    await world.db
+      .insertInto('user_limits')
+      .values({
+        user_id: rich.userId,
+        running_tasks: 0,
+        waiting_tasks: null,
+        tokens_per_day: null,
+        requests_per_minute: null,
+      })
+      .execute();
+    const concurrency_key = { key: 'account-7', limit: 1, policy: 'queue' };
+    const free = await hang(rich, { concurrency_key });
+    const third = await rich.submit('chat', chat(), { concurrency_key });
+    const why = async () => (await rich.request<Explanation>('GET', `/api/v1/tasks/${third.id}/explain`)).body;
+    await until('the key holds it back', async () => (await why()).reason === 'concurrency_limit');
+    expect((await why()).detail).toContain('account-7');
+    await rich.request('POST', `/api/v1/tasks/${third.id}/cancel`);
+    await free();
+  });
+
+  it('hears that its model is being loaded, and that what it needs is away', async () => {
+    world.ollama.loaded = [];
+    const users = await Promise.all([world.client(), world.client(), world.client()]);
+    const ends = [await hang(users[0]!), await hang(users[1]!)];
+    const { id } = await users[2]!.submit('chat', chat());
+    const why = async () => (await users[2]!.request<Explanation>('GET', `/api/v1/tasks/${id}/explain`)).body;
+    await until('the model is being loaded', async () => (await why()).reason === 'model_loading', {
+      withinMs: 20_000,
+    });
+    world.ollama.script = (_, response) => {
+      response.writeHead(503, { 'content-type': 'application/json' }).end('{"error":"overloaded"}');
+      return true;
+    };
+    for (const end of ends) await end();
+    await until('the host is away', async () => (await why()).reason === 'dependency_down');
+    world.ollama.script = undefined;
+    expect((await users[2]!.waitForEnd(id)).status).toBe('completed');
+    expect(await why()).toMatchObject({ status: 'completed', reason: null, position: null });
+  });
+
+  it('hears that a service which it needs asks for fewer calls', async () => {
+    world.ollama.script = (_, response) => {
+      response.writeHead(429, { 'content-type': 'application/json', 'retry-after': '2' }).end('{"error":"slow down"}');
+      return true;
+    };
+    const user = await world.client();
+    const { id } = await user.submit('chat', chat());
+    const why = async () => (await user.request<Explanation>('GET', `/api/v1/tasks/${id}/explain`)).body;
+    await until('it is told', async () => (await why()).reason === 'rate_limited');
+    expect((await why()).detail).toContain('asks for fewer calls');
+    world.ollama.script = undefined;
+    expect((await user.waitForEnd(id)).status).toBe('completed');
+  });
+
+  it('is done by a process that tells of itself, also while it has nothing to do', async () => {
+    const operator = await world.client('operator');
+    await client.runTask('echo', { message: 'x' });
+    interface Worker {
+      name: string;
+      lanes: Record<string, { concurrency: number; running: number }>;
+      running: unknown[];
+      seen_at: string;
+    }
+    const workers = async () =>
+      (await operator.request<{ data: Worker[] }>('GET', '/api/v1/monitoring/workers')).body.data;
+    // It tells of itself every few seconds, and may have done so in the middle of that task.
+    await until('it is idle again', async () => (await workers())[0]?.lanes.system?.running === 0);
+    expect(await workers()).toEqual([
+      expect.objectContaining({
+        version: expect.any(String),
+        lanes: expect.objectContaining({ system: { concurrency: 16, running: 0 } }),
+        running: [],
+      }),
+    ]);
+    const done = async () => {
+      const { body } = await operator.request<{
+        data: Array<{ name: string; throughput: { completed_per_minute: number } }>;
+      }>('GET', '/api/v1/monitoring/queues');
+      return body.data.find(({ name }) => name === 'system')?.throughput.completed_per_minute;
+    };
+    await until('what was done is told', async () => ((await done()) ?? 0) > 0);
+    const second = await world.join('worker');
+    // Both are the same process here, and so one worker by name; when one stops, it takes its row away.
+    await second.close();
+    expect(await workers()).toEqual([]);
+    await until('the other tells of itself again', async () => (await workers()).length === 1);
+  });
+});

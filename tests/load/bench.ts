@@ -1,0 +1,24 @@
+import { cpus, totalmem } from 'node:os';
+
+/** Measures something and prints it; answers whether it is as good as it has to be. */
+export type Bench = (args: string[]) => Promise<boolean>;
+
+/** The machine, in a few words. */
+export function machine(): string {
+  const all = cpus();
+  return `${all.length} cores (${all[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GB; Node ${process.versions.node}`;
+}
+
+/** The value below which the given part of the numbers lies. */
+export function quantile(numbers: number[], part: number): number {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+}
+
+/** Rows as a table in Markdown; the first row is the head. */
+export function table(rows: string[][]): string {
+  const [head = [], ...body] = rows;
+  return [head, head.map((_, column) => (column === 0 ? '---' : '---:')), ...body]
+    .map((cells) => `| ${cells.join(' | ')} |`)
+    .join('\n');
+}

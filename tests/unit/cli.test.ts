@@ -1,0 +1,91 @@
+import { Command } from 'commander';
+import { expect, it } from 'vitest';
+import { exampleOf, flagsOf, placeOfWords, type Schema } from '../../src/cli/flags.ts';
+import { addClientCommands } from '../../src/cli/index.ts';
+
+/** Every command over HTTP, the commands below commands as well. */
+function all(command: Command, path: string[] = []): Array<[string, Command]> {
+  return command.commands.flatMap((one) => {
+    const here = [...path, one.name()];
+    return [[here.join(' '), one], ...all(one, here)] as Array<[string, Command]>;
+  });
+}
+
+const program = new Command('sutazai');
+addClientCommands(program, { config: () => Promise.reject(new Error()) as never, findLocal: async () => undefined });
+
+it.each(all(program))('sutazai %s says what it does, and shows an example that it takes', (path, command) => {
+  let help = '';
+  command.configureOutput({
+    writeOut: (text) => {
+      help += text;
+    },
+  });
+  command.outputHelp();
+  expect(command.description()).not.toBe('');
+  if (command.commands.length > 0 && !help.includes('Example')) return;
+  const examples = [...help.matchAll(/^ {2}(?:.*\| )?sutazai (.*)$/gm)].map(([, line = '']) => line);
+  expect(examples.length).toBeGreaterThan(0);
+  for (const example of examples) expect(example.startsWith(path.split(' ')[0] ?? '')).toBe(true);
+  // Each option of an example is there, but those that `run` has from the type.
+  const options = new Set(command.options.flatMap(({ long, short }) => [long, short]));
+  const named = examples.join(' ').match(/ --[a-z-]+/g) ?? [];
+  if (path !== 'run') expect(named.map((name) => name.trim()).filter((name) => !options.has(name))).toEqual([]);
+});
+
+it('gives words to the first text that is needed and not given', () => {
+  const schema: Schema = {
+    required: ['collection', 'limit', 'question'],
+    properties: { collection: { type: 'string' }, limit: { type: 'number' }, question: { type: 'string' } },
+  };
+  expect(placeOfWords(schema)?.name).toBe('collection');
+  expect(placeOfWords(schema, { collection: 'docs' })?.name).toBe('question');
+  expect(placeOfWords(schema, { collection: 'docs', question: 'why' })).toBeUndefined();
+});
+
+it('makes flags of a schema, of each kind', () => {
+  const schema: Schema = {
+    type: 'object',
+    required: ['a_b', 'input'],
+    properties: {
+      a_b: { type: 'string' },
+      input: { anyOf: [{ type: 'string' }, { type: 'array' }] },
+      mode: { type: 'string', enum: ['x', 'y'] },
+      on: { type: 'boolean' },
+      many: { type: 'array', items: { type: 'string' } },
+      nested: { type: 'object', properties: { deep_one: { type: 'integer' } } },
+      any: {},
+    },
+  };
+  const flags = flagsOf(schema).map(({ option, path }) => `${option.flags} → ${path.join('.')}`);
+  expect(flags).toEqual([
+    '--a-b <text> → a_b',
+    '--field-input <value> → input',
+    '--mode <text> → mode',
+    '--on → on',
+    '--no-on → on',
+    '--many <text> → many',
+    '--nested <json> → nested',
+    '--nested.deep-one <number> → nested.deep_one',
+    '--any <value> → any',
+  ]);
+  const example = exampleOf('t', schema, { a_b: "it's", input: ['x'], nested: { deep_one: 1 } });
+  expect(example).toBe(`sutazai run t 'it'\\''s' --field-input '["x"]' --nested '{"deep_one":1}'`);
+});
+
+it('is unsure about nothing that looks like a number, JSON or a text', () => {
+  const read = (schema: Schema, text: string) => {
+    const [flag] = flagsOf({ properties: { x: schema } });
+    return flag?.option.parseArg?.(text, undefined as never);
+  };
+  const either: Schema = { anyOf: [{ type: 'string' }, { type: 'number' }] };
+  expect([read(either, '5'), read(either, '-1.5'), read(either, '5m'), read(either, '[')]).toEqual([
+    5,
+    -1.5,
+    '5m',
+    '[',
+  ]);
+  expect([read({}, '{"a": 1}'), read({}, 'text'), read({}, '5')]).toEqual([{ a: 1 }, 'text', '5']);
+  expect(() => read({ type: 'number' }, '')).toThrow('It wants a number.');
+  expect(() => read({ type: 'array' }, 'x')).toThrow('It wants JSON');
+});
