@@ -57,7 +57,6 @@ export const CATALOGUE = {
     'late outcomes that changed nothing, because the task had moved on: of workers that were taken for lost',
     ['lane', 'type'],
   ),
-  poisoned: counter('sutazai_tasks_poisoned_total', 'tasks that failed because they lost three workers', []),
   workerRunning: gauge('sutazai_worker_running', 'what this process has at work', ['lane']),
 
   queueTasks: gauge('sutazai_queue_tasks', 'tasks (in the lane webhook deliveries) that have not ended, by status', [
@@ -121,7 +120,11 @@ export const CATALOGUE = {
   deliveryDuration: histogram('sutazai_webhook_delivery_duration_seconds', 'how long receivers took', [], FAST),
   endpointsDisabled: counter('sutazai_webhooks_disabled_total', 'endpoints that were switched off', ['reason']),
 
-  repairs: counter('sutazai_reconciler_repairs_total', 'what the reconciler repaired, by kind', ['kind']),
+  repairs: counter(
+    'sutazai_reconciler_repairs_total',
+    'what the reconciler repaired, by kind: `rescued` from lost workers, `poisoned` by the third of them, `rebuilt` jobs …',
+    ['kind'],
+  ),
   rounds: counter('sutazai_reconciler_rounds_total', 'rounds that this process made as the leader', []),
   roundSeconds: gauge('sutazai_reconciler_round_seconds', 'how long its last round took', []),
   leader: gauge('sutazai_reconciler_leader', '1 in the process that leads; all together that is one', []),
