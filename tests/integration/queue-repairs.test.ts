@@ -82,6 +82,7 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
     const { id } = await client.submit('echo', { message: 'x' });
     await dispatcher.remove(await row(id));
     await withReconciler(async (reconciler) => {
+      await sql`update tasks set ready_at = now() where id = ${id}`.execute(world.db);
       expect((await reconciler.runOnce()).rebuilt).toBe(0);
     });
     await cancelTask(world.db, 'any', id, 'user');
