@@ -82,9 +82,8 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
     const { id } = await client.submit('echo', { message: 'x' });
     await dispatcher.remove(await row(id));
     await withReconciler(async (reconciler) => {
-      await sql`update tasks set ready_at = now() where id = ${id}`.execute(world.db);
       expect((await reconciler.runOnce()).rebuilt).toBe(0);
-    });
+    }, 60_000);
     await cancelTask(world.db, 'any', id, 'user');
   });
 
