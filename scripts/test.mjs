@@ -1,8 +1,9 @@
 // `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
 import { spawn } from 'node:child_process';
-import { ensureRedis } from './redis.mjs';
+import { ensurePrometheus, ensureRedis } from './programs.mjs';
 
 ensureRedis();
+ensurePrometheus();
 const words = process.argv.slice(2);
 
 /** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
