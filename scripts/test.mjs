@@ -3,9 +3,10 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureRedis } from './redis.mjs';
+import { ensurePrometheus, ensureRedis } from './programs.mjs';
 
 ensureRedis();
+ensurePrometheus();
 const words = process.argv.slice(2);
 
 /** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
