@@ -11,8 +11,14 @@ if [ -z "$overlay" ] || [ ! -f "$root/deploy/kubernetes/overlays/$overlay/kustom
 fi
 case "$image" in
 *@sha256:*) version="digest: ${image#*@}" name="${image%%@*}" ;;
-*/*:* | [!/]*:*) version="newTag: \"${image##*:}\"" name="${image%:*}" ;;
-*) echo "IMAGE wants a digest or a tag, such as registry.example.com/sutazai:0.1.0" >&2 && exit 1 ;;
+*)
+  tag="${image##*:}"
+  case "$tag" in
+  # Without a colon, or with that of a port alone.
+  "$image" | */*) echo "IMAGE wants a digest or a tag, such as registry.example.com/sutazai:0.1.0" >&2 && exit 1 ;;
+  esac
+  version="newTag: \"$tag\"" name="${image%:*}"
+  ;;
 esac
 
 # Beside the overlays, because kustomize takes relative paths alone.

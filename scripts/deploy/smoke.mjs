@@ -60,7 +60,10 @@ async function call(url, { path, body, key, headers = {} }, apiKey) {
 
 /** Everything has to be right once; then, for so many seconds, three quarters of it. */
 async function main() {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { for: { type: 'string', default: '0' } } });
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { for: { type: 'string', default: '0' } },
+  });
   const apiKey = process.env.SUTAZAI_API_KEY;
   if (!positionals[0] || !apiKey || !/^\d+$/.test(values.for))
     throw new Error('Usage: SUTAZAI_API_KEY=sk_… node scripts/deploy/smoke.mjs <url> [--for <seconds>]');

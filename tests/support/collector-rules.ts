@@ -29,7 +29,7 @@ export function collectorProblems(config: Collector): string[] {
         ...(named.length === 0 && kind !== 'processors' ? [`${name} has no ${kind}`] : []),
       ];
     }),
-    ...((pipeline.processors ?? []).findIndex((one) => one === 'memory_limiter') > 0
+    ...((pipeline.processors ?? []).indexOf('memory_limiter') > 0
       ? [`${name} limits its memory too late`]
       : []),
   ]);
