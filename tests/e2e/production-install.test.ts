@@ -94,7 +94,11 @@ test('the image migrates an empty database, serves the API, passes its own healt
   expect(healthCheck({ PORT: env.PORT })).toBe(1);
 
   const HEALTH_PORT = String(await freePort());
-  const worker = await start(['worker'], { ...env, HEALTH_PORT, WORKER_LANES: 'system' }, 'worker is up, lanes: system');
+  const worker = await start(
+    ['worker'],
+    { ...env, HEALTH_PORT, WORKER_LANES: 'system' },
+    'worker is up, lanes: system',
+  );
   expect(healthCheck({ HEALTH_PORT })).toBe(0);
   expect(await worker.stop()).toEqual([0, null]);
   expect(healthCheck({ HEALTH_PORT })).toBe(1);
@@ -112,7 +116,8 @@ test('the image writes the configuration of the gateway, as the pods of the gate
   expect(readFileSync(made, 'utf8')).toContain(`secret: "${SERVICES.JWT_SECRET_KEY}"`);
 });
 
-const healthCheck = (env: Record<string, string>) => spawnSync(process.execPath, image.healthCheck.slice(1), { env }).status;
+const healthCheck = (env: Record<string, string>) =>
+  spawnSync(process.execPath, image.healthCheck.slice(1), { env }).status;
 
 /** A process of the image, once it says that it is up. */
 async function start(args: string[], env: Record<string, string>, up: string) {

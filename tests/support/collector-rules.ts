@@ -29,9 +29,7 @@ export function collectorProblems(config: Collector): string[] {
         ...(named.length === 0 && kind !== 'processors' ? [`${name} has no ${kind}`] : []),
       ];
     }),
-    ...((pipeline.processors ?? []).indexOf('memory_limiter') > 0
-      ? [`${name} limits its memory too late`]
-      : []),
+    ...((pipeline.processors ?? []).indexOf('memory_limiter') > 0 ? [`${name} limits its memory too late`] : []),
   ]);
   const unused = KINDS.flatMap((kind) =>
     Object.keys(config[kind] ?? {})

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { ROOT } from './sources.ts';
 
@@ -81,7 +81,9 @@ export function strictProblems(resources: Resource[]): string[] {
   writeFileSync(join(folder, 'resources.ts'), `${lines.join('\n')}\nexport {};\n`);
   const options = ['--ignoreConfig', '--noEmit', '--strict', '--skipLibCheck', '--module', 'nodenext', '--types', ''];
   try {
-    execFileSync('tsc', [...options, join(folder, 'resources.ts')], { cwd: ROOT, encoding: 'utf8', stdio: 'pipe' });
+    const typescript = dirname(createRequire(import.meta.url).resolve('typescript/package.json'));
+    const args = [join(typescript, 'bin/tsc'), ...options, join(folder, 'resources.ts')];
+    execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8', stdio: 'pipe' });
     return [];
   } catch (error) {
     const { stdout } = error as { stdout: string };
