@@ -4,9 +4,10 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensureRedis } from './redis.mjs';
+import { ensurePrometheus, ensureRedis } from './programs.mjs';
 
 ensureRedis();
+ensurePrometheus();
 const words = process.argv.slice(2).filter((word) => word !== '--again');
 const again = words.length === 0 || process.argv.includes('--again');
 
