@@ -20,7 +20,9 @@ export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS'];
 export function renderKong(template, env) {
   const missing = new Set();
   const computed = { ...keysOf(env), MAX_UPLOAD_BYTES: uploadBytes(env) };
+  const written = origins(env);
   const rendered = template.replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, name) => {
+    if (name in written) return JSON.stringify(written[name]);
     const value = computed[name] ?? (read(env, name) || DEFAULTS[name]);
     if (value === undefined) missing.add(`${name} (or ${name}_FILE)`);
     // The text of a YAML string in double quotes, which JSON's are.
@@ -51,6 +53,13 @@ function uploadBytes(env) {
   const fileBytes = read(env, 'MAX_FILE_BYTES') || DEFAULTS.MAX_FILE_BYTES;
   if (!/^\d+$/.test(fileBytes)) throw new Error('The gateway cannot be configured: MAX_FILE_BYTES is no whole number.');
   return String(Number(fileBytes) + FORM_OVERHEAD_BYTES);
+}
+
+/** What is written as it is, not as the text of a string: the origins of pages that may call, and whether there are any. */
+function origins(env) {
+  const list = (read(env, 'CORS_ORIGINS') ?? '').split(',').map((one) => one.trim());
+  const named = list.filter((one) => one !== '');
+  return { CORS_ORIGIN_LIST: named, CORS_ENABLED: named.length > 0 };
 }
 
 /** As in src/api/auth/signing-keys.ts; a test compares them. */
