@@ -55,7 +55,7 @@ export async function putPoints(
       data: point.payload ?? {},
     },
   }));
-  await inStore(store, collection, (kept) => store.upsert(kept, stored, signal));
+  await inStore(store, collection, (kept) => store.upsert(kept, stored, signal, user_id));
   if (await isThere(db, id)) return;
   await store.remove(storeName(collection), { must: scopeOf(collection) }, signal);
   throw noSuchCollection(name);
@@ -97,8 +97,8 @@ export async function deletePoints(
   const filter = { must: [...scopeOf(collection), OF_NO_DOCUMENT, ...conditionsOf(collection.id, choice)] };
   if (collection.dimensions === null) return 0;
   const kept = storeName(collection);
-  const count = await store.count(kept, filter, signal);
-  if (count > 0) await store.remove(kept, filter, signal);
+  const count = await store.count(kept, filter, signal, collection.user_id);
+  if (count > 0) await store.remove(kept, filter, signal, collection.user_id);
   return count;
 }
 

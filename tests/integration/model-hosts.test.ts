@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Script, startFakeOllama } from '../support/fake-ollama.ts';
 import { gate, refuse, signal, useTwoHosts } from '../support/model-hosts.ts';
 
@@ -76,6 +76,41 @@ describe('the host of a call', () => {
     expect(hosts.a.calls.map(({ path }) => path).toSorted()).toEqual(['/api/embed', '/api/generate', '/api/generate']);
     held.open();
     await Promise.all(calls);
+  });
+});
+
+describe('a call that finds no room', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it('is not overtaken for ever by calls of a model that follow each other closely', async () => {
+    await hosts.use({ hosts: [hosts.a.url], parallel: 2, maxLoaded: 1 });
+    await hosts.client.models.list();
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const ends = new Map<unknown, () => void>();
+    hosts.a.script = ({ body }) => new Promise((resolve) => ends.set(body.prompt, () => resolve(false)));
+    const text = (prompt: string) => hosts.client.generate({ prompt }, { signal });
+    const texts = [text('first'), text('second')];
+    await vi.waitFor(() => expect([...ends.keys()]).toEqual(['first', 'second']));
+    const vector = hosts.client.embed({ input: ['a'] }, { signal });
+    ends.get('first')?.();
+    await texts[0];
+    texts.push(text('third'));
+    await vi.waitFor(() => expect(ends.size).toBe(3));
+
+    vi.advanceTimersByTime(6_000);
+    ends.get('second')?.();
+    await texts[1];
+    expect(hosts.client.outlook(undefined)).toBe('full');
+    const last = text('fourth');
+    // It waits behind the vector, which waits until nothing of the other model is there.
+    ends.get('third')?.();
+    await vi.waitFor(() => expect(hosts.a.calls.at(-1)?.path).toBe('/api/embed'));
+    expect([...ends.keys()]).toEqual(['first', 'second', 'third', undefined]);
+    ends.get(undefined)?.();
+    await vector;
+    await vi.waitFor(() => expect(ends.has('fourth')).toBe(true));
+    ends.get('fourth')?.();
+    await Promise.all([...texts, last]);
   });
 });
 

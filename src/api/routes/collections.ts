@@ -131,7 +131,7 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
           embedding_model === null
             ? { embedding_model, dimensions: dimensions ?? null }
             : await asking({ client, ms: PROBE_MS }, (signal) =>
-                kindOf(models, embedding_model, { signal, mayUse: rightsOf(principal) }),
+                kindOf(models, embedding_model, callOf(principal, signal)),
               );
         const made = { id: newId(), user_id: principal.userId, name, ...kind, distance };
         const stored = await db.transaction().execute(async (trx) => {
@@ -200,7 +200,7 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
         if (body.query !== undefined) (await limits.admit(userId, 0))();
         const found = await asking({ client, ms: SEARCH_MS }, (signal) => {
           const embed = async (request: Parameters<ModelClient['embed']>[0]) => {
-            const { answer, usage } = await models.embed(request, { signal, mayUse: rightsOf(principal) });
+            const { answer, usage } = await models.embed(request, callOf(principal, signal));
             await addTokens(db, userId, usage.input_tokens);
             return answer;
           };
@@ -214,9 +214,9 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
   return offWhen(vectors === undefined, VECTORS_OFF, routes);
 }
 
-/** Which models somebody may use. */
-function rightsOf(principal: Principal) {
-  return (model: string) => principal.modelRefusal?.(model) === undefined;
+/** A call of a model by somebody, with those that they may use. */
+function callOf(principal: Principal, signal: AbortSignal) {
+  return { signal, by: [principal.userId], mayUse: (model: string) => principal.modelRefusal?.(model) === undefined };
 }
 
 function exists(name: string): ProblemError {
