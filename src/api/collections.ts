@@ -63,7 +63,7 @@ export async function asking<T>(
 function problemFrom(error: TaskError): Error {
   const { code, message, cause } = error;
   if (code === 'collection_not_found') return noSuchCollection();
-  if (code === 'forbidden') return new ProblemError('forbidden', message);
+  if (code === 'forbidden' || code === 'model_changed') return new ProblemError(code, message);
   if (code === 'context_exceeded')
     return invalid([{ pointer: '#/query', detail: 'is longer than the context of the embedding model: shorten it' }]);
   const ofFilter = error instanceof FilterRefused || wasRefused(cause);

@@ -69,6 +69,11 @@ export interface EmbedAnswer extends ModelChoice {
   dimensions: number;
 }
 
+/** With the digest of the model, where the hosts tell it. */
+export interface Embedded extends EmbedAnswer {
+  digest: string | undefined;
+}
+
 export interface Point {
   id?: string | number;
   text?: string;
@@ -181,7 +186,7 @@ export interface Tools extends DurableTools {
     /** `onUsage` hears what the call used, which counts for the attempt besides. */
     chat(request: ChatRequest, call?: CallOptions & { onUsage?: (usage: Usage) => void }): Promise<ChatAnswer>;
     generate(request: GenerateRequest): Promise<GenerateAnswer>;
-    embed(request: { input: string[]; model?: string; fallback?: boolean }): Promise<EmbedAnswer>;
+    embed(request: { input: string[]; model?: string; fallback?: boolean }): Promise<Embedded>;
     /** Brings a model to all hosts, or to those with these labels. Hears of bytes, of all hosts together. */
     pull(
       request: { model: string; hosts?: string[] },

@@ -76,9 +76,9 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
     row: CollectionRow,
     signal = AbortSignal.timeout(COUNT_MS),
   ): Promise<v.InferOutput<typeof shape>> {
-    const { id, name, embedding_model, dimensions, distance, created_at } = row;
+    const { id, name, embedding_model, model_digest, dimensions, distance, created_at } = row;
     const points = await countPoints(requireStore(vectors), row, signal).catch(() => null);
-    return { id, name, embedding_model, dimensions, distance, created_at, points };
+    return { id, name, embedding_model, model_digest, dimensions, distance, created_at, points };
   }
 
   /** A few at a time, and together no longer than one: counting is work for the store. */
@@ -195,14 +195,15 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
           hits: [{ id: 'note-1', score: 0.83, payload: { room: 'kitchen' }, text: 'The kettle is in the kitchen.' }],
         }),
       },
+      problems: ['model_changed'],
       handle: async ({ body, params: { name = '' }, principal, signal: client }) => {
         const { userId } = principal;
         if (body.query !== undefined) (await limits.admit(userId, 0))();
         const found = await asking({ client, ms: SEARCH_MS }, (signal) => {
           const embed = async (request: Parameters<ModelClient['embed']>[0]) => {
-            const { answer, usage } = await models.embed(request, callOf(principal, signal));
+            const { answer, usage, served } = await models.embed(request, callOf(principal, signal));
             await addTokens(db, userId, usage.input_tokens);
-            return answer;
+            return { ...answer, digest: served?.digest };
           };
           const stores = { db, store: requireStore(vectors) };
           return searchCollection(stores, { userId, embed, signal }, { ...body, collection: name });

@@ -72,7 +72,15 @@ export function modelTools(
       if (partial && isCut(answer)) return answer;
       return { ...answer, ...parsedAs(asked, answer.text, answer.done_reason) };
     },
-    embed: (request) => model((common) => models.embed(request, common)),
+    async embed(request) {
+      let digest: string | undefined;
+      const answer = await model(async (common) => {
+        const answered = await models.embed(request, common);
+        digest = answered.served?.digest;
+        return answered;
+      });
+      return { ...answer, digest };
+    },
     pull: async (request, onProgress) => models.pull(request, { signal, onProgress, mayUse: await mayUse() }),
     context: contextTool(models, mayUse),
   };
