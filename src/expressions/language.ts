@@ -1,7 +1,7 @@
 import { Environment, type ParseResult } from '@marcbachmann/cel-js';
 import { createBudget, isNode, type Node } from './budget.ts';
 import { ExpressionError } from './error.ts';
-import { plainValue } from './values.ts';
+import { plainValue, readable, readableParts } from './values.ts';
 
 /** Longer expressions are refused; a program belongs into a task. */
 export const MAX_EXPRESSION = 4_096;
@@ -74,7 +74,7 @@ export function createLanguage(options: { variables: readonly string[]; named?: 
         watched = true;
         return orError(() =>
           plainValue(
-            budget.spend(() => run(program, context)),
+            budget.spend(() => run(program, context, options.named ?? [])),
             budget.payForResult,
           ),
         );
@@ -86,15 +86,18 @@ export function createLanguage(options: { variables: readonly string[]; named?: 
 
 function readJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return readable(JSON.parse(text));
   } catch {
     throw new ExpressionError('json() was given a text that is no JSON');
   }
 }
 
 /** A context without a prototype, so that nothing is there but what was given. */
-function run(program: ParseResult, context: Record<string, unknown>): unknown {
-  return program(Object.assign(Object.create(null), context));
+function run(program: ParseResult, context: Record<string, unknown>, named: readonly string[]): unknown {
+  const values = Object.create(null);
+  for (const [name, value] of Object.entries(context))
+    values[name] = named.includes(name) && isObject(value) ? readableParts(value) : readable(value);
+  return program(values);
 }
 
 const MIXED: Array<[string, (a: number, b: number) => number]> = [
@@ -153,6 +156,8 @@ function pathOf(node: Node): { names: string[]; at: number } | undefined {
   if (!path || (typeof name !== 'string' && typeof name !== 'bigint')) return undefined;
   return { names: [...path.names, String(name)], at: path.at };
 }
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
 function orError<T>(work: () => T): T {
   try {

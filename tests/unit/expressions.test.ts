@@ -107,6 +107,19 @@ test('what JSON calls __proto__ and constructor is data like any other', () => {
   expect(({} as Record<string, unknown>).admin).toBeUndefined();
 });
 
+test('what is called constructor is data like any other, wherever it stands', () => {
+  const driver = { driver: 'Ann', constructor: { name: 'Blue', prototype: 2 } };
+  const values = { input: { list: [driver, driver], constructor: null }, steps: { constructor: { output: driver } } };
+  const give = (text: string) => language.parse(text).evaluate(values);
+  expect(give('input')).toEqual(values.input);
+  expect(give('steps.constructor.output.constructor.name')).toBe('Blue');
+  expect(give('input.list.map(one, one.constructor.prototype)')).toEqual([2, 2]);
+  expect(give('input.list.filter(one, has(one.constructor) && "driver" in one).size()')).toBe(2);
+  expect(give('input.list[0] == steps.constructor.output && input.list[0].size() == 2')).toBe(true);
+  expect(give('json("{"constructor": [1]}").constructor[0]')).toBe(1);
+  expect(parseTemplate(language, { a: '${{ input.list[1] }}' }).fill(values)).toEqual({ a: driver });
+});
+
 const big = { input: { many: Array.from({ length: 20_000 }, (_, n) => n), long: 'a'.repeat(1_000_000), gone: {} } };
 const doubled = '.map(x, x + x)';
 
