@@ -160,18 +160,18 @@ function idsIn(body: string): string[] {
   }
 }
 
-/** A model of our own hosts has to be on one that answers. */
+/** A model of our own hosts has to be on one that answers, or another one answers in its place. */
 async function lookForModel({ models, health }: Options['models'], wanted: string | undefined, signal: AbortSignal) {
   const hosts = await health(signal);
   signal.throwIfAborted();
   if (hosts.every(({ version }) => version === undefined)) return { failure: 'No model host answers.' };
   const there = await models.list();
-  if (wanted === undefined)
-    return there.some(({ capabilities }) => capabilities.includes('completion'))
-      ? {}
-      : { failure: 'No model for text is there.' };
-  const found = there.some(({ name }) => canonicalName(name) === canonicalName(wanted));
-  return found ? {} : { failure: `The model ${wanted} is not there.` };
+  if (wanted !== undefined && there.some(({ name }) => canonicalName(name) === canonicalName(wanted))) return {};
+  const instead = models.guess(wanted, 'completion');
+  const missing = wanted === undefined ? 'No model for text is there.' : `The model ${wanted} is not there.`;
+  if (models.wouldPull(wanted, 'completion')) return { note: `${missing} The next call has it pulled.` };
+  if (instead === undefined) return { failure: missing };
+  return wanted === undefined ? {} : { note: `${missing} ${instead} answers in its place.` };
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -18,6 +18,8 @@ export interface Reference {
 export interface Expression {
   text: string;
   references: Reference[];
+  /** The value that it is, where it is nothing but the name of one: it fails where that is not there. */
+  alone: Reference | undefined;
   /** What it gives, as far as that is known: `bool`, `string`, `double`, `list`, …; `dyn` where it depends on values. */
   type: string;
   /**
@@ -68,6 +70,7 @@ export function createLanguage(options: { variables: readonly string[]; named?: 
     return {
       text,
       references,
+      alone: isChain(tree) ? references[0] : undefined,
       type: typeof checked.type === 'string' ? checked.type.replace(/<.*/, '') : 'dyn',
       evaluate(context) {
         if (!watched) budget.watch(tree);
@@ -155,6 +158,14 @@ function pathOf(node: Node): { names: string[]; at: number } | undefined {
   const name = isNode(right) ? right.op === 'value' && right.args : right;
   if (!path || (typeof name !== 'string' && typeof name !== 'bigint')) return undefined;
   return { names: [...path.names, String(name)], at: path.at };
+}
+
+/** Whether it is a name, or what is in one by names and places that stand there, and all of it has to be there. */
+function isChain({ op, args }: Node): boolean {
+  if (op === 'id') return true;
+  if (op !== '.' && op !== '[]') return false;
+  const [left, right] = args as [Node, unknown];
+  return isChain(left) && (!isNode(right) || right.op === 'value');
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;

@@ -20,7 +20,7 @@ import {
   releaseDependents,
 } from '../db/workflows/steps.ts';
 import { endUndos } from '../db/workflows/undo.ts';
-import { wrong } from './children.ts';
+import { sentence, wrong } from './children.ts';
 import { type StartOptions, startSteps } from './start.ts';
 import { undoNext } from './undo.ts';
 
@@ -101,11 +101,14 @@ async function reckon(state: Pick<State, 'trx' | 'run'>, ends: End[]): Promise<v
   if (ends.length === 0) return;
   // Also once it has ended: a task that undid something may have been at work when it was cancelled.
   if (run.undo) run.busy -= await endUndos(trx, run.id, ends);
-  const ended = await endSteps(trx, run.id, ends);
+  const ended = await endSteps(trx, run.id, ends, goesOn(run));
   const tasks = new Set(ends.flatMap(({ child_id, step }) => (child_id === null && step !== null ? [step] : [])));
   run.busy -= ended.filter(({ step, item }) => item >= 0 || !tasks.has(step)).length;
   await follow(state, ended);
 }
+
+/** Whether steps may begin, and have failed where their task was cancelled. */
+const goesOn = ({ phase, status }: Run) => phase === 'forward' && !hasEnded(status) && status !== 'cancelling';
 
 /** What follows from the end of steps and items: others may begin, or the workflow stops. */
 async function follow(state: Pick<State, 'trx' | 'run'>, ended: EndedStep[]): Promise<void> {
@@ -117,7 +120,7 @@ async function follow(state: Pick<State, 'trx' | 'run'>, ended: EndedStep[]): Pr
   const counts = [...items].map(([step, all]): ItemCount => {
     const failed = all.filter(({ status }) => status === 'failed');
     for (const one of failed) if (one.on_failure !== 'continue') stop(run, one);
-    return { step, ended: all.length, failed: failed.length, more: run.phase === 'forward' };
+    return { step, ended: all.length, failed: failed.length, more: goesOn(run) };
   });
   const whole = ended.filter(({ item }) => item < 0);
   if (counts.length > 0) whole.push(...(await countItems(trx, run.id, counts)));
@@ -140,7 +143,7 @@ function stop(run: Run, { step, item, error, on_failure }: EndedStep): void {
 }
 
 const stepFailed = (which: string, error: StoredError | null): StoredError =>
-  wrong('step_failed', `The step ${which} failed: ${error?.code ?? 'unknown'}: ${error?.message ?? ''}`);
+  wrong('step_failed', sentence(`The step ${which} failed: ${error?.code ?? 'unknown'}: ${error?.message ?? ''}`));
 
 async function goOn(state: State): Promise<void> {
   const { trx, run, done } = state;

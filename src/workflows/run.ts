@@ -9,7 +9,7 @@ import type { WorkflowOutput } from '../tasks/workflow-tools.ts';
 import { reckonAll } from './advance.ts';
 import type { Workflows } from './engine.ts';
 import { needsOf, OUTPUT_LANGUAGE } from './language.ts';
-import { planOfTemplate } from './plan.ts';
+import { planOfTemplate, told } from './plan.ts';
 
 export interface RunOptions {
   db: Db;
@@ -71,7 +71,7 @@ async function outputOf(
 ): Promise<unknown> {
   try {
     if (output !== null) {
-      const template = planOfTemplate(OUTPUT_LANGUAGE, output);
+      const template = planOfTemplate(OUTPUT_LANGUAGE, output, ['output']);
       const results = await findResults(db, taskId, template.steps, maxOutputBytes);
       return template.evaluate({ input, steps: Object.fromEntries(results) });
     }
@@ -80,8 +80,7 @@ async function outputOf(
     const results = await findResults(db, taskId, last, maxOutputBytes);
     return Object.fromEntries(last.map((step) => [step, results.get(step)?.output ?? null]));
   } catch (error) {
-    if (error instanceof ExpressionError)
-      throw new TaskError('step_failed', `The output of the workflow ${error.message}.`);
+    if (error instanceof ExpressionError) throw new TaskError('step_failed', told(error));
     if (!(error instanceof OutputsTooLarge)) throw error;
     // All is done, and each output is in its task.
     if (output === null) return null;

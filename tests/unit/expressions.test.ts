@@ -234,7 +234,7 @@ test.each([
 
 test('a template has a bounded number of expressions, and of characters in them', () => {
   const many = (count: number, text: string) => Array(count).fill(`\${{ ${text} }}`);
-  expect(parseTemplate(language, many(1_000, '1')).places).toHaveLength(1_000);
+  expect(parseTemplate(language, many(1_000, '1')).texts).toHaveLength(1_000);
   const error = errorOf(() => parseTemplate(language, many(1_001, '1'))) as TemplateError;
   expect(error.message).toMatch('more than 1000 together');
   expect(error.place).toEqual([1_000]);
