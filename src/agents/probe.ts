@@ -4,9 +4,10 @@ import { EgressRefused, type Outbound, type OutboundAnswer } from '../clients/ou
 import { isSuccess } from '../clients/outcomes.ts';
 import { errorCode } from '../clients/upstream.ts';
 import { TaskError } from '../errors.ts';
-import { ExpressionError, parseTemplate } from '../expressions/index.ts';
+import { ExpressionError } from '../expressions/index.ts';
 import { readCard } from './a2a/card.ts';
 import type { Agent, AgentOf } from './agent.ts';
+import { filledHeaders } from './headers.ts';
 import type { Outcome } from './health.ts';
 import { HEADERS } from './languages.ts';
 
@@ -95,7 +96,11 @@ function inTime(found: Found, latencyMs: number, slowMs: number): Outcome {
 function questionFor(agent: AgentOf<'http'> | AgentOf<'a2a'> | AgentOf<'openai'>): Question {
   const { base, type, config, secrets } = agent;
   const { health } = config;
-  const headers = headersOf(type === 'http' ? config.request.headers : config.headers, secrets);
+  const given = type === 'http' ? config.request.headers : config.headers;
+  // One that needs an input is left out, because there is none.
+  const headers = filledHeaders(given, HEADERS, { secrets }, (error) => {
+    if (!(error instanceof ExpressionError)) throw error;
+  });
   if (health.path !== undefined)
     return { method: health.method, url: base + health.path, headers, judge: wantsSuccess };
   if (type === 'a2a')
@@ -108,19 +113,6 @@ function questionFor(agent: AgentOf<'http'> | AgentOf<'a2a'> | AgentOf<'openai'>
       judge: (answer) => judgeModels(answer, config.model),
     };
   return { method: 'HEAD', url: base, headers, judge: wantsAnswer };
-}
-
-/** Headers as the agent gets them with a call. One that needs an input is left out, because there is none. */
-function headersOf(headers: Record<string, string> = {}, secrets: Record<string, string>): Record<string, string> {
-  const filled = Object.entries(headers).flatMap(([name, value]) => {
-    try {
-      return [[name.toLowerCase(), String(parseTemplate(HEADERS, value).fill({ secrets }))] as const];
-    } catch (error) {
-      if (error instanceof ExpressionError) return [];
-      throw error;
-    }
-  });
-  return Object.fromEntries(filled);
 }
 
 function wantsSuccess({ status }: OutboundAnswer): Found {

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Db } from '../db/connect.ts';
 import { loadDefinition } from '../db/workflow-definitions.ts';
 import type { FieldError } from '../errors.ts';
+import { ExpressionError } from '../expressions/index.ts';
 import { APPROVAL, type Definition, type Step, WORKFLOW, type WorkflowInput } from '../tasks/workflow-definition.ts';
 import { MAX_DEPTH } from '../workflows/children.ts';
 import { type CheckContext, checkDefinition } from '../workflows/validate.ts';
@@ -94,15 +95,13 @@ async function checkRun(input: WorkflowInput, at: string, walk: Walk): Promise<n
   // What one inside of another is given is made by its step.
   const given = walk.depth === 1 ? { input: input.input } : undefined;
   if (steps) return void (await checkOwn({ steps, output }, at, walk, given));
+  // What was stored by an earlier version may name it by an expression.
+  if (typeof workflow !== 'string' || (version !== undefined && !Number.isSafeInteger(version)))
+    return void walk.errors.push({ pointer: at, detail: 'names no workflow and version that are known before it runs' });
   const found = await find(walk, workflow, version);
   if (found) {
     await checkUse(found.definition, `${workflow}@${found.version}`, `${at}/workflow`, walk);
-    if (given && walk.errors.length === 0)
-      for (const want of await wantsOfVersion(found)) {
-        const lack = walk.errors.length < MAX_ERRORS ? lackOf(want, given.input) : undefined;
-        const detail = `is not what the step ${want.step} wants: its ${want.place.join('.')} ${lack}`;
-        if (lack !== undefined) walk.errors.push({ pointer: `${at}/input`, detail });
-      }
+    if (given && walk.errors.length === 0) await checkGiven(given.input, found, at, walk);
     return found.version;
   }
   const last = version === undefined ? undefined : await find(walk, workflow);
@@ -111,6 +110,21 @@ async function checkRun(input: WorkflowInput, at: string, walk: Walk): Promise<n
     : 'is not the name of a stored workflow';
   walk.errors.push({ pointer: `${at}/${last ? 'version' : 'workflow'}`, detail });
   return undefined;
+}
+
+/** Whether a stored workflow finds in its input what its steps take straight from it. */
+async function checkGiven(input: unknown, found: NonNullable<Found>, at: string, walk: Walk): Promise<void> {
+  try {
+    for (const want of await wantsOfVersion(found)) {
+      const lack = walk.errors.length < MAX_ERRORS ? lackOf(want, input) : undefined;
+      const detail = `is not what the step ${want.step} wants: its ${want.place.join('.')} ${lack}`;
+      if (lack !== undefined) walk.errors.push({ pointer: `${at}/input`, detail });
+    }
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error;
+    const detail = `has an expression that cannot be read any more (${error.message}); store it again`;
+    walk.errors.push({ pointer: `${at}/workflow`, detail });
+  }
 }
 
 async function wantsOfVersion({ id, definition }: NonNullable<Found>): Promise<Want[]> {

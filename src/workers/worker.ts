@@ -119,7 +119,7 @@ export function startWorkers(options: Options): LaneWorkers {
     moved: Transition,
     { wantsJob, limited }: { wantsJob: boolean; limited: boolean },
   ): Promise<void> {
-    if (moved.parent_id !== null && hasEnded(moved.status)) options.workflows.advance(moved.parent_id);
+    moveOnAfter([moved], options.workflows);
     // Within its generation a task waits in the job that BullMQ delays.
     const wakes = wantsJob ? wakesOf(moved) : deliveryWakes(moved);
     await Promise.all([

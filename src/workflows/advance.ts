@@ -1,12 +1,10 @@
 import type { Transaction } from 'kysely';
-import { findUsed } from '../db/limits.ts';
 import { type Database, hasEnded, type StoredError } from '../db/schema.ts';
 import { acceptTasks } from '../db/tasks/accept.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { signalTasks } from '../db/tasks/signal.ts';
 import { stopParts } from '../db/tasks/stop.ts';
 import type { Transition } from '../db/tasks/transition.ts';
-import { findLimitsOf } from '../db/user-admin.ts';
 import { type End, takeEnds } from '../db/workflows/ends.ts';
 import { isToRestart, lockRun, type Run, saveRun } from '../db/workflows/runs.ts';
 import {
@@ -21,6 +19,7 @@ import {
 } from '../db/workflows/steps.ts';
 import { endUndos } from '../db/workflows/undo.ts';
 import { sentence, wrong } from './children.ts';
+import { findRoom, type RoomLimits } from './room.ts';
 import { type StartOptions, startSteps } from './start.ts';
 import { undoNext } from './undo.ts';
 
@@ -29,8 +28,7 @@ type Trx = Transaction<Database>;
 export interface AdvanceOptions extends StartOptions {
   /** So many tasks of a workflow wait and run at a time. */
   window: number;
-  /** What users may have, where nothing else was set for them; 0 is no limit. */
-  limits: { waiting_tasks: number; tokens_per_day: number };
+  limits: RoomLimits;
 }
 
 /** What moving a workflow on came to, once the transaction is through. */
@@ -181,15 +179,9 @@ async function begin(state: State): Promise<boolean> {
 /** For how many more tasks its user has room. */
 async function roomOf(state: State, wanted: number): Promise<number> {
   const { trx, run, options } = state;
-  const own = (await findLimitsOf(trx, [run.user_id])).get(run.user_id);
-  const waiting = own?.waiting_tasks ?? options.limits.waiting_tasks;
-  const tokens = own?.tokens_per_day ?? options.limits.tokens_per_day;
-  if (waiting === 0 && tokens === 0) return wanted;
-  const [used] = await findUsed(trx, [{ userId: run.user_id, upTo: waiting }]);
-  const spent = tokens > 0 && (used?.tokens ?? 0) >= tokens;
-  const room = spent ? 0 : waiting > 0 ? Math.max(0, waiting - (used?.waiting ?? 0)) : wanted;
-  if (room < wanted) state.lookInMs = spent ? NO_TOKENS_MS : NO_ROOM_MS;
-  return Math.min(room, wanted);
+  const { room, bound } = await findRoom(trx, run.user_id, wanted, options.limits);
+  if (bound) state.lookInMs = bound.limit === 'tokens_per_day' ? NO_TOKENS_MS : NO_ROOM_MS;
+  return room;
 }
 
 async function undo(state: State): Promise<void> {

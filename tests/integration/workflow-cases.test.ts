@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { explainTask } from '../../src/api/explain.ts';
 import { settleTasks } from '../../src/db/tasks/run.ts';
-import { cancelTask, retryTask } from '../../src/db/tasks/steer.ts';
+import { cancelTask, retryTask, retryTasks } from '../../src/db/tasks/steer.ts';
 import { listSteps } from '../../src/db/workflows/graph.ts';
 import { settlement, useTasks } from '../support/tasks.ts';
 import { createDriver, type Driver } from '../support/workflow-driver.ts';
@@ -54,6 +55,31 @@ it('a task that is run again after its end was reckoned with changes nothing of 
   expect(await standing(id)).toEqual({ a: 'failed', b: 'completed', c: 'completed' });
 });
 
+it('a workflow that begins again takes the place of tasks of its steps that were run again by themselves', async () => {
+  const id = await begin([say('a'), say('b')]);
+  await turn('failed', 'a');
+  await turn(undefined, 'b');
+  await turn();
+  const [a] = await driver.steps(id);
+  const since = await accept();
+  const moved = await retryTasks(database.db, 'any', [id, a?.child_id as string], since, null);
+  expect(moved.map((one) => one.id)).toEqual([id]);
+  await driver.engine.sweep(0);
+  await turn('failed', 'a');
+  await turn();
+  const [again] = await driver.steps(id);
+  await retryTask(database.db, 'any', again?.child_id as string);
+  await retryTask(database.db, 'any', id);
+  await turn(undefined, '\0');
+  const whole = (await driver.waiting()).find((task) => task.id === id);
+  await driver.work(whole!, { output: null });
+  expect(await read(again?.child_id as string)).toMatchObject({ status: 'cancelled' });
+  expect((await driver.waiting()).filter(({ parent_id }) => parent_id === id)).toMatchObject([{ title: 'a' }]);
+  await turn();
+  await turn();
+  expect((await read(id)).status).toBe('completed');
+});
+
 it('a step whose task costs three workers has failed', async () => {
   const id = await begin([say('a')]);
   for (let loss = 0; loss < 3; loss++) await turn('lost');
@@ -76,8 +102,12 @@ it('a workflow takes no more room than its user has, and goes on once there is s
   const id = await begin([say('a', { for_each: [1, 2, 3, 4, 5] })]);
   expect(await driver.waiting()).toHaveLength(3);
   expect((await standing(id)).a4).toBe('ready');
+  const limits = { waiting_tasks: 3, tokens_per_day: 0 };
+  const why = async () => explainTask(database.db, await read(id), { everybody: 0, agingMs: 600_000, limits });
+  expect(await why()).toMatchObject({ reason: 'user_limit', detail: expect.stringContaining('3 tasks of its user wait') });
   await turn();
   expect(await driver.waiting()).toHaveLength(2);
+  expect((await why()).reason).toBe('awaiting_steps');
   await turn();
   await turn();
   expect((await read(id)).status).toBe('completed');

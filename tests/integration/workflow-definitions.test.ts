@@ -166,6 +166,34 @@ describe('stored workflows', () => {
     expect(expectProblem(whole, 'validation_failed').errors?.[0]?.detail).toBe('must give a list, and there is no input');
   });
 
+  it('that were stored by a version that read something else are refused, and shown', async () => {
+    const rewrite = async (name: string, steps: object[]) => {
+      const { body } = await get(`/${name}`);
+      await world.db
+        .updateTable('workflow_versions')
+        .set({ definition: JSON.stringify({ steps }) })
+        .where('workflow_id', '=', body.id)
+        .execute();
+    };
+    const submit = (workflow: string) =>
+      client.request('POST', '/api/v1/tasks', { type: 'workflow', input: { workflow } });
+    const refused = async () => (expectProblem(await submit('old'), 'validation_failed').errors ?? [])[0];
+    const odd = [echo('a'), echo('b', { needs: ['a'], when: '1 +' })];
+    await post({ name: 'shown', steps: [echo('a')] });
+    const { body } = await submit('shown');
+    await rewrite('shown', odd);
+    const graph = await client.request('GET', `/api/v1/tasks/${body.id}/graph`);
+    expect(graph.body).toMatchObject({ phase: 'waiting', edges: [{ from: 'a', to: 'b' }] });
+    await post({ name: 'old', steps: [echo('a')] });
+    await rewrite('old', odd);
+    expect(await refused()).toMatchObject({ detail: expect.stringContaining('cannot be read any more') });
+    await rewrite('old', [{ id: 'w', type: 'workflow', input: { workflow: 'shown', version: '${{ input.n }}' } }]);
+    expect(await refused()).toEqual({
+      pointer: '#/input/workflow',
+      detail: 'has the step w, which names no workflow and version that are known before it runs',
+    });
+  });
+
   it('have no step that the API key of who stores them may not submit', async () => {
     const limits = { name: 'narrow', task_types: ['echo'], priority_ceiling: 5, scopes: ['workflows:write'] };
     const { key } = (await client.request<{ key: string }>('POST', '/api/v1/api-keys', limits)).body;

@@ -14,6 +14,7 @@ import { type PrepareContext, prepareTask } from '../submit.ts';
 import { createTaskReader } from '../task-reader.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters, Watch } from '../waiters.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 
 /** Who asks, as far as a call needs it. */
 export type Asker = Pick<
@@ -58,6 +59,7 @@ export interface Calls {
 
 interface Options extends PrepareContext {
   db: Db;
+  workflows: Pick<Workflows, 'advance'>;
   waiters: Waiters;
   store: StoreTasks;
   dispatcher: Dispatcher;

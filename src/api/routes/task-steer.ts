@@ -24,6 +24,7 @@ import { parsePreferWait } from '../submit.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { checkWorkflows } from '../workflow-tasks.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import { awaitStored, briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 const CANCELLED = { ...taskExample, status: 'cancelled' as const, output: null, cancel_reason: 'by ada' };
@@ -36,6 +37,7 @@ interface Options extends PrepareContext {
   db: Db;
   dispatcher: Dispatcher;
   places: Places;
+  workflows: Pick<Workflows, 'advance'>;
   limits: Limits;
   store: StoreTasks;
   waiters: Waiters;

@@ -40,6 +40,13 @@ export async function findRun(
   return first && { phase: first.phase, counts: Object.fromEntries(rows.map(({ status, count }) => [status, count])) };
 }
 
+/** Whether steps, or items of them, of a workflow that goes on may begin and have not. */
+export async function hasReadySteps(db: Db, workflowId: string): Promise<boolean> {
+  const { rows } = await sql`select from workflow_runs r where workflow_id = ${workflowId} and phase = 'forward'
+    and exists (select from workflow_steps s where s.workflow_id = r.workflow_id and s.status = 'ready')`.execute(db);
+  return rows.length > 0;
+}
+
 /** Steps in the order of the definition, from a place on. */
 export async function listSteps(db: Db, workflowId: string, from: number, limit: number): Promise<GraphRow[]> {
   const { rows } = await sql<GraphRow>`

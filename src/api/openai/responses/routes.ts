@@ -22,9 +22,11 @@ import { isResponse, responseExample, responseOf, responseShape, TAGS, tagsOf } 
 import { encodeSent } from './events.ts';
 import { RESPONSE_PLACES, type ResponseBody, responseInputOf, responseRequest } from './request.ts';
 import { createResponseStreams, type StreamParts } from './stream.ts';
+import type { Workflows } from '../../../workflows/engine.ts';
 
 interface Options extends KnownModels, StreamParts {
   db: Db;
+  workflows: Pick<Workflows, 'advance'>;
   calls: Calls;
   dispatcher: Dispatcher;
   places: Places;
