@@ -50,7 +50,12 @@ export function createStopTeller({ db, box, outbound, log, everyMs = EVERY_MS }:
       // Its secrets go to no other host than they were given for.
       if (!known.success || new URL(known.output.face.url).origin !== new URL(base).origin) continue;
       const { url, headers, method, body } = cancelTask(known.output.face, known.output.id);
-      const own = filledHeaders((config as { headers?: Record<string, string> }).headers, HEADERS, { secrets }, () => {});
+      const own = filledHeaders(
+        (config as { headers?: Record<string, string> }).headers,
+        HEADERS,
+        { secrets },
+        () => {},
+      );
       await outbound.request(url, {
         ...{ method, ...(body === undefined ? {} : { body }), maxBytes: () => MAX_BYTES },
         headers: { 'user-agent': 'SutazAI/1', ...own, ...headers, 'x-request-id': task_id },
@@ -69,7 +74,9 @@ export function createStopTeller({ db, box, outbound, log, everyMs = EVERY_MS }:
     await Promise.all(told);
   }
 
-  const stop = repeat(everyMs, look, (error) => log.debug({ err: error }, 'cancels could not be looked at; tried again'));
+  const stop = repeat(everyMs, look, (error) =>
+    log.debug({ err: error }, 'cancels could not be looked at; tried again'),
+  );
   return {
     async close() {
       closing.abort();

@@ -2,8 +2,8 @@ import { canonicalName } from '../clients/model-names.ts';
 import type { Db } from '../db/connect.ts';
 import { type Awaiting, hasEnded } from '../db/schema.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
-import { hasReadySteps } from '../db/workflows/graph.ts';
 import { findSurroundings, type Surroundings } from '../db/tasks/standing.ts';
+import { hasReadySteps } from '../db/workflows/graph.ts';
 import { expectStart } from '../queues/expected.ts';
 import { findPlace, isInLine, type Place } from '../queues/place.ts';
 import { findRoom, type RoomLimits } from '../workflows/room.ts';
@@ -22,7 +22,11 @@ type Reason = NonNullable<Explanation['reason']>;
 type Because = { reason: Reason; detail: string };
 
 /** Why a task waits, for how long about, and what can be done. */
-export async function explainTask(db: Db, task: TaskRow, { everybody, agingMs, limits }: Options): Promise<Explanation> {
+export async function explainTask(
+  db: Db,
+  task: TaskRow,
+  { everybody, agingMs, limits }: Options,
+): Promise<Explanation> {
   const { status } = task;
   const nothing = { status, position: null, position_is_exact: null, expected_start: null, not_before: null };
   if (status === 'running' && task.awaiting) {

@@ -97,7 +97,10 @@ async function checkRun(input: WorkflowInput, at: string, walk: Walk): Promise<n
   if (steps) return void (await checkOwn({ steps, output }, at, walk, given));
   // What was stored by an earlier version may name it by an expression.
   if (typeof workflow !== 'string' || (version !== undefined && !Number.isSafeInteger(version)))
-    return void walk.errors.push({ pointer: at, detail: 'names no workflow and version that are known before it runs' });
+    return void walk.errors.push({
+      pointer: at,
+      detail: 'names no workflow and version that are known before it runs',
+    });
   const found = await find(walk, workflow, version);
   if (found) {
     await checkUse(found.definition, `${workflow}@${found.version}`, `${at}/workflow`, walk);

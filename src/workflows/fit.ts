@@ -21,8 +21,22 @@ const KINDS: Record<string, { called: string; sample: unknown }> = {
 export const kindOf = (type: string) => KINDS[type]?.called ?? type;
 
 /** Rules that ask for nothing but a kind of value: what is of another kind breaks them whatever it is. */
-const ASK_FOR_A_KIND = new Set(['string', 'number', 'boolean', 'array', 'object', 'strict_object', 'loose_object', 'record']);
-const NAMES: Record<string, string> = { string: 'a text', number: 'a number', boolean: 'true or false', array: 'a list' };
+const ASK_FOR_A_KIND = new Set([
+  'string',
+  'number',
+  'boolean',
+  'array',
+  'object',
+  'strict_object',
+  'loose_object',
+  'record',
+]);
+const NAMES: Record<string, string> = {
+  string: 'a text',
+  number: 'a number',
+  boolean: 'true or false',
+  array: 'a list',
+};
 
 /**
  * Why an input cannot be one of a task type, whatever its expressions give. Of these no more is known than their types.

@@ -116,8 +116,7 @@ function namedBy(
 
 /** What is wrong with an expression is an error of its step; the rest is thrown on. */
 export function failureOf(error: unknown, maxBytes: number): { status: 'failed'; error: ReturnType<typeof wrong> } {
-  if (error instanceof ExpressionError)
-    return { status: 'failed', error: wrong('invalid_expression', told(error)) };
+  if (error instanceof ExpressionError) return { status: 'failed', error: wrong('invalid_expression', told(error)) };
   if (error instanceof OutputsTooLarge)
     return {
       status: 'failed',

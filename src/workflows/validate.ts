@@ -104,7 +104,8 @@ function checkMentions(step: Step, { mentions }: ReadStep, report: Report): void
   ] as const) {
     const text = step[name];
     const type = typeof text === 'string' ? typeOf(text) : wanted;
-    if (type !== undefined && type !== wanted && type !== 'dyn') report([name], `must give ${list}, not ${kindOf(type)}`);
+    if (type !== undefined && type !== wanted && type !== 'dyn')
+      report([name], `must give ${list}, not ${kindOf(type)}`);
   }
   for (const { root, path, place } of mentions) {
     const ofItem = root === 'item' || root === 'index';

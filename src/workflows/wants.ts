@@ -24,7 +24,11 @@ const SLICE = 50;
  * What a step wants of the input. Of one that may fail, and of the input of one that may not come to it, that is nothing: where it has a
  * condition, or a list, which may be empty.
  */
-export function wantsOfStep({ id: step, when, for_each, on_failure }: Step, { input }: ReadStep, index: number): Want[] {
+export function wantsOfStep(
+  { id: step, when, for_each, on_failure }: Step,
+  { input }: ReadStep,
+  index: number,
+): Want[] {
   if (on_failure === 'continue') return [];
   const wants: Want[] = [];
   const want = (place: Place, kind: Want['kind'], one: Reference | undefined) => {
@@ -60,6 +64,7 @@ export function lackOf({ path, kind }: Want, input: unknown): string | undefined
     found = (found as Record<string, unknown>)[name];
   }
   if (kind === 'anything' || (kind === 'a list' ? Array.isArray(found) : typeof found === 'boolean')) return undefined;
-  const what = path.length > 0 || input !== undefined ? `and ${['input', ...path].join('.')} is none` : 'and there is no input';
+  const what =
+    path.length > 0 || input !== undefined ? `and ${['input', ...path].join('.')} is none` : 'and there is no input';
   return `must give ${kind}, ${what}`;
 }

@@ -64,13 +64,12 @@ it('a workflow that begins again takes the place of tasks of its steps that were
   const since = await accept();
   const moved = await retryTasks(database.db, 'any', [id, a?.child_id as string], since, null);
   expect(moved.map((one) => one.id)).toEqual([id]);
-  await driver.engine.sweep(0);
+  await turn();
   await turn('failed', 'a');
   await turn();
   const [again] = await driver.steps(id);
   await retryTask(database.db, 'any', again?.child_id as string);
   await retryTask(database.db, 'any', id);
-  await turn(undefined, '\0');
   const whole = (await driver.waiting()).find((task) => task.id === id);
   await driver.work(whole!, { output: null });
   expect(await read(again?.child_id as string)).toMatchObject({ status: 'cancelled' });
@@ -104,7 +103,10 @@ it('a workflow takes no more room than its user has, and goes on once there is s
   expect((await standing(id)).a4).toBe('ready');
   const limits = { waiting_tasks: 3, tokens_per_day: 0 };
   const why = async () => explainTask(database.db, await read(id), { everybody: 0, agingMs: 600_000, limits });
-  expect(await why()).toMatchObject({ reason: 'user_limit', detail: expect.stringContaining('3 tasks of its user wait') });
+  expect(await why()).toMatchObject({
+    reason: 'user_limit',
+    detail: expect.stringContaining('3 tasks of its user wait'),
+  });
   await turn();
   expect(await driver.waiting()).toHaveLength(2);
   expect((await why()).reason).toBe('awaiting_steps');

@@ -163,7 +163,9 @@ describe('stored workflows', () => {
     ]);
     expect((await submit({ workflow: 'wanting', input: good })).status).toBe(202);
     const whole = await submit({ steps: [echo('a', { for_each: 'input' })] });
-    expect(expectProblem(whole, 'validation_failed').errors?.[0]?.detail).toBe('must give a list, and there is no input');
+    expect(expectProblem(whole, 'validation_failed').errors?.[0]?.detail).toBe(
+      'must give a list, and there is no input',
+    );
   });
 
   it('that were stored by a version that read something else are refused, and shown', async () => {

@@ -116,7 +116,7 @@ test('what is called constructor is data like any other, wherever it stands', ()
   expect(give('input.list.map(one, one.constructor.prototype)')).toEqual([2, 2]);
   expect(give('input.list.filter(one, has(one.constructor) && "driver" in one).size()')).toBe(2);
   expect(give('input.list[0] == steps.constructor.output && input.list[0].size() == 2')).toBe(true);
-  expect(give('json("{"constructor": [1]}").constructor[0]')).toBe(1);
+  expect(give('json("{\\"constructor\\": [1]}").constructor[0]')).toBe(1);
   expect(parseTemplate(language, { a: '${{ input.list[1] }}' }).fill(values)).toEqual({ a: driver });
 });
 
@@ -225,6 +225,9 @@ test.each([
   'of a template of many expressions that make much, %s, no more are worked out than may be',
   (_, b, text, most, message) => {
     const asked = counted(b);
+    // What an expression is about is looked through once.
+    language.parse('1').evaluate({ input: asked.input });
+    asked.times = 0;
     const template = parseTemplate(language, Array(200).fill(text));
     expect(errorOf(() => template.fill({ input: asked.input })).message).toMatch(message);
     expect(asked.times).toBeLessThanOrEqual(most);

@@ -82,11 +82,7 @@ test.each([
     [echo('a', { input: { message: '${{ inputs.x }}' } })],
     /input\/message is no expression.*Unknown variable: inputs/,
   ],
-  [
-    'a condition that is a text',
-    [echo('a', { when: '"yes"' })],
-    /steps\/0\/when must give true or false, not a text/,
-  ],
+  ['a condition that is a text', [echo('a', { when: '"yes"' })], /steps\/0\/when must give true or false, not a text/],
   ['a list that is a number', [echo('a', { for_each: '1 + 1' })], /steps\/0\/for_each must give a list, not a number/],
   ['an item without a list', [echo('a', { input: { message: '${{ item }}' } })], /input\/message names item/],
   ['an item in a condition', [echo('a', { for_each: [1], when: 'item > 1' })], /when names item/],

@@ -5,6 +5,7 @@ import type { TaskRow } from '../../db/tasks/read.ts';
 import { type FieldError, ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import { cancelOwnTask } from '../cancel.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import type { RouteInput } from '../route.ts';
@@ -14,7 +15,6 @@ import { type PrepareContext, prepareTask } from '../submit.ts';
 import { createTaskReader } from '../task-reader.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters, Watch } from '../waiters.ts';
-import type { Workflows } from '../../workflows/engine.ts';
 
 /** Who asks, as far as a call needs it. */
 export type Asker = Pick<

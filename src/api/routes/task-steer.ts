@@ -9,6 +9,7 @@ import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import { wakesOf } from '../../queues/wakes.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../answer.ts';
 import type { AuditAction, Trail } from '../audit.ts';
 import { cancelReason, tellCancelled } from '../cancel.ts';
@@ -24,7 +25,6 @@ import { parsePreferWait } from '../submit.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { checkWorkflows } from '../workflow-tasks.ts';
-import type { Workflows } from '../../workflows/engine.ts';
 import { awaitStored, briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
 
 const CANCELLED = { ...taskExample, status: 'cancelled' as const, output: null, cancel_reason: 'by ada' };

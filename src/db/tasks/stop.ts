@@ -1,6 +1,6 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely';
-import type { Db } from '../connect.ts';
 import { noteStops } from '../agent-calls.ts';
+import type { Db } from '../connect.ts';
 import type { Database } from '../schema.ts';
 import { noteEnds } from '../workflows/ends.ts';
 import { isHeld } from './claim.ts';

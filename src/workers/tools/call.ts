@@ -38,8 +38,7 @@ export function callOut(
 
 /** @throws TaskError where the answer was cut, or is packed: unpacking what was not asked for would mean another cap */
 export function checkWhole({ cut, headers, body }: OutboundAnswer, maxBytes: number): void {
-  if (cut)
-    throw new TaskError('output_too_large', `The answer has more than ${maxBytes} bytes; it was not read on.`);
+  if (cut) throw new TaskError('output_too_large', `The answer has more than ${maxBytes} bytes; it was not read on.`);
   const packing = [headers['content-encoding'] ?? 'identity'].flat().join(', ');
   if (packing !== 'identity' && body !== '')
     throw new TaskError('upstream_protocol', `The answer is packed (${packing}), which the request did not allow.`);

@@ -7,6 +7,7 @@ import { ProblemError } from '../../../errors.ts';
 import type { Dispatcher } from '../../../queues/dispatcher.ts';
 import type { Places } from '../../../queues/places.ts';
 import type { ChatAnswer, ChatRequest } from '../../../tasks/tools.ts';
+import type { Workflows } from '../../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../../answer.ts';
 import { cancelOwnTask } from '../../cancel.ts';
 import { replayed } from '../../idempotency.ts';
@@ -22,7 +23,6 @@ import { isResponse, responseExample, responseOf, responseShape, TAGS, tagsOf } 
 import { encodeSent } from './events.ts';
 import { RESPONSE_PLACES, type ResponseBody, responseInputOf, responseRequest } from './request.ts';
 import { createResponseStreams, type StreamParts } from './stream.ts';
-import type { Workflows } from '../../../workflows/engine.ts';
 
 interface Options extends KnownModels, StreamParts {
   db: Db;

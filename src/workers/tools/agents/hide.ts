@@ -24,7 +24,10 @@ function spellingsOf(secrets: string[]): string[] {
  * The same for a text that comes in pieces, of which a secret may be in two: what may be the beginning of one is kept back until it is
  * known what comes after it.
  */
-export function createHiding(secrets: string[], emit: (text: string) => void): { add(piece: string): void; end(): void } {
+export function createHiding(
+  secrets: string[],
+  emit: (text: string) => void,
+): { add(piece: string): void; end(): void } {
   const spellings = spellingsOf(secrets);
   const longest = Math.max(0, ...spellings.map(({ length }) => length));
   let kept = '';

@@ -20,7 +20,13 @@ export type Send = (request: AgentRequest) => Promise<OutboundAnswer>;
 
 /** Makes it. */
 export function createSend(attempt: Attempt, outbound: Outbound): Send {
-  async function call({ timeoutMs, repeatable: _, secrets: __, signal, ...request }: AgentRequest): Promise<OutboundAnswer> {
+  async function call({
+    timeoutMs,
+    repeatable: _,
+    secrets: __,
+    signal,
+    ...request
+  }: AgentRequest): Promise<OutboundAnswer> {
     const late = AbortSignal.timeout(timeoutMs);
     try {
       return await callOut(outbound, attempt, { ...request, signal: AbortSignal.any([signal, late]) });
