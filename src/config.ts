@@ -89,6 +89,8 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       payload: s.RETENTION_PAYLOAD_DAYS,
     },
     encryptionKey: s.ENCRYPTION_KEY,
+    /** Keys that open what they sealed, and seal nothing. */
+    otherEncryptionKeys: s.ENCRYPTION_KEY_PREVIOUS === undefined ? [] : [s.ENCRYPTION_KEY_PREVIOUS],
     limits: {
       /** Requests of an address that log in, register or refresh; 0 is no limit. */
       authPerMinute: s.AUTH_RATE_LIMIT_PER_MINUTE,

@@ -102,7 +102,7 @@ export function createToolFactory({
         most,
       }),
       http: httpTools(attempt, outbound, maxOutputBytes),
-      tasks: taskTools(attempt, { db, dispatcher, places, limits }),
+      tasks: taskTools(attempt, { db, dispatcher, places, workflows, limits }),
       ...durableTools(attempt, { db, callbacks, maxOutputBytes }),
       workflows: workflowTools(attempt, { db, workflows, maxOutputBytes }),
       signal,
