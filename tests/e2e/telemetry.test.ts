@@ -118,8 +118,14 @@ describe('an API and a worker of their own', () => {
     expect(await admin.waitForEnd(body.id)).toMatchObject({ status: 'completed' });
     const spans = await traceOf(traceId, 'process system', 'process agent', 'process vector', 'invoke_agent there');
     expect(spans.map(({ name }) => name).join()).toMatch(/embeddings all-minilm:latest.*upsert /);
-    const calls = [sink.received.at(-1)?.headers, qdrant.calls.find(({ path }) => path.includes('/points'))?.headers];
-    for (const sent of calls) expect(sent?.traceparent).toContain(traceId);
+    const told = [...sink.received, ...qdrant.calls].filter(({ headers: { traceparent } }) =>
+      traceparent?.includes(traceId),
+    );
+    for (const path of ['/hook/agent', '/points'])
+      expect(
+        told.some((call) => call.path?.includes(path)),
+        path,
+      ).toBe(true);
     expect(JSON.stringify(collector.spans)).not.toContain(PROMPT);
   });
 
