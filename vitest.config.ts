@@ -12,6 +12,7 @@ export default defineConfig({
     // A test that hangs is one that does not end; a busy machine is no error.
     testTimeout: 120_000,
     hookTimeout: 240_000,
+    expect: { poll: { timeout: 30_000 } },
     execArgv: ['--disable-warning=ExperimentalWarning'],
     coverage: {
       provider: 'v8',

@@ -5,6 +5,7 @@ import { metrics, registry, watchProcess } from '../telemetry/metrics.ts';
 import { VERSION } from '../version.ts';
 import { readAgents, readDependencies, readJobs, readLanes, readProcess } from './gauges.ts';
 import type { HealthAnswer } from './server.ts';
+import { readPostgres } from './store-gauges.ts';
 
 /** Answers `/metrics`: at most a second old, and never fails. What cannot be read keeps the value that it had. */
 export type MetricsPage = () => Promise<HealthAnswer>;
@@ -37,7 +38,7 @@ export function createMetricsPage({ pools, mode, ...parts }: Options): MetricsPa
     askedAt = performance.now();
     const asked = [
       readDependencies(parts.readiness),
-      ...(mode === 'worker' ? [] : [lanes(), readJobs(parts), readAgents(parts.db)]),
+      ...(mode === 'worker' ? [] : [lanes(), readJobs(parts), readAgents(parts.db), readPostgres(parts.db)]),
     ];
     const told = asked.map((one) =>
       within(one, PATIENCE_MS, 'what is measured').catch((error) =>

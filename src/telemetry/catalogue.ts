@@ -1,3 +1,4 @@
+import { STORE_METRICS } from './catalogue-stores.ts';
 import { counter, gauge, histogram, type Metric } from './metric.ts';
 
 /** Why somebody was not let in. What of name and password was wrong is not told apart, because that would say which names there are. */
@@ -165,5 +166,6 @@ export const CATALOGUE = {
     'state',
   ]),
   poolWaiting: gauge('sutazai_database_pool_waiting', 'statements that wait for a connection', ['pool']),
+  ...STORE_METRICS,
   buildInfo: gauge('sutazai_build_info', 'always 1; what runs here', ['version', 'node', 'mode']),
 } as const satisfies Record<string, Metric>;

@@ -159,10 +159,12 @@ describe.each(BACKENDS)('the limit of running tasks on %s', (backend) => {
   it('S42: holds back tasks of one user while others run theirs, and loses none', async () => {
     let now = 0;
     let most = 0;
+    const { promise: modestHasRun, resolve: goOn } = Promise.withResolvers<void>();
     world.ollama.script = async ({ body }) => {
       if (!JSON.stringify(body).includes('greedy')) return false;
       most = Math.max(most, ++now);
-      await new Promise((resolve) => setTimeout(resolve, 60));
+      await modestHasRun;
+      await new Promise((resolve) => setTimeout(resolve, 20));
       now--;
       return false;
     };
@@ -178,7 +180,8 @@ describe.each(BACKENDS)('the limit of running tasks on %s', (backend) => {
       .where('user_id', '=', greedy.userId)
       .where('completed_at', 'is', null)
       .execute();
-    expect(unfinished.length).toBeGreaterThan(0);
+    expect(unfinished).toHaveLength(ids.length);
+    goOn();
     const ended = await Promise.all(ids.map((id) => greedy.waitForEnd(id)));
     expect(ended.map(({ status, attempt }) => `${status} ${attempt}`)).toEqual(ids.map(() => 'completed 1'));
     expect(most).toBe(2);
