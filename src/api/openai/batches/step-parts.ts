@@ -23,6 +23,7 @@ export type May = { room: number; modelRefusal?: (model: string) => string | und
 export interface StepContext extends PrepareContext, StepLimits {
   batch: BatchRow & { late: boolean; now: Date };
   trx: Transaction<Database>;
+  dispatcher: Pick<Dispatcher, 'receive'>;
   /** What the user may submit now of such tasks. */
   may(type: string): Promise<May>;
 }

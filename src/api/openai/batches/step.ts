@@ -108,7 +108,7 @@ async function submit(
     tasks.length > 0
       ? await acceptTasks(
           trx,
-          tasks.map(({ task }) => task),
+          context.dispatcher.receive(tasks.map(({ task }) => task)),
         )
       : [];
   if (tasks.length > 0)
