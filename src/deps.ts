@@ -11,6 +11,7 @@ import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { LIMITS_CHANNEL } from './db/limits.ts';
 import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
+import { BACKLOG_CHANNEL } from './db/tasks/backlog.ts';
 import { LIVE_CHANNEL } from './db/tasks/streams.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage } from './errors.ts';
@@ -23,9 +24,9 @@ import { bringSchema } from './migrate-command.ts';
 import type { Parts } from './parts.ts';
 import { permits } from './permissions.ts';
 import { openQueueBackend } from './queues/backend.ts';
-import { createDispatcher } from './queues/dispatcher.ts';
 import { createPlaces } from './queues/places.ts';
 import { createReconciler, type Reconciler } from './queues/reconciler.ts';
+import { startQueues } from './queues/start.ts';
 import { createTicker } from './schedules/ticker.ts';
 import { createSecretBox } from './secretbox.ts';
 import { checkUpstreams, joinServices, type Services, startServices } from './services.ts';
@@ -102,20 +103,20 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     log,
   });
   stack.defer('the queue backend', () => backend.close());
-  const dispatcher = createDispatcher(
-    backend,
-    { completed: config.queue.keepCompleted, failed: config.queue.keepFailed, agingMs: config.queue.agingMs },
-    log,
-  );
-
-  const holds = { everybody: config.limits.user.running_tasks, agingMs: config.queue.agingMs };
-
   const notifications = await openNotifications(
     services.databaseUrl,
-    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL, ...(mode === 'worker' ? [] : [LIVE_CHANNEL])],
+    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL, BACKLOG_CHANNEL, ...(mode === 'worker' ? [] : [LIVE_CHANNEL])],
     log,
   );
   stack.defer('the notifications', () => notifications.close());
+
+  // Whoever leads keeps its connection, and there are two offices, so they have a pool of their own.
+  const leaderPool = createPool({ url, max: 2, name: 'sutazai:reconciler', log, statementMs: PATIENCE_MS });
+  stack.defer('the reconciler pool', () => leaderPool.end());
+  const queues = startQueues({ ...{ db, pool: leaderPool, backend, notifications, log }, ...config });
+  const { dispatcher } = queues;
+  stack.defer('the admitter', queues.close);
+  const holds = { everybody: config.limits.user.running_tasks, agingMs: config.queue.agingMs };
 
   const registry = createRegistry({ vectors: config.vectors.enabled });
   const outbound = createOutbound(config.egressAllow);
@@ -130,9 +131,6 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   });
   stack.defer('the workflows', () => workflows.close());
 
-  // The leader keeps its connection, so it has a pool of its own.
-  const leaderPool = createPool({ url, max: 1, name: 'sutazai:reconciler', log, statementMs: PATIENCE_MS });
-  stack.defer('the reconciler pool', () => leaderPool.end());
   const reconciler = createReconciler({
     db,
     pool: leaderPool,

@@ -1,9 +1,9 @@
 import type { Db } from '../db/connect.ts';
 import {
   type BacklogLine,
-  COUNTED,
   type Call,
   type Called,
+  COUNTED,
   callBacklog,
   type InFront,
   type LineCursor,
@@ -51,7 +51,11 @@ const COSTS = { least: 1 / 16, most: 16 };
 const MOST_GROWTH = 64;
 
 /** Makes it. */
-export function createAdmitRound({ db, dispatcher, ...options }: FrontOptions & { db: Db; dispatcher: Dispatcher }): AdmitRound {
+export function createAdmitRound({
+  db,
+  dispatcher,
+  ...options
+}: FrontOptions & { db: Db; dispatcher: Dispatcher }): AdmitRound {
   const { agingMs, most } = options;
   const fair = new Map<Lane, FairLane>();
   const paces = new Map<Lane, LanePace>();
@@ -66,7 +70,8 @@ export function createAdmitRound({ db, dispatcher, ...options }: FrontOptions & 
     return known;
   };
   const stepMs = agingMs / 2;
-  const turnAt = (priority: number, from: number) => turnOf({ priority, ready_at: new Date(from), queued_at: null }, agingMs);
+  const turnAt = (priority: number, from: number) =>
+    turnOf({ priority, ready_at: new Date(from), queued_at: null }, agingMs);
   const meanOf = (lane: Lane, cost: number | null) => {
     const mean = means.get(lane);
     return cost === null || !mean ? 1 : Math.max(COSTS.least, Math.min(COSTS.most, cost / mean));
@@ -102,11 +107,22 @@ export function createAdmitRound({ db, dispatcher, ...options }: FrontOptions & 
   /** The lines of a lane, and whether they are all. */
   function linesOf(lane: Lane, rows: BacklogLine[], limit: number, asked: ReadonlyMap<string, LineCursor>) {
     let whole = true;
-    for (const [priority, own] of Map.groupBy(rows.filter((row) => row.lane === lane), (row) => row.priority)) {
+    for (const [priority, own] of Map.groupBy(
+      rows.filter((row) => row.lane === lane),
+      (row) => row.priority,
+    )) {
       const key = `${lane} ${priority}`;
       const more = own.length === limit;
       whole &&= !more && !asked.has(key);
-      if (more) cursors.set(key, { lane, priority, after: own.map(({ user_id }) => user_id).toSorted().at(-1) as string });
+      if (more)
+        cursors.set(key, {
+          lane,
+          priority,
+          after: own
+            .map(({ user_id }) => user_id)
+            .toSorted()
+            .at(-1) as string,
+        });
       else cursors.delete(key);
     }
     const lines = rows.flatMap((row): Line[] =>
@@ -157,7 +173,10 @@ export function createAdmitRound({ db, dispatcher, ...options }: FrontOptions & 
     const hurry = works.some(({ total, front }) => total < front.enough / 2);
     let admitted = 0;
     for (let reads = 1; reads <= READS && works.some(({ done }) => !done); reads++)
-      admitted += await pass(works.filter(({ done }) => !done), reads === READS);
+      admitted += await pass(
+        works.filter(({ done }) => !done),
+        reads === READS,
+      );
     return { admitted, backlog: works.length > 0, hurry: hurry && admitted > 0 };
   }
 
@@ -167,7 +186,12 @@ export function createAdmitRound({ db, dispatcher, ...options }: FrontOptions & 
     const limit = Math.max(LINES.least, Math.min(LINES.most, wanted));
     const asked = cursors;
     cursors = new Map(cursors);
-    const rows = await readLines(db, works.map(({ lane }) => lane), [...asked.values()], limit);
+    const rows = await readLines(
+      db,
+      works.map(({ lane }) => lane),
+      [...asked.values()],
+      limit,
+    );
     const now = Date.now();
     const chosen: Array<{ work: Work; one: Admitted }> = [];
     for (const work of works) {

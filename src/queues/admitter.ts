@@ -5,7 +5,7 @@ import type { Notifications } from '../db/notify.ts';
 import { BACKLOG_CHANNEL, readPaces } from '../db/tasks/backlog.ts';
 import type { Logger } from '../log.ts';
 import { LANES } from '../tasks/lanes.ts';
-import { type AdmittedLanes, type AdmitRound, createAdmitRound } from './admit-round.ts';
+import { type AdmitRound, type AdmittedLanes, createAdmitRound } from './admit-round.ts';
 import type { QueueBackend } from './backend.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { FrontOptions } from './front.ts';

@@ -38,8 +38,8 @@ export interface Dispatcher extends Pick<Intake, 'full'> {
   enqueue(wakes: Wake[]): Promise<boolean>;
   /** Adds a job for each row, a lane's in the order given. @throws when one cannot be added */
   restore(wakes: Wake[]): Promise<void>;
-  /** Takes the waiting job of a row away, if it can. */
-  remove(wake: JobRef & { lane: Lane }): Promise<void>;
+  /** Takes the waiting job of a row away, if it can; nothing is to be done for one that is held back. */
+  remove(wake: JobRef & Pick<Wake, 'lane' | 'held_by' | 'called'>): Promise<void>;
   /** Those of the rows that have no job that will still run, in the order given. @throws when the backend does not answer */
   findMissing<T extends JobRef & { lane: Lane }>(wakes: T[]): Promise<Array<{ wake: T; finished: boolean }>>;
   /** Counts by BullMQ's states, per lane. @throws when the backend does not answer */
@@ -56,7 +56,7 @@ function hasLane({ lane }: { lane: Lane }): boolean {
   return LANES.includes(lane);
 }
 
-function wantsJob({ held_by, called }: Wake): boolean {
+function wantsJob({ held_by, called }: Pick<Wake, 'held_by' | 'called'>): boolean {
   return !held_by || called === true;
 }
 
@@ -135,7 +135,7 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
     },
 
     async remove(wake) {
-      if (!backend.isUp()) return;
+      if (!backend.isUp() || !wantsJob(wake)) return;
       // A job that is being run cannot be removed; its claim then finds nothing to do.
       await within(backend.queue(wake.lane).remove(jobId(wake)), ADD_TIMEOUT_MS, `the ${backend.kind} queue`).catch(
         (error) => log.debug({ err: error }, 'a job could not be removed'),

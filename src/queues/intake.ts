@@ -98,7 +98,10 @@ export function createIntake({ db, log, ...options }: FrontOptions & { db: Db; l
     if (room.backlog) return;
     room.backlog = true;
     // Whoever sleeps looks every second all the same.
-    setTimeout(() => sayBacklog(db).catch((error) => log.debug({ err: error }, 'nobody was told of a backlog')), STORED_MS).unref();
+    setTimeout(
+      () => sayBacklog(db).catch((error) => log.debug({ err: error }, 'nobody was told of a backlog')),
+      STORED_MS,
+    ).unref();
   }
 
   if (most > 0) lookSoon();

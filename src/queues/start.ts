@@ -16,14 +16,15 @@ interface Options {
   notifications: Notifications;
   /** How many finished jobs a lane keeps for the dashboard, and how many tasks of one have a job while they wait. */
   queue: { keepCompleted: number; keepFailed: number; agingMs: number; jobsMax: number };
-  /** In which lanes workers choose among the first. */
-  choosing: ReadonlySet<Lane>;
+  /** For how long workers let a task go before others because its model is in memory. */
+  models: { affinityMs: number };
   log: Logger;
 }
 
 /** The dispatcher of a process, and what lets tasks come to the front of their lanes; `close` stops that. */
-export function startQueues({ queue, choosing, ...parts }: Options): { dispatcher: Dispatcher; close: () => Promise<void> } {
+export function startQueues({ queue, models, ...parts }: Options): { dispatcher: Dispatcher; close: () => Promise<void> } {
   const { keepCompleted: completed, keepFailed: failed, agingMs, jobsMax } = queue;
+  const choosing = new Set<Lane>(models.affinityMs > 0 ? ['llm'] : []);
   const front = { most: jobsMax, agingMs, choosing };
   const intake = createIntake({ ...parts, ...front });
   const dispatcher = createDispatcher(parts.backend, { completed, failed, agingMs, intake }, parts.log);
