@@ -22,7 +22,7 @@ export interface FrontOptions {
 const ENOUGH_MS = 1_000;
 /** So many tasks for each slot in any case, and so many where nobody works yet. */
 const A_SLOT = 2;
-const AT_LEAST = 16;
+const AT_LEAST = 100;
 /** Among so many workers choose; see `src/workers/window.ts`. */
 const CHOSEN_FROM = 128;
 

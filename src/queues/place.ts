@@ -24,7 +24,9 @@ type Waiting = Pick<TaskRow, 'id' | 'status' | 'priority' | 'ready_at' | 'queued
 
 /** Whether a task stands in line now: not one that is due later, nor one that is held back by what its user may. */
 export function isInLine({ status, ready_at, held_by, called }: Omit<Waiting, 'id'>): boolean {
-  return status === 'pending' && ready_at.getTime() <= Date.now() && (held_by === null || held_by === BY_LANE || called);
+  return (
+    status === 'pending' && ready_at.getTime() <= Date.now() && (held_by === null || held_by === BY_LANE || called)
+  );
 }
 
 /**

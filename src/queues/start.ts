@@ -22,7 +22,10 @@ interface Options {
 }
 
 /** The dispatcher of a process, and what lets tasks come to the front of their lanes; `close` stops that. */
-export function startQueues({ queue, models, ...parts }: Options): { dispatcher: Dispatcher; close: () => Promise<void> } {
+export function startQueues({ queue, models, ...parts }: Options): {
+  dispatcher: Dispatcher;
+  close: () => Promise<void>;
+} {
   const { keepCompleted: completed, keepFailed: failed, agingMs, jobsMax } = queue;
   const choosing = new Set<Lane>(models.affinityMs > 0 ? ['llm'] : []);
   const front = { most: jobsMax, agingMs, choosing };

@@ -8,7 +8,22 @@ export function wakesOf(moved: Transition): Wake[] {
   const { held_by, called } = moved;
   const own: Wake[] =
     status === 'pending' || status === 'scheduled'
-      ? [{ kind: 'task', id, type, lane, priority, generation, ready_at, queued_at, request_id, parent_id, held_by, called }]
+      ? [
+          {
+            kind: 'task',
+            id,
+            type,
+            lane,
+            priority,
+            generation,
+            ready_at,
+            queued_at,
+            request_id,
+            parent_id,
+            held_by,
+            called,
+          },
+        ]
       : [];
   return [...own, ...deliveryWakes(moved)];
 }

@@ -4,6 +4,7 @@ import type { Bench } from './bench.ts';
 const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   affinity: () => import('./affinity/index.ts'),
   embed: () => import('./embed/index.ts'),
+  fairness: () => import('./fairness/index.ts'),
   reads: () => import('./reads/index.ts'),
   sse: () => import('./streams/index.ts'),
 };

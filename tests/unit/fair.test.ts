@@ -147,7 +147,7 @@ describe('a front', () => {
     expect(size(16, 1)).toEqual({ enough: 2_000, size: 2_000 });
     expect(size(2, 60_000)).toEqual({ enough: 4, size: 4 });
     expect(size(16, null)).toEqual({ enough: 32, size: 32 });
-    expect(size(0, null)).toEqual({ enough: 16, size: 16 });
+    expect(size(0, null)).toEqual({ enough: 100, size: 100 });
     expect(frontSizes('system', { slots: 1, mean_ms: 1 }, { ...options, most: 0 }).enough).toBe(
       Number.POSITIVE_INFINITY,
     );
