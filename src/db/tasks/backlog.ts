@@ -190,7 +190,7 @@ export async function callBacklog(db: Db, calls: readonly Call[]): Promise<Calle
         ago_ms float8[], place int[])
     ), chosen as (
       select one.id, g.ago_ms[one.n] as ago_ms, g.place[one.n] as place from given g, lateral (
-        select id, row_number() over (order by since, id) as n from (
+        select id, (row_number() over (order by since, id))::int as n from (
           select t.id, ${since} as since from tasks t where ${inBacklog} and t.lane = g.lane and t.priority = g.priority
             and t.user_id = g.user_id and ${since} <= now()
           order by ${since}, t.id limit cardinality(g.place) for update skip locked
