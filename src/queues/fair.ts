@@ -134,24 +134,24 @@ export function createFairLane(agingMs: number): FairLane {
     const share = front.size / new Set([...front.users.keys(), ...users.keys()]).size;
     for (;;) {
       let next: { line: Line; had: number; from: number; turn: number } | undefined;
-      let claimed = false;
+      let least = Number.POSITIVE_INFINITY;
       for (const [user, own] of users) {
         const line = own.find((one) => (left.get(one) as number) > 0);
         if (!line) users.delete(user);
         if (!line) continue;
         const had = hadOf(ring, user);
-        claimed ||= had < ring.round;
+        least = Math.min(least, had);
         if (next && next.had <= had) continue;
         const place = placeOf(line, level, front, share, now);
         if (place) next = { line, had, ...place };
       }
       if (!next) return false;
-      if (next.had >= ring.round) {
-        // Those who have a claim and do not fit now are not to be overtaken by a second one.
-        if (claimed) return false;
+      if (least >= ring.round) {
         if (!whole) return true;
-        advance(ring, Math.floor(next.had) + 1);
+        advance(ring, Math.floor(least) + 1);
       }
+      // Those who have a claim and do not fit now are not to be overtaken by a second one.
+      if (next.had >= ring.round) return false;
       const { line, had, from, turn } = next;
       ring.had.set(line.user, had + line.cost);
       left.set(line, (left.get(line) as number) - 1);
