@@ -17,8 +17,10 @@ export function createRounds(
 
 /** Stores so many tasks of a user at the end of the backlog of the lane `system`; they wait since an hour ago, a millisecond each. */
 export async function storeBacklog(db: Db, userId: string, count: number, priority = 5): Promise<void> {
+  const most = 10_000;
+  if (count > most) await storeBacklog(db, userId, count - most, priority);
   await sql`
     insert into tasks (id, user_id, type, lane, status, priority, input, max_attempts, timeout_ms, ready_at, held_by)
     select gen_random_uuid(), ${userId}, 'echo', 'system', 'pending', ${priority}, '{"message":"x"}', 3, 30000,
-      now() - interval '1 hour' + n * interval '1 ms', 'lane' from generate_series(1, ${count}::int) n`.execute(db);
+      now() - interval '1 hour' + n * interval '1 ms', 'lane' from generate_series(1, ${Math.min(count, most)}::int) n`.execute(db);
 }

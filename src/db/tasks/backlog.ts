@@ -19,6 +19,9 @@ export const inFront = sql`(t.status in ('scheduled', 'pending') and (t.held_by 
 /** Since when a task (`t`) stands in line. */
 const since = sql`coalesce(t.queued_at, t.ready_at)`;
 
+/** The first in the backlog of a lane (`l`). In the order of the index, or Postgres might look for it through the whole table. */
+const anyInBacklog = sql`from tasks t where ${inBacklog} and t.lane = l.lane order by t.priority, t.user_id limit 1`;
+
 /** How a lane stands. */
 export interface LaneState {
   lane: Lane;
@@ -31,11 +34,14 @@ export interface LaneState {
 /** Reads how lanes stand. */
 export async function readLaneStates(db: Db, lanes: readonly Lane[], upTo: number): Promise<LaneState[]> {
   const { rows } = await sql<LaneState>`
-    select l.lane, exists (select from tasks t where ${inBacklog} and t.lane = l.lane limit 1 offset 0) as backlog,
-      f.ready, f.later
-    from unnest(${lanes}::text[]) as l(lane), lateral (
+    select l.lane, coalesce(b.backlog, false) as backlog, f.ready, f.later
+    from unnest(${lanes}::text[]) as l(lane)
+    left join lateral (select true as backlog ${anyInBacklog}) as b on true
+    cross join lateral (
       select count(*) filter (where ready_at <= now())::int as ready, count(*) filter (where ready_at > now())::int as later
-      from (select t.ready_at from tasks t where ${inFront} and t.lane = l.lane limit ${upTo}::int) as first
+      from (
+        select t.ready_at from tasks t where ${inFront} and t.lane = l.lane order by t.priority, ${since}, t.id limit ${upTo}::int
+      ) as first
     ) as f`.execute(db);
   return rows;
 }
@@ -79,11 +85,11 @@ export async function readFronts(
   const { rows } = await sql<InFront>`
     select l.lane, f.priority, f.user_id, f.step, f.count
     from unnest(${lanes}::text[]) as l(lane)
-    cross join lateral (select from tasks t where ${inBacklog} and t.lane = l.lane limit 1) as one
+    cross join lateral (select ${anyInBacklog}) as one
     left join lateral (
       select priority, user_id, step, count(*)::int as count from (
         select t.priority, t.user_id, ${step} as step from tasks t
-        where ${inFront} and t.lane = l.lane and t.ready_at <= now() limit ${upTo}::int
+        where ${inFront} and t.lane = l.lane and t.ready_at <= now() order by t.priority, ${since}, t.id limit ${upTo}::int
       ) as first group by priority, user_id, step
     ) as f on true`.execute(db);
   return rows;
@@ -123,12 +129,12 @@ export async function readLines(
   const { rows } = await sql<BacklogLine>`
     with recursive classes as (
       select l.lane, (
-        select t.priority from tasks t where ${inBacklog} and t.lane = l.lane order by t.priority limit 1) as priority
+        select t.priority ${anyInBacklog}) as priority
       from unnest(${lanes}::text[]) as l(lane)
       union all
       select c.lane, (
         select t.priority from tasks t where ${inBacklog} and t.lane = c.lane and t.priority > c.priority
-        order by t.priority limit 1)
+        order by t.priority, t.user_id limit 1)
       from classes c where c.priority is not null
     )
     select c.lane, c.priority, u.user_id, h.since, h.type, k.cost, coalesce(h.tasks, 0) as tasks
@@ -199,7 +205,7 @@ export async function callBacklog(db: Db, calls: readonly Call[]): Promise<Calle
     )
     update tasks t set called = true, ready_at = now(),
       queued_at = now() - c.ago_ms * interval '1 millisecond' + c.place * interval '1 microsecond'
-    from chosen c where t.id = c.id
+    from chosen c where t.id = any(array(select id from chosen)) and t.id = c.id
     returning t.id, t.ready_at::text as place, t.type, t.lane, t.priority, t.generation, t.ready_at, t.queued_at,
       t.request_id, t.parent_id, t.user_id, c.place as called_as, (
         select o.cost / nullif(o.runs, 0) from user_costs o where o.lane = t.lane and o.user_id = t.user_id and o.type = t.type
