@@ -1,3 +1,4 @@
+import { STORE_METRICS } from './catalogue-stores.ts';
 import { counter, gauge, histogram, type Metric } from './metric.ts';
 
 const FAST = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -141,5 +142,6 @@ export const CATALOGUE = {
     'state',
   ]),
   poolWaiting: gauge('sutazai_database_pool_waiting', 'statements that wait for a connection', ['pool']),
+  ...STORE_METRICS,
   buildInfo: gauge('sutazai_build_info', 'always 1; what runs here', ['version', 'node', 'mode']),
 } as const satisfies Record<string, Metric>;
