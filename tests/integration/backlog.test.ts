@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { acceptTasks, type NewTask } from '../../src/db/tasks/accept.ts';
 import type { Db } from '../../src/db/connect.ts';
+import { acceptTasks, type NewTask } from '../../src/db/tasks/accept.ts';
 import { callBacklog, readFronts, readLaneStates, readLines } from '../../src/db/tasks/backlog.ts';
 import { callNext } from '../../src/db/tasks/holds.ts';
 import { claimTasks } from '../../src/db/tasks/run.ts';
@@ -41,7 +41,8 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
   /** The users of the jobs in the lane, in the order in which they would run. */
   async function line(): Promise<string[]> {
     const ids = (await lanes.backend.firstJobs('system', 1_000)).map((id) => parseJobId(id)!.id);
-    const rows = ids.length === 0 ? [] : await database.db.selectFrom('tasks').selectAll().where('id', 'in', ids).execute();
+    const rows =
+      ids.length === 0 ? [] : await database.db.selectFrom('tasks').selectAll().where('id', 'in', ids).execute();
     return ids.map((id) => (rows.find((row) => row.id === id)?.user_id === heavy ? 'heavy' : 'light'));
   }
 
@@ -77,15 +78,24 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     await storeBacklog(database.db, light, 20_000, 7);
     await sql`analyze tasks`.execute(database.db);
     const touched = async (db: Db) => {
-      const { rows } = await sql<{ n: number }>`select sum(pg_stat_get_xact_tuples_returned(oid))::int as n from pg_class
-        where oid = 'tasks'::regclass or oid in (select indexrelid from pg_index where indrelid = 'tasks'::regclass)`.execute(db);
+      const { rows } = await sql<{
+        n: number;
+      }>`select sum(pg_stat_get_xact_tuples_returned(oid))::int as n from pg_class
+        where oid = 'tasks'::regclass or oid in (select indexrelid from pg_index where indrelid = 'tasks'::regclass)`.execute(
+        db,
+      );
       return rows[0]!.n;
     };
     await database.db.transaction().execute(async (trx) => {
       const found = await readLines(trx, ['system'], [], 64);
       expect(found.map(({ priority, user_id }) => `${priority} ${user_id}`)).toEqual([`5 ${heavy}`, `7 ${light}`]);
       const calls = found.map(({ user_id, priority }) => ({ user_id, priority, ago_ms: [0], place: [0] }));
-      expect(await callBacklog(trx, calls.map((call) => ({ ...call, lane: 'system' as const })))).toHaveLength(2);
+      expect(
+        await callBacklog(
+          trx,
+          calls.map((call) => ({ ...call, lane: 'system' as const })),
+        ),
+      ).toHaveLength(2);
       await readFronts(trx, ['system'], { fromMs: 0, ms: 1_000 }, 1_000);
       await readLaneStates(trx, ['system'], 1_000);
       expect(await touched(trx)).toBeLessThan(100);
@@ -170,7 +180,10 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     const theirs = await held(heavy);
     const place = async (id: string) => findPlace(database.db, await read(id), AGING_MS);
     // Four are in front; one of the three is among them or not.
-    expect(await place(mine)).toEqual({ position: expect.toSatisfy((at: number) => at >= 8 && at <= 11), exact: false });
+    expect(await place(mine)).toEqual({
+      position: expect.toSatisfy((at: number) => at >= 8 && at <= 11),
+      exact: false,
+    });
     expect((await place(theirs))!.position).toBeGreaterThanOrEqual(33);
   });
 });

@@ -74,17 +74,27 @@ describe.each(BACKENDS)('users of one queue on %s', (backend) => {
     const [gone, late] = await heap(user, 2);
     const expired = await user.submit('echo', { message: 'x' }, { expires_in_seconds: 1 });
     const delayed = await user.submit('echo', { message: 'x' }, { delay_seconds: 2 });
-    expect((await rows()).filter(({ held_by }) => held_by === 'lane').map(({ id }) => id)).toEqual([gone, late, expired.id]);
+    expect((await rows()).filter(({ held_by }) => held_by === 'lane').map(({ id }) => id)).toEqual([
+      gone,
+      late,
+      expired.id,
+    ]);
     expect((await user.request('POST', `/api/v1/tasks/${gone}/cancel`)).status).toBe(200);
     await until('it has expired', async () => (await rows()).find(({ status }) => status === 'expired'));
     await operator.request('POST', '/api/v1/monitoring/queues/system/pause');
     const worker = await join('worker', { WORKER_LANES: 'system', WORKER_CONCURRENCY: '2' });
-    await until('the delayed one is due', async () => (await rows()).find(({ id, status }) => id === delayed.id && status === 'pending'));
+    await until('the delayed one is due', async () =>
+      (await rows()).find(({ id, status }) => id === delayed.id && status === 'pending'),
+    );
     expect((await rows()).filter(({ started_at }) => started_at !== null)).toEqual([]);
     await operator.request('POST', '/api/v1/monitoring/queues/system/resume');
     await until('all have ended', ended, { withinMs: 20_000 });
     const counts = Map.groupBy(await rows(), ({ status }) => status);
-    expect([...counts].map(([status, own]) => `${own.length} ${status}`).sort()).toEqual(['1 cancelled', '1 expired', '8 completed']);
+    expect([...counts].map(([status, own]) => `${own.length} ${status}`).sort()).toEqual([
+      '1 cancelled',
+      '1 expired',
+      '8 completed',
+    ]);
     expect((await worker.reconciler.runOnce()).orphans).toBe(0);
     expect(await db.selectFrom('attempts').selectAll().execute()).toHaveLength(8);
   });

@@ -22,5 +22,7 @@ export async function storeBacklog(db: Db, userId: string, count: number, priori
   await sql`
     insert into tasks (id, user_id, type, lane, status, priority, input, max_attempts, timeout_ms, ready_at, held_by)
     select gen_random_uuid(), ${userId}, 'echo', 'system', 'pending', ${priority}, '{"message":"x"}', 3, 30000,
-      now() - interval '1 hour' + n * interval '1 ms', 'lane' from generate_series(1, ${Math.min(count, most)}::int) n`.execute(db);
+      now() - interval '1 hour' + n * interval '1 ms', 'lane' from generate_series(1, ${Math.min(count, most)}::int) n`.execute(
+    db,
+  );
 }

@@ -57,7 +57,9 @@ function report(
   all: Map<Order, SimRun[]>,
   { slots, kinds, untilMs }: { slots: number; kinds: Record<string, string[]>; untilMs: number },
 ): boolean {
-  const rows = [['order', 'users', 'tasks', 'wait p50 s', 'wait p99 s', 'longest s', "Jain's index", 'all done after s']];
+  const rows = [
+    ['order', 'users', 'tasks', 'wait p50 s', 'wait p99 s', 'longest s', "Jain's index", 'all done after s'],
+  ];
   const indexes = new Map<Order, number>();
   for (const [order, runs] of all) {
     indexes.set(order, jain(runs, slots, untilMs));
@@ -65,7 +67,14 @@ function report(
     for (const [kind, users] of Object.entries(kinds)) {
       const waits = waitsOf(runs, users);
       const numbers = [quantile(waits, 0.5), quantile(waits, 0.99), quantile(waits, 1)].map((wait) => wait.toFixed(2));
-      rows.push([order, kind, `${waits.length}`, ...numbers, (indexes.get(order) as number).toFixed(3), end.toFixed(1)]);
+      rows.push([
+        order,
+        kind,
+        `${waits.length}`,
+        ...numbers,
+        (indexes.get(order) as number).toFixed(3),
+        end.toFixed(1),
+      ]);
     }
   }
   console.log(`${table(rows)}\n`);

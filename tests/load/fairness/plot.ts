@@ -26,9 +26,9 @@ const x = (seconds: number) => {
 };
 const round = (value: number) => Math.round(value * 10) / 10;
 const spoken = (seconds: number) => (seconds < 10 ? seconds.toFixed(2) : Math.round(seconds).toLocaleString('en'));
-const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 const text = (at: number, y: number, what: string, more = '') =>
-  `<text x="${round(at)}" y="${round(y)}" ${more}>${escape(what)}</text>`;
+  `<text x="${round(at)}" y="${round(y)}" ${more}>${escaped(what)}</text>`;
 
 /** Draws panels of bars as an SVG, over a scale of powers of ten. */
 export function plot(panels: readonly Panel[], title: string): string {
@@ -61,7 +61,7 @@ export function plot(panels: readonly Panel[], title: string): string {
   }
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" font-family="system-ui, sans-serif" font-size="13" fill="${INK}">`,
-    `<title>${escape(title)}</title>`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="${WIDTH}" height="${y}" fill="#ffffff"/>`,
     text(12, 18, title, 'font-size="12" fill="#7b8591"'),
     ...parts,

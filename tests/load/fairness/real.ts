@@ -47,7 +47,12 @@ export function realTasks(count: number): SimTask[] {
     ...Array.from({ length: count }, () => ({ user: 'heavy', at: 0, priority: 5, ms: RUN_MS })),
     { user: 'last', at: 300, priority: 10, ms: RUN_MS },
     ...lights.flatMap((user, index) =>
-      Array.from({ length: 2 * seconds }, (_, n) => ({ user, at: 500 * (n + 1) + 100 * index, priority: 5, ms: RUN_MS })),
+      Array.from({ length: 2 * seconds }, (_, n) => ({
+        user,
+        at: 500 * (n + 1) + 100 * index,
+        priority: 5,
+        ms: RUN_MS,
+      })),
     ),
   ];
 }
@@ -115,7 +120,10 @@ async function logIn(db: Db, url: string, username: string): Promise<Client> {
 
 /** Submits what comes at the same time of a user together. */
 async function submitAll(tasks: SimTask[], clients: Map<string, Client>, url: string, order: Order): Promise<void> {
-  const moments = Map.groupBy(tasks.toSorted((a, b) => a.at - b.at), ({ at, user }) => `${at} ${user}`);
+  const moments = Map.groupBy(
+    tasks.toSorted((a, b) => a.at - b.at),
+    ({ at, user }) => `${at} ${user}`,
+  );
   const began = performance.now();
   for (const own of moments.values()) {
     const { at, user } = own[0] as SimTask;
@@ -125,7 +133,8 @@ async function submitAll(tasks: SimTask[], clients: Map<string, Client>, url: st
       input: { method: 'POST', url },
       ...(order === 'first come' ? {} : { priority }),
     }));
-    for (let from = 0; from < bodies.length; from += 100) await clients.get(user)?.submit(bodies.slice(from, from + 100));
+    for (let from = 0; from < bodies.length; from += 100)
+      await clients.get(user)?.submit(bodies.slice(from, from + 100));
   }
 }
 
