@@ -9,6 +9,9 @@ import { scenarios } from './scenarios.ts';
 import { ORDERS, type Order, type SimRun, simulate } from './simulate.ts';
 
 const AGING_MS = 600_000;
+/** Jain's index where users of one class are treated alike; with real processes a task more or less is a part of what a user has. */
+const ALIKE = 0.95;
+const ALIKE_REALLY = 0.85;
 const PLOT = fileURLToPath(new URL('../../../docs/fairness.svg', import.meta.url));
 
 /** Compares the order of arrival, strict priority and ours: simulated, which gives the same each time, and really. */
@@ -28,18 +31,20 @@ export const bench: Bench = async (args) => {
   for (const { name, about, slots, tasks, kinds } of scenarios(Number(values.seed))) {
     console.log(`Simulated, ${name}: ${about}.\n`);
     const runs = new Map(ORDERS.map((order) => [order, simulate(tasks, { order, slots, agingMs: AGING_MS })]));
-    good &&= report(runs, { slots, kinds, untilMs: halfOf(tasks, slots) });
+    const index = report(runs, { slots, kinds, untilMs: halfOf(tasks, slots) });
+    const last = Math.max(0, ...waitsOf(runs.get('ours') ?? [], kinds['last class'] ?? []));
+    good &&= kinds['last class'] ? last <= (9 * AGING_MS) / 1_000 + 60 : index >= ALIKE;
     panels.push(panelOf(`Simulated: ${name}`, runs, kinds));
   }
   if (!values.simulate) {
     const real = await runReally(Number(values.tasks), values.redis);
     const slots = real[0]?.slots ?? 1;
-    const kinds = { heavy: ['heavy'], light: ['light1', 'light2', 'light3', 'light4'], 'last class': ['last'] };
+    const kinds = { heavy: ['heavy'], light: ['light1', 'light2', 'light3', 'light4'], urgent: ['urgent'] };
     console.log(
-      `Really: ${values.tasks} tasks of one user at once, four users with a task every half second, and one with a task of class 10; ${slots} slots, calls of 50 ms, a span of 2 s, ${values.redis ? 'Redis' : 'jobs in Postgres'}. ${machine()}.\n`,
+      `Really: ${values.tasks} tasks of one user at once, four users with a task every half second, and one whose tasks every half second are of class 1; ${slots} slots, calls of 50 ms, ${values.redis ? 'Redis' : 'jobs in Postgres'}. ${machine()}.\n`,
     );
     const runs = new Map(real.map((run): [Order, SimRun[]] => [run.order, run.runs]));
-    good &&= report(runs, { slots, kinds, untilMs: halfOf(real[0]?.runs ?? [], slots) });
+    good &&= report(runs, { slots, kinds, untilMs: halfOf(real[0]?.runs ?? [], slots) }) >= ALIKE_REALLY;
     good &&= real.every(({ failed }: RealRun) => failed === 0);
     panels.push(panelOf('Really', runs, kinds));
   }
@@ -52,11 +57,11 @@ export const bench: Bench = async (args) => {
 const halfOf = (tasks: ReadonlyArray<{ ms: number }>, slots: number) =>
   tasks.reduce((sum, { ms }) => sum + ms, 0) / slots / 2;
 
-/** Prints what came of the orders; answers whether ours is as good as it has to be. */
+/** Prints what came of the orders; answers Jain's index of ours. */
 function report(
   all: Map<Order, SimRun[]>,
   { slots, kinds, untilMs }: { slots: number; kinds: Record<string, string[]>; untilMs: number },
-): boolean {
+): number {
   const rows = [
     ['order', 'users', 'tasks', 'wait p50 s', 'wait p99 s', 'longest s', "Jain's index", 'all done after s'],
   ];
@@ -78,7 +83,7 @@ function report(
     }
   }
   console.log(`${table(rows)}\n`);
-  return (indexes.get('ours') ?? 0) >= Math.max(...indexes.values()) - 0.02;
+  return indexes.get('ours') ?? 0;
 }
 
 function panelOf(title: string, all: Map<Order, SimRun[]>, kinds: Record<string, string[]>): Panel {

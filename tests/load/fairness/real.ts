@@ -16,14 +16,13 @@ import { ORDERS, type Order, type SimRun, type SimTask } from './simulate.ts';
 const PASSWORD = 'only for this bench';
 const SLOTS = 8;
 const RUN_MS = 50;
-const AGING_SECONDS = 2;
 const PATIENCE = { withinMs: 600_000, everyMs: 200 };
 
 /** With every waiting task in the queue store and nothing for waiting, BullMQ goes by priority alone. */
 const ENV: Record<Order, Record<string, string>> = {
   'first come': { QUEUE_JOBS_MAX: '0', PRIORITY_AGING_SECONDS: '0' },
   'strict priority': { QUEUE_JOBS_MAX: '0', PRIORITY_AGING_SECONDS: '0' },
-  ours: { PRIORITY_AGING_SECONDS: String(AGING_SECONDS) },
+  ours: {},
 };
 
 /** What a real run came to. */
@@ -45,12 +44,11 @@ export function realTasks(count: number): SimTask[] {
   const seconds = Math.floor((count * RUN_MS) / SLOTS / 1_000);
   return [
     ...Array.from({ length: count }, () => ({ user: 'heavy', at: 0, priority: 5, ms: RUN_MS })),
-    { user: 'last', at: 300, priority: 10, ms: RUN_MS },
-    ...lights.flatMap((user, index) =>
+    ...['urgent', ...lights].flatMap((user, index) =>
       Array.from({ length: 2 * seconds }, (_, n) => ({
         user,
         at: 500 * (n + 1) + 100 * index,
-        priority: 5,
+        priority: user === 'urgent' ? 1 : 5,
         ms: RUN_MS,
       })),
     ),
