@@ -25,11 +25,7 @@ export function createDriver(db: Db, more: Partial<EngineOptions> = {}) {
   const options = {
     db,
     log,
-    dispatcher: {
-      receive: (tasks) => [...tasks],
-      enqueue: async () => true,
-      remove: async () => {},
-    } as Partial<Dispatcher> as Dispatcher,
+    dispatcher: { enqueue: async () => true, remove: async () => {} } as Partial<Dispatcher> as Dispatcher,
     places: { freed: async () => {} } as Partial<Places> as Places,
     registry: createRegistry({ vectors: false }),
     checkUrl: () => undefined,
