@@ -47,7 +47,9 @@ export async function findAgentNames(db: Db, userId: string, namesOrIds: string[
     .where(isFor(userId))
     .where('deleted_at', 'is', null)
     .execute();
-  return new Set(rows.flatMap(({ id, name }) => [id, name]));
+  return new Set(
+    namesOrIds.filter((given) => rows.some(({ id, name }) => name === given || id === given.toLowerCase())),
+  );
 }
 
 /** An agent of anybody's, by its id. */
