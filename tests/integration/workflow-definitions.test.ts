@@ -130,7 +130,10 @@ describe('stored workflows', () => {
     ];
     const wrong = ['#/steps/4/compensate/input/agent', '#/steps/5/input/agent', '#/steps/3/approvers/1'];
     expect(pointersOf(expectProblem(await post({ name: 'named', steps }), 'validation_failed'))).toEqual(wrong);
-    const submitted = await client.request('POST', '/api/v1/tasks', { type: 'workflow', input: { steps } });
+    const submitted = await client.request('POST', '/api/v1/tasks', {
+      type: 'workflow',
+      input: { steps, input: { agent: 'helper' } },
+    });
     const below = wrong.map((pointer) => pointer.replace('#', '#/input'));
     expect(pointersOf(expectProblem(submitted, 'validation_failed'))).toEqual(below);
   });
