@@ -10,8 +10,13 @@ import { takeTime } from './request-time.ts';
 import type { Principal, Route, RouteInput } from './route.ts';
 import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
 
-/** What the HTTP layer knows of every request: its id, the address of the client, the same for everybody who asks, and how the sender stands to a limit. */
-export type Env = { Variables: { requestId: string; address: string | null; rate: Standing | undefined } };
+/**
+ * What the HTTP layer knows of every request: its id, the address of the client, the same for everybody who asks, how the sender stands
+ * to a limit, and whether its answer has all headers.
+ */
+export type Env = {
+  Variables: { requestId: string; address: string | null; rate: Standing | undefined; isWhole?: boolean };
+};
 
 /** A multipart form as it comes in, which `receiveFile` reads; or a file that is the body, which `receiveBody` does. */
 export interface Form {
