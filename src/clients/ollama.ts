@@ -1,6 +1,6 @@
 // The browser build does not open files: the other one reads an image given as text from disk when such a path exists.
 import { type ChatResponse, type GenerateResponse, Ollama } from 'ollama/browser';
-import { Agent } from 'undici';
+import { Agent, interceptors } from 'undici';
 import { TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { ModelChoice } from '../tasks/tools.ts';
@@ -53,11 +53,14 @@ export function createModelClient(options: Options): ModelClient {
   });
   const pulls = new Agent({ headersTimeout: PULL_STALL_MS, bodyTimeout: PULL_STALL_MS, connect: { timeout: 5_000 } });
 
+  const follow = interceptors.redirect({ maxRedirections: 5 });
+  const [calls, longCalls] = [agent.compose(follow), pulls.compose(follow)];
+
   /** One Ollama object a call: its own abort switch would stop the calls of all others too. */
   const clientOf =
     (host: string): MakeClient =>
     (signal, kind) =>
-      new Ollama({ host, fetch: createOllamaFetch(kind === 'pull' ? pulls : agent, signal) });
+      new Ollama({ host, fetch: createOllamaFetch(kind === 'pull' ? longCalls : calls, signal) });
 
   const allowedNames = new Set(options.allowed.map(canonicalName));
   const isAllowed = (model: string) => allowedNames.size === 0 || allowedNames.has(canonicalName(model));
@@ -107,8 +110,12 @@ export function createModelClient(options: Options): ModelClient {
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const abort = new AbortController();
+    // Not by `AbortSignal.any`, which is dear where calls are short.
+    const stop = () => abort.abort(outer.reason);
+    outer.throwIfAborted();
+    outer.addEventListener('abort', stop, { once: true });
     try {
-      return await work(AbortSignal.any([outer, abort.signal]));
+      return await work(abort.signal);
     } catch (error) {
       // Whoever stops reading in the middle must not leave the model writing.
       abort.abort();
@@ -120,6 +127,8 @@ export function createModelClient(options: Options): ModelClient {
       }
       if (error instanceof UpstreamRefusal && isTooLong(error)) throw tooLong(model, error);
       throw upstreamError('Ollama', error);
+    } finally {
+      outer.removeEventListener('abort', stop);
     }
   }
 
