@@ -1,8 +1,9 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
 import type { Db } from '../connect.ts';
 import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
 import type { ConcurrencyPolicy, TaskWebhook } from '../schema.ts';
+import { type Place, statement } from '../statement.ts';
 import type { TaskRow } from './read.ts';
 
 /** A task as the API accepts it; times are relative, because only the clock of the database counts. */
@@ -43,15 +44,15 @@ export interface NewTask {
 type Stored = Pick<TaskRow, 'id' | 'status' | 'created_at' | 'ready_at' | 'scheduled_for' | 'expires_at'>;
 
 /** The statement that stores tasks; `only` is a condition on those that are given. */
-function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`true`) {
-  return sql`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
+function insertTasks(tasks: Place | string, only = sql`true`): RawBuilder<Stored> {
+  return sql<Stored>`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
       tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
       request_id, watched, ready_at, scheduled_for, expires_at)
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
       input, max_attempts, timeout_ms, metadata, tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit,
       concurrency_policy, webhook, request_id, watched,
       greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
-    from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
+    from json_to_recordset(${tasks}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
       batch_id uuid, origin_id uuid, parent_id uuid, agent_id uuid, schedule_id uuid, concurrency_key text, concurrency_limit integer,
       concurrency_policy text, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
@@ -61,10 +62,11 @@ function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`tru
     returning id, status, created_at, ready_at, scheduled_for, expires_at`;
 }
 
+const storeTasks = statement<[tasks: string], Stored>('store_tasks', (tasks) => insertTasks(tasks));
+
 /** Stores tasks in one statement and answers the stored rows in the order given. All are stored or none. */
 export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> {
-  const { rows } = await insertTasks(tasks).execute(db);
-  return rowsOf(tasks, byId(rows as Stored[]));
+  return rowsOf(tasks, byId(await storeTasks(db, JSON.stringify(tasks))));
 }
 
 const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
@@ -106,7 +108,7 @@ export async function acceptMany(db: Db, submitted: Submitted[]): Promise<Accept
   );
   const { rows } = await sql<Stored & (KeyRow | { [name in keyof KeyRow]: null })>`
     with ${takeKeys([...keys.values()])},
-    stored as (${insertTasks(given, sql`holder is null or holder in (select holder from held)`)})
+    stored as (${insertTasks(JSON.stringify(given), sql`holder is null or holder in (select holder from held)`)})
     select id, status, created_at, ready_at, scheduled_for, expires_at,
       null::uuid as user_id, null::uuid as caller, null as key, null::uuid as holder, null::bytea as fingerprint, null::bytea as answer from stored
     union all
