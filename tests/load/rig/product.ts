@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hash } from '@node-rs/bcrypt';
 import { v7 } from 'uuid';
@@ -32,7 +34,8 @@ export async function openProduct(options: BuildOptions): Promise<Build> {
     return { child, url: await whenUp(child, join(folder, `${name}.log`)) };
   };
   const migration = launch('migrate', ['migrate', 'up']);
-  await new Promise((resolve) => migration.process.once('exit', resolve));
+  const [code] = await once(migration.process, 'exit');
+  if (code !== 0) throw new Error(readFileSync(join(folder, 'migrate.log'), 'utf8'));
   const servers: Awaited<ReturnType<typeof start>>[] = [];
   for (let number = 1; number <= apis; number++) servers.push(await start(`api-${number}`, ['api']));
   const worker = await openWorker(async (number) => (await start(`worker-${number}`, ['worker'])).child);
