@@ -23,7 +23,10 @@ interface Asked {
  * One request and its answer, for calls that come by the thousand: what `fetch` makes besides costs more than all the rest of such
  * a call. @throws the reason of the signal, or the error of the connection
  */
-export function exchange(dispatcher: Dispatcher, { url, method = 'GET', headers, body, signal }: Asked): Promise<Exchange> {
+export function exchange(
+  dispatcher: Dispatcher,
+  { url, method = 'GET', headers, body, signal }: Asked,
+): Promise<Exchange> {
   const { origin, pathname, search } = new URL(url);
   const parts: Buffer[] = [];
   let over = false;

@@ -9,7 +9,9 @@ const MAX_ANSWER_BYTES = 128 * 2 ** 20;
 const MAX_ERROR_BYTES = 65_536;
 
 /** What the official client uses of an answer. */
-type Answer = Pick<Response, 'ok' | 'status' | 'json'> & { body: { getReader(): Pick<Reader, 'read' | 'releaseLock'> } };
+type Answer = Pick<Response, 'ok' | 'status' | 'json'> & {
+  body: { getReader(): Pick<Reader, 'read' | 'releaseLock'> };
+};
 type Reader = ReadableStreamDefaultReader<Uint8Array>;
 
 /**

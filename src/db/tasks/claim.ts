@@ -45,7 +45,10 @@ export const claimable = sql`(t.id = c.id and t.generation = c.generation and t.
  * What starting changes of a task (`t`). Its time is read once the row is locked, as that of every change is: the times of
  * a task follow the order of its changes.
  */
-export const startAttempt = (worker: string | Place, leaseMs: number | Place) => sql`status = 'running', attempt = t.attempt + 1,
+export const startAttempt = (
+  worker: string | Place,
+  leaseMs: number | Place,
+) => sql`status = 'running', attempt = t.attempt + 1,
   worker = ${worker}, started_at = clock_timestamp(), progress = null, held_by = null, called = false,
   lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
 

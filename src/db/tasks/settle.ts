@@ -137,9 +137,7 @@ function settleStatement(name: string, { parks, turnedAway, follows, usage, own 
  * whatever its last attempt says.
  */
 export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Array<Transition | undefined>> {
-  const parts = Object.fromEntries(
-    Object.entries(PARTS).map(([part, has]) => [part, settlements.some(has)]),
-  ) as Parts;
+  const parts = Object.fromEntries(Object.entries(PARTS).map(([part, has]) => [part, settlements.some(has)])) as Parts;
   const name = `settle_tasks_${Object.values(parts).map(Number).join('')}`;
   let settle = settleStatements.get(name);
   if (!settle) {

@@ -82,7 +82,7 @@ export const bench: Bench = async (args) => {
         if (wants('sustain')) round.sustain = await sustain(build, model, length);
         if (wants('slow')) round.slow = await sustain(build, model, length, 20);
         if (wants('light') && isProduct(build))
-          round.light = await light(build, model, { tasks: 30 * seconds, rate: 30 });
+          round.light = await light(build, model, { tasks: Math.min(tasks, 30 * seconds), rate: 30 });
         console.error(`round ${time + 1}: ${build.name}`);
       }
     console.log(report(results));
