@@ -4,11 +4,8 @@ import type { Bench } from './bench.ts';
 const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   affinity: () => import('./affinity/index.ts'),
   embed: () => import('./embed/index.ts'),
-  idle: () => import('./idle/index.ts'),
-  limits: () => import('./limits/index.ts'),
   reads: () => import('./reads/index.ts'),
   sse: () => import('./streams/index.ts'),
-  users: () => import('./users/index.ts'),
   work: () => import('./work/index.ts'),
 };
 
