@@ -89,6 +89,8 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       payload: s.RETENTION_PAYLOAD_DAYS,
     },
     encryptionKey: s.ENCRYPTION_KEY,
+    /** Keys that open what they sealed, and seal nothing. */
+    otherEncryptionKeys: s.ENCRYPTION_KEY_PREVIOUS === undefined ? [] : [s.ENCRYPTION_KEY_PREVIOUS],
     limits: {
       /** Requests of an address that log in, register or refresh; 0 is no limit. */
       authPerMinute: s.AUTH_RATE_LIMIT_PER_MINUTE,
@@ -130,8 +132,12 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       url: s.QDRANT_URL,
       apiKey: s.QDRANT_API_KEY,
       caFile: s.QDRANT_CA_FILE,
-      /** Of each user; 0 is no limit. */
-      maxCollections: s.MAX_COLLECTIONS_PER_USER,
+      /** What a user may have; 0 is no limit. */
+      most: {
+        collections: s.MAX_COLLECTIONS_PER_USER,
+        documents: s.MAX_DOCUMENTS_PER_USER,
+        points: s.MAX_POINTS_PER_USER,
+      },
     },
     monitoring: { enabled: s.ENABLE_MONITORING },
     enterprise: s.ENABLE_ENTERPRISE_FEATURES,

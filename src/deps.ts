@@ -165,7 +165,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
 
   const kinds = { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind };
   const asked = { db, backend, dispatcher, models, vectors, kinds };
-  const box = createSecretBox(services.secrets.ENCRYPTION_KEY);
+  const box = createSecretBox(services.secrets.ENCRYPTION_KEY, config.otherEncryptionKeys);
   let apiUrl = config.http.publicUrl ?? services.apiUrl;
   const parts: Parts = {
     config,

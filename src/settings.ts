@@ -160,6 +160,12 @@ export const SETTINGS = {
     'encrypts stored secrets such as those of webhooks; generated into DATA_DIR when empty, refused when empty in production',
     { secret: true },
   ),
+  ENCRYPTION_KEY_PREVIOUS: setting(
+    'Identity',
+    v.optional(encryptionKey),
+    'opens what it encrypted and encrypts nothing: the key before, or the next one, while `sutazai secrets rotate encryption` is on its way',
+    { secret: true },
+  ),
   ...MODEL_SETTINGS,
   ENABLE_VECTOR_SEARCH: setting('Vectors', v.optional(flag, 'true'), 'false takes the vector task types away'),
   QDRANT_URL: setting(
