@@ -102,7 +102,10 @@ it('a process of the previous release stumbles over nothing in the newest schema
 it.each([
   ['drop table signing_keys cascade', 'signing_keys.kid is gone'],
   ['alter table tasks rename column title to name', 'tasks.title is gone'],
-  ['alter table users alter column email type varchar(9)', 'users.email was character varying(254) and is character varying(9)'],
+  [
+    'alter table users alter column email type varchar(9)',
+    'users.email was character varying(254) and is character varying(9)',
+  ],
   ['alter table tasks alter column title set not null', 'tasks.title has to be given now'],
   [
     "alter table tasks alter column title set default '', alter column title set not null",
