@@ -10,7 +10,6 @@ import {
   takePermit,
   turnedAway,
 } from '../../src/agents/permits.ts';
-import { insertCall } from '../../src/db/agent-calls.ts';
 import { newId } from '../../src/db/ids.ts';
 import { prune } from '../../src/db/prune.ts';
 import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
@@ -247,20 +246,4 @@ test('of an agent that is gone nobody gets a place, and nothing is counted', asy
   await database.db.deleteFrom('agents').execute();
   expect(await take(task)).toMatchObject({ why: 'gone' });
   expect(await fail(1)).toEqual([undefined]);
-});
-
-test('what an agent goes on with is not looked through each time that somebody asks for a place', async () => {
-  const id = await keeping();
-  await sql`insert into agent_calls (id, agent_id, task_id, attempt, kept, at)
-    select gen_random_uuid(), ${agent}, ${id}, 1, true, now() - interval '1 hour' from generate_series(1, 400)`.execute(
-    database.db,
-  );
-  const call = { id: newId(), agent_id: agent, task_id: await running(), attempt: 1 };
-  const read = await database.db.transaction().execute(async (trx) => {
-    await insertCall(trx, call, { ...ANY, trial: false });
-    const { rows } = await sql<{ rows: number }>`select (seq_tup_read + idx_tup_fetch)::int as rows
-      from pg_stat_xact_user_tables where relname = 'tasks'`.execute(trx);
-    return rows[0]?.rows;
-  });
-  expect(read).toBeLessThan(100);
 });

@@ -30,7 +30,9 @@ export interface Compose {
 
 /** The only service that may be reached from outside. */
 const GATEWAY = 'kong';
-const PROFILES = ['core', 'gpu', 'monitoring'];
+const PROFILES = ['core', 'gpu', 'monitoring', 'green'];
+/** What is started with a profile, and never without it. */
+const BASE: Record<string, string> = { green: 'core' };
 const DEVELOPMENT = /^127\.0\.0\.1:/;
 
 /** The networks of a service, in either of the two ways to write them. */
@@ -83,7 +85,7 @@ function waits({ services }: Compose, service: Service): string[] {
   return Object.entries(service.depends_on ?? {}).flatMap(([other, { condition, required = true }]) => {
     const target = services[other];
     if (!target) return [`waits for ${other}, which is not there`];
-    const absent = (service.profiles ?? []).filter((profile) => !target.profiles?.includes(profile));
+    const absent = (service.profiles ?? []).filter((profile) => !target.profiles?.includes(BASE[profile] ?? profile));
     if (required && absent.length > 0) return [`waits for ${other}, which is not in the profile ${absent.join()}`];
     if (condition === 'service_completed_successfully') return [];
     if (condition !== 'service_healthy') return [`does not wait until ${other} is healthy`];
