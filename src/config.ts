@@ -43,6 +43,13 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
   return deepFreeze({
     production,
     logLevel: s.LOG_LEVEL,
+    logFormat: s.LOG_FORMAT,
+    traces: {
+      endpoint: s.OTEL_EXPORTER_OTLP_ENDPOINT,
+      headers: s.OTEL_EXPORTER_OTLP_HEADERS,
+      service: s.OTEL_SERVICE_NAME,
+      ratio: s.OTEL_TRACES_SAMPLER_ARG,
+    },
     dataDir: resolve(s.DATA_DIR),
     cacheDir: resolve(s.CACHE_DIR),
     modelsDir: resolve(s.MODELS_DIR),

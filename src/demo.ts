@@ -38,7 +38,7 @@ export async function demo(): Promise<void> {
   });
   say('Starting what is not configured: Postgres, a model server and a vector store …');
   const started = Date.now();
-  const start = run(config, 'start', createLog(config.logLevel));
+  const start = run(config, 'start', createLog(config.logLevel, { format: config.logFormat }));
   const interrupted = async () => {
     await (await start.catch(() => undefined))?.close();
     process.exit(130);

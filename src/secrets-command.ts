@@ -29,7 +29,7 @@ export async function rotateJwt({ random = false, atOnce = false }): Promise<voi
   readDotEnv();
   const config = loadConfig(undefined, { databaseAlone: true });
   const { databaseUrl, source, encryptionKey } = whereSecretsAre(config);
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, { format: config.logFormat });
   const stack = createStack(log);
   try {
     const pool = createPool({ url: databaseUrl, max: 1, name: 'sutazai:secrets', log });

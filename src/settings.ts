@@ -18,6 +18,7 @@ import { CLIENT_SETTINGS } from './settings-client.ts';
 import { LIMIT_SETTINGS } from './settings-limits.ts';
 import { MODEL_SETTINGS } from './settings-models.ts';
 import { RETENTION_SETTINGS } from './settings-retention.ts';
+import { TELEMETRY_SETTINGS } from './settings-telemetry.ts';
 import { LANES } from './tasks/lanes.ts';
 
 /** Every environment variable that the product reads. `.env.example` is made from this table and a test holds them equal. */
@@ -184,7 +185,7 @@ export const SETTINGS = {
     { example: '/etc/ssl/qdrant-ca.pem' },
   ),
   QDRANT_API_KEY: setting('Vectors', optionalText, 'the API key of Qdrant', { secret: true }),
-  ENABLE_MONITORING: setting('Operation', v.optional(flag, 'true'), 'false takes the queue dashboard away'),
+  ...TELEMETRY_SETTINGS,
   ENABLE_ENTERPRISE_FEATURES: setting(
     'Operation',
     v.optional(flag, 'false'),

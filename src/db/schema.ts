@@ -131,6 +131,8 @@ export interface TaskTable {
   /** Whether it is held back no more: a job was made for it, which finds a place, or holds it back again. */
   called: Generated<boolean>;
   request_id: string | null;
+  /** The trace that it belongs to, as W3C writes it. */
+  traceparent: string | null;
   cancel_reason: string | null;
   created_at: GeneratedTime;
   ready_at: GeneratedTime;

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createProbe } from '../agents/probe.ts';
 import { createProber } from '../agents/prober.ts';
@@ -11,6 +10,7 @@ import type { Parts } from '../parts.ts';
 import { wakesOfDeliveries } from '../queues/wakes.ts';
 import { LANE_DEFAULTS, type Lane } from '../tasks/lanes.ts';
 import { createSweeper } from '../vectors/sweeper.ts';
+import { VERSION } from '../version.ts';
 import { createDeliverer } from '../webhooks/deliver.ts';
 import { createLiveTexts } from './live/index.ts';
 import { createProgress } from './progress.ts';
@@ -18,10 +18,6 @@ import { createTelling } from './progress-telling.ts';
 import { createPulse } from './pulse.ts';
 import { createToolFactory } from './tools/index.ts';
 import { type LaneWorkers, startWorkers } from './worker.ts';
-
-const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 /** Starts the workers of this process on the lanes that the configuration names. */
 export function startLaneWorkers(parts: Parts): LaneWorkers {

@@ -79,6 +79,7 @@ export async function makeChild(
     ...(key ? { concurrency_key: key.key, concurrency_limit: key.limit ?? 1, concurrency_policy: 'queue' } : {}),
     webhook: null,
     request_id: run.request_id,
+    ...(run.traceparent ? { traceparent: run.traceparent } : {}),
     scheduled_for: null,
     delay_ms: null,
     expires_in_ms: null,

@@ -5,6 +5,7 @@ import { noteEnds } from '../workflows/ends.ts';
 import { isHeld } from './claim.ts';
 import {
   announce,
+  countEnded,
   insertDeliveries,
   isHeard,
   recordResumed,
@@ -130,6 +131,7 @@ export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Ar
     ${settlements.some(({ usage }) => usage) ? spendTokens('resolved') : sql``}
     ${insertDeliveries('moved', { own: settlements.some(({ own_webhook }) => own_webhook) })}
     ${announce('moved')}`.execute(db);
+  countEnded(rows);
   const moved = new Map(rows.map((row) => [row.id, row]));
   return settlements.map(({ id, attempt }) => {
     const row = moved.get(id);

@@ -3,7 +3,7 @@ import type { Db } from '../connect.ts';
 import type { Database } from '../schema.ts';
 import { noteEnds } from '../workflows/ends.ts';
 import { isHeld } from './claim.ts';
-import { announce, insertDeliveries, recordCancel, type Transition } from './transition.ts';
+import { announce, countEnded, insertDeliveries, recordCancel, type Transition } from './transition.ts';
 
 /** Whether a task (`t`) waits, runs or is parked. */
 export const canBeStopped = sql`t.status in ('scheduled', 'pending', 'running')`;
@@ -75,6 +75,7 @@ async function stopFamilies(
       returning t.*
     ), ${recordCancel('moved', by)}, ${noteEnds('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(trx);
+  countEnded(rows);
   return rows;
 }
 
@@ -99,6 +100,7 @@ async function endThem(trx: Db, limit: number): Promise<Transition[]> {
       returning t.*
     ), ${noteEnds('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(trx);
+  countEnded(rows);
   return rows;
 }
 

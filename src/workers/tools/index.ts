@@ -14,6 +14,7 @@ import type { SecretBox } from '../../secretbox.ts';
 import type { LogLevel, Tools } from '../../tasks/tools.ts';
 import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
+import { idsOf } from '../measure.ts';
 import type { ProgressWriter } from '../progress.ts';
 import { agentTools } from './agents/index.ts';
 import { documentTools } from './documents.ts';
@@ -73,7 +74,7 @@ export function createToolFactory({
 }: Options): (attempt: Attempt) => Tools {
   return (attempt) => {
     const { task, signal } = attempt;
-    const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
+    const taskLog = log.child(idsOf(task));
     const emit = (text: string) => onText(attempt, text);
     const count = (tokens: number) => writer.report(attempt, null, `${tokens} tokens`, 'passing');
     const mayUse = async () => (rights.isOpen ? undefined : rights.of((await findRole(db, task.user_id)) ?? 'user'));

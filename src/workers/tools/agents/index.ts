@@ -9,6 +9,7 @@ import type { Logger } from '../../../log.ts';
 import type { SecretBox } from '../../../secretbox.ts';
 import type { AgentAnswer, AgentRequest, Tools } from '../../../tasks/tools.ts';
 import type { Attempt } from '../../attempt.ts';
+import { measureAgent } from '../../measure.ts';
 import { keyOf, patiently } from '../durable.ts';
 import { callA2a } from './a2a.ts';
 import type { AgentCall, AgentCaller, Called } from './caller.ts';
@@ -166,7 +167,8 @@ export function agentTools(attempt: Attempt, tools: () => Tools, options: Option
       },
     };
     try {
-      const called = await (CALLERS[agent.type] as (call: AgentCall) => Promise<Called>)(call);
+      const caller = CALLERS[agent.type] as (call: AgentCall) => Promise<Called>;
+      const called = await measureAgent(agent, asker.signal, () => caller(call));
       return { agent: { id, name: agent.name }, ...hideWithin(called, secrets) };
     } catch (error) {
       hideIn(error, secrets);
