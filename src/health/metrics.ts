@@ -25,6 +25,8 @@ const PATIENCE_MS = 2_500;
 export function createMetricsPage({ pools, mode, ...parts }: Options): MetricsPage {
   watchProcess();
   metrics.buildInfo.set({ version: VERSION, node: process.version, mode }, 1);
+  // 0 would be an alarm about a Redis that nobody has.
+  if (parts.backend.kind !== 'redis') metrics.redisUp.remove();
   let last: { at: number; text: Promise<string> } | undefined;
   let askedAt = Number.NEGATIVE_INFINITY;
   let countedAt: number | undefined;

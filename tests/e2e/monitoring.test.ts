@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { inject, expect, test } from 'vitest';
+import { expect, inject, test } from 'vitest';
 import { createTestDatabase } from '../support/database.ts';
 import { startFakeOllama } from '../support/fake-ollama.ts';
 import { alerts, judging, MISSING_PROGRAMS, panelQueries, recorded } from '../support/monitoring.ts';
@@ -89,7 +89,10 @@ test.skipIf(MISSING_PROGRAMS.length > 0)(
       const admin = anonymousClient(api.url, login.body.access_token);
       // Twice: what is seen for the first time has not grown yet.
       await load(admin, sink.url, 1);
-      await until('the first load was seen', async () => (await query('sutazai_tasks_ended_total{status="failed"}'))[0]);
+      await until(
+        'the first load was seen',
+        async () => (await query('sutazai_tasks_ended_total{status="failed"}'))[0],
+      );
       await load(admin, sink.url, 2);
 
       let left = [
@@ -108,7 +111,8 @@ test.skipIf(MISSING_PROGRAMS.length > 0)(
       }
       expect(left, 'what answers nothing').toEqual([]);
 
-      for (const { text } of within(commandsOf(), /promtool query instant http:\/\/localhost:9090 '(.*)'/)) await query(text);
+      for (const { text } of within(commandsOf(), /promtool query instant http:\/\/localhost:9090 '(.*)'/))
+        await query(text);
 
       // A healthy system: nothing but the watchdog is even about to fire.
       const { alerts: now } = await ask<{ alerts: Array<{ labels: { alertname: string } }> }>('alerts');
@@ -136,6 +140,9 @@ test.skipIf(MISSING_PROGRAMS.length > 0)(
 
 /** Where a process answers Prometheus, as it says when it starts. */
 function metricsOf(product: Product): string {
-  const line = product.output().split('\n').find((one) => one.includes('the health port is open'));
+  const line = product
+    .output()
+    .split('\n')
+    .find((one) => one.includes('the health port is open'));
   return new URL(JSON.parse(line as string).url).host;
 }

@@ -42,9 +42,12 @@ export function unknownToCli({ page, text }: Line): string[] {
     words.shift();
   }
   // Those of a server are held by another test.
-  if (command.name() === 'sutazai') return /^(migrate|secrets|api|worker|start|demo)$/.test(words[0] ?? '') ? [] : [text];
+  if (command.name() === 'sutazai')
+    return /^(migrate|secrets|api|worker|start|demo)$/.test(words[0] ?? '') ? [] : [text];
   const known = command.options.map(({ long }: Option) => long);
-  return words.filter((word) => word.startsWith('--') && !known.includes(word)).map((word) => `${page}: ${text}: ${word}`);
+  return words
+    .filter((word) => word.startsWith('--') && !known.includes(word))
+    .map((word) => `${page}: ${text}: ${word}`);
 }
 
 const COMPOSE = /docker compose (?:(--profile) \S+ )?(exec|logs|ps|restart|up|stop|run|rm|kill)\s+(.*)/;
@@ -58,6 +61,20 @@ export function unknownServices({ page, text }: Line): string[] {
   const words = (rest.split(/ [|>] |,|;| && /)[0] ?? '').trim().split(/\s+/).filter(Boolean);
   const named = words.filter((word, at) => !word.startsWith('-') && !WITH_VALUE.test(words[at - 1] ?? ''));
   const services = verb === 'exec' || verb === 'run' ? named.slice(0, 1) : named;
-  const { services: known } = parse(readText('docker-compose.yml'), { merge: true }) as { services: object };
-  return services.filter((name) => !(name in known)).map((name) => `${page}: ${text}: no service ${name}`);
+  const known = [...servicesOfCompose(), ...servicesOfMonitoring()];
+  return services
+    .filter((name) => !known.includes(name) && !/^[A-Z_]+$/.test(name))
+    .map((name) => `${page}: ${text}: no service ${name}`);
+}
+
+const servicesOfCompose = () =>
+  Object.keys((parse(readText('docker-compose.yml'), { merge: true }) as { services: object }).services);
+
+/** Prometheus and Alertmanager, and the services that are scraped by name. */
+function servicesOfMonitoring(): string[] {
+  const { scrape_configs } = parse(readText('deploy/monitoring/prometheus/prometheus.yml')) as {
+    scrape_configs: Array<{ job_name: string; dns_sd_configs?: Array<{ names: string[] }> }>;
+  };
+  const names = scrape_configs.flatMap(({ dns_sd_configs = [] }) => dns_sd_configs.flatMap((one) => one.names));
+  return [...names, 'prometheus', 'alertmanager'];
 }
