@@ -47,6 +47,7 @@ test('each panel says what it shows, and what it asks for', () => {
 
 test('rules and boards name metrics and labels that are in the catalogue, or that a rule records', () => {
   const ours = new Map(Object.values(CATALOGUE as Record<string, Metric>).map((metric) => [metric.name, metric]));
+  const records = new Set(recorded().map(({ record }) => record));
   const variables = boards().flatMap(({ title, templating }) =>
     (templating.list ?? []).map(({ query }) => ({ where: title, expr: query })),
   );
@@ -68,7 +69,7 @@ test('rules and boards name metrics and labels that are in the catalogue, or tha
         .map((label) => `${where}: ${name} has no label ${label}`);
     }),
     ...[...expr.matchAll(/\b\w+:sutazai_\w+:\w+/g)]
-      .filter(([name]) => !recorded().some(({ record }) => record === name))
+      .filter(([name]) => !records.has(name))
       .map(([name]) => `${where}: ${name}`),
   ]);
   expect(unknown).toEqual([]);
