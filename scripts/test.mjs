@@ -1,4 +1,5 @@
-// `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
+// `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through. With `--again` the
+// given ones are followed by what follows all of them.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +8,8 @@ import { ensurePrometheus, ensureRedis } from './programs.mjs';
 
 ensureRedis();
 ensurePrometheus();
-const words = process.argv.slice(2);
+const words = process.argv.slice(2).filter((word) => word !== '--again');
+const again = words.length === 0 || process.argv.includes('--again');
 
 /** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
 async function run(file, args, { env = {}, together = false } = {}) {
@@ -95,7 +97,7 @@ const WITHOUT_QUEUE = [
 /** The tests with vectors in which tasks go through a lane in numbers, fail, or are taken up again. */
 const VECTORS = ['tasks', 'failures', 'documents', 'document-kills'];
 
-if (words.length === 0) {
+if (again) {
   console.log('\nOnce more on Redis: the tests over HTTP that took BullMQ on Postgres, because they do not care.');
   console.log(
     'At the same time, because they wait most of the time: the quick faults. What they print comes when they have ended.',

@@ -65,6 +65,7 @@ export async function demo(): Promise<void> {
     const inputs = {
       'vector.upsert': { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) },
       'http.request': { method: 'POST', url: receiver.helloUrl, body: { name: 'Ada' } },
+      'vector.delete': { collection: 'notes', ids: [NOTES.length - 1] },
       'agent.run': { agent: agent.id, input: { name: 'Grace' } },
     } as Record<string, unknown>;
     for (const type of types) last = (await runExample(call, type, inputs[type.name] ?? type.examples[0], receiver)).id;

@@ -102,6 +102,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const backend = await openQueueBackend({
     kind: config.queue.backend,
     redisUrl: config.queue.redisUrl,
+    redis: config.queue.redis,
     databaseUrl: services.databaseUrl,
     prefix: config.queue.prefix,
     workers: mode === 'api' ? 0 : config.worker.lanes.length,
@@ -167,7 +168,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
 
   const kinds = { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind };
   const asked = { db, backend, dispatcher, models, vectors, kinds };
-  const box = createSecretBox(services.secrets.ENCRYPTION_KEY);
+  const box = createSecretBox(services.secrets.ENCRYPTION_KEY, config.otherEncryptionKeys);
   let apiUrl = config.http.publicUrl ?? services.apiUrl;
   const readiness = createReadiness(createProbes(asked, mode === 'worker'));
   const metricsPage = config.monitoring.enabled

@@ -6,6 +6,8 @@ import type { ModelCatalogue, Selecting } from './models.ts';
 /** What a call of a model belongs to. */
 export interface ModelCall {
   signal: AbortSignal;
+  /** Whose it is; of several where the texts of several are embedded together. What fails for one user keeps no other one away. */
+  by?: readonly string[];
   /** Hears each piece of text as it is made. */
   onText?: (text: string) => void;
   /** The call is broken off when the answer has more. */

@@ -79,7 +79,7 @@ export function createModelClient(options: Options): ModelClient {
 
   /** Chooses the model and the host, and calls it. What is thrown is a TaskError, or the reason of the signal when that aborts. */
   async function call<T>(
-    { signal: outer, mayUse, onHost }: ModelCall,
+    { signal: outer, by, mayUse, onHost }: ModelCall,
     { model: requested, fallback }: { model?: string; fallback?: boolean },
     operation: Operation,
     work: (client: Ollama, model: string, heard: () => void) => Promise<Answered<T>>,
@@ -92,7 +92,7 @@ export function createModelClient(options: Options): ModelClient {
     const { model } = choice;
     // Vectors of two models under one name must not be mixed.
     const digest = capability === 'embedding' ? models.digestOf(model) : undefined;
-    const wanted = { model, requested: choice.model_reason === 'requested', digest, signal: outer };
+    const wanted = { model, requested: choice.model_reason === 'requested', digest, by, signal: outer };
     const { value } = await hosts.run(wanted, ({ host, heard }) => {
       const served = { host: host.label, digest: host.find(model)?.digest };
       onHost?.({ ...served, model });

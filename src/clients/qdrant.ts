@@ -20,23 +20,27 @@ export interface FoundPoint {
   payload: Record<string, unknown>;
 }
 
-/** The vector store, with our classes of error. Names and filters are the caller's: who may see what is decided there. */
+/**
+ * The vector store, with our classes of error. Names and filters are the caller's: who may see what is decided there. `by` is the
+ * user whose call it is: what fails for one alone keeps no other one away.
+ */
 export interface VectorClient {
   breaker: Breaker;
   /** Makes the collection and the indexes of our fields unless they are there. */
   ensureCollection(name: string, dimensions: number, distance: Distance): Promise<void>;
   /** Stores points and answers when they are applied. */
-  upsert(collection: string, points: StoredPoint[], signal: AbortSignal): Promise<void>;
+  upsert(collection: string, points: StoredPoint[], signal: AbortSignal, by?: string): Promise<void>;
   /** The points that the filter chooses, those nearest to the vector first; without a vector in no order that means anything. */
   query(
     collection: string,
     query: { vector?: number[]; filter: object; limit: number; scoreThreshold?: number },
     signal: AbortSignal,
+    by?: string,
   ): Promise<FoundPoint[]>;
   /** How many points the filter chooses, exactly; a collection that is not there holds none. */
-  count(collection: string, filter: object, signal: AbortSignal): Promise<number>;
+  count(collection: string, filter: object, signal: AbortSignal, by?: string): Promise<number>;
   /** Deletes every point that the filter chooses; a collection that is not there holds none. */
-  remove(collection: string, filter: object, signal: AbortSignal): Promise<void>;
+  remove(collection: string, filter: object, signal: AbortSignal, by?: string): Promise<void>;
   /** Deletes the collection itself; one that is not there is gone already. */
   drop(collection: string, signal: AbortSignal): Promise<void>;
   /** The version that the store reports. @throws when it cannot be reached */
@@ -91,6 +95,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
   function guarded<T>(
     operation: string,
     collection: string,
+    by: string | undefined,
     outer: AbortSignal | undefined,
     work: (init: Init) => Promise<T>,
   ): Promise<T> {
@@ -109,7 +114,8 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
         throw classify(error);
       }
     };
-    return breaker.run(() => inPart(() => ({ name: `${operation} ${collection}`, kind: 'client', attributes }), call));
+    const described = () => ({ name: `${operation} ${collection}`, kind: 'client' as const, attributes });
+    return breaker.run(() => inPart(described, call), by);
   }
 
   async function create(name: string, vectors: { size: number; distance: Distance }, init: Init): Promise<void> {
@@ -147,22 +153,22 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
       let ready = ensured.get(name);
       if (!ready) {
         // Other attempts wait for the same, so it does not stop with the signal of one.
-        ready = guarded('create', name, undefined, (init) => create(name, { size, distance }, init));
+        ready = guarded('create', name, undefined, undefined, (init) => create(name, { size, distance }, init));
         ensured.set(name, ready);
         ready.catch(() => ensured.delete(name));
       }
       return ready;
     },
-    upsert: (collection, points, outer) =>
-      guarded('upsert', collection, outer, async (init) => {
+    upsert: (collection, points, outer, by) =>
+      guarded('upsert', collection, by, outer, async (init) => {
         const { data } = await api
           .upsertPoints({ collection_name: collection, wait: true, points }, init)
           .catch(rememberLoss(collection));
         if (resultOf(data).status !== 'completed')
           throw new TaskError('upstream_unavailable', 'Qdrant has not stored the points yet.', { retryable: true });
       }),
-    query: (collection, { vector, filter, limit, scoreThreshold }, outer) =>
-      guarded('query', collection, outer, async (init) => {
+    query: (collection, { vector, filter, limit, scoreThreshold }, outer, by) =>
+      guarded('query', collection, by, outer, async (init) => {
         const request = {
           ...{ collection_name: collection, filter, limit, with_payload: true },
           ...(vector === undefined ? {} : { query: vector }),
@@ -174,8 +180,8 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
           payload: (withoutBigInts(payload) ?? {}) as Record<string, unknown>,
         }));
       }),
-    count: (collection, filter, outer) =>
-      guarded('count', collection, outer, async (init) => {
+    count: (collection, filter, outer, by) =>
+      guarded('count', collection, by, outer, async (init) => {
         try {
           const { data } = await api.countPoints({ collection_name: collection, filter, exact: true }, init);
           return resultOf(data).count;
@@ -184,8 +190,8 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
           throw error;
         }
       }),
-    remove: (collection, filter, outer) =>
-      guarded('delete', collection, outer, async (init) => {
+    remove: (collection, filter, outer, by) =>
+      guarded('delete', collection, by, outer, async (init) => {
         try {
           const { data } = await api.deletePoints({ collection_name: collection, wait: true, filter }, init);
           if (resultOf(data).status !== 'completed')
@@ -195,7 +201,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
         }
       }),
     drop: (collection, outer) =>
-      guarded('drop', collection, outer, async (init) => {
+      guarded('drop', collection, undefined, outer, async (init) => {
         ensured.delete(collection);
         try {
           await api.deleteCollection({ collection_name: collection }, init);

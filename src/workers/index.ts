@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { createProbe } from '../agents/probe.ts';
 import { createProber } from '../agents/prober.ts';
+import { createStopTeller } from '../agents/stops.ts';
 import { createEmbeddingCache, type EmbeddingCache, embedTogether } from '../clients/embeddings/index.ts';
 import { createModelRights } from '../clients/model-rights.ts';
 import { findEmbeddings, keepEmbeddings } from '../db/embedding-cache.ts';
@@ -64,7 +65,7 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
       end: async (attempt) => void (await Promise.all([texts.end(attempt), progress.end(attempt)])),
     },
     tools: createToolFactory({
-      ...{ ...parts, models, limits: config.limits.user, maxCollections: config.vectors.maxCollections },
+      ...{ ...parts, models, limits: config.limits.user, most: config.vectors.most },
       ...{ maxOutputBytes, progress, emit: texts.emit, rights: createModelRights(config.models.byRole) },
       ...{ reader, maxFileBytes: config.files.maxBytes, callbacks: parts.callbacks },
     }),
@@ -79,11 +80,12 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
   const clearing = parts.vectors && startClearing({ db, store: parts.vectors, log });
   // Who calls agents asks them how they are.
   const prober = lanes.includes('agent') ? createProber({ ...parts, probe: createProbe(parts) }) : undefined;
+  const stops = prober && createStopTeller(parts);
   log.info({ lanes, queue: parts.backend.kind, ...parts.kinds }, 'working');
   return {
     ...workers,
     async close(graceMs) {
-      const stopped = [pulse.close(), sweeper?.close(), clearing?.close(), prober?.close()];
+      const stopped = [pulse.close(), sweeper?.close(), clearing?.close(), prober?.close(), stops?.close()];
       const [left] = await Promise.all([workers.close(graceMs), ...stopped]);
       reader.close();
       texts.close();

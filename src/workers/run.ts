@@ -10,7 +10,7 @@ import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
 import { WORKFLOW } from '../tasks/workflow-definition.ts';
-import { type Attempt, AttemptStopped, Parked, type RunningAttempts } from './attempt.ts';
+import { type Attempt, AttemptStopped, Parked, type RunningAttempts, triesOf } from './attempt.ts';
 import type { Claimed } from './claims.ts';
 import { idsOf, measureAttempt, noteEnd } from './measure.ts';
 
@@ -202,7 +202,7 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
     // Who says when it is worth coming back is believed, so that a long outage leaves no long waits behind.
     const delay =
       known.retryAfterMs === undefined
-        ? laterMs(type.defaults.backoff, task.attempt)
+        ? laterMs(type.defaults.backoff, triesOf(task))
         : known.retryAfterMs + backoffMs(type.defaults.backoff, 1);
     return { ...nothing, status: 'pending', outcome: 'released', error: stored, delay_ms: delay };
   }

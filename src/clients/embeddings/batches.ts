@@ -3,7 +3,7 @@ import { goOn, present } from '../../telemetry/tracing.ts';
 import type { ModelCall } from '../model-client.ts';
 
 /** What a caller of a model hands in. */
-export type Caller = Pick<ModelCall, 'signal' | 'onHost'>;
+export type Caller = Pick<ModelCall, 'signal' | 'by' | 'onHost'>;
 
 /** A caller's texts, or a part of them, that go to the host together. */
 interface Piece<T> {
@@ -19,7 +19,7 @@ interface Piece<T> {
 
 interface Options<T> {
   /** Asks the host for all of the texts; answers one result a text, in order. */
-  ask: (texts: string[], call: Required<Caller>) => Promise<T[]>;
+  ask: (texts: string[], call: Caller) => Promise<T[]>;
   /** How many calls may be under way at once. */
   parallel: number;
 }
@@ -69,6 +69,7 @@ export function createEmbedBatch<T>({ ask, parallel }: Options<T>) {
       const results = await goOn(pieces[0]?.trace, () =>
         ask(texts, {
           signal: stop.signal,
+          by: [...new Set(pieces.flatMap(({ caller }) => caller.by ?? []))],
           onHost(served) {
             for (const { caller, over } of pieces) if (!over) caller.onHost?.(served);
           },

@@ -178,6 +178,7 @@ const FRESH = {
   awaiting_until: null,
   signals: 0,
   life: 0,
+  parkings: 0,
   streamed: false,
   queued_at: null,
   held_by: null,
