@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
+import { inUrl, redisOf } from './config-redis.ts';
 import { readSecret, readValues, type SecretFiles, type Values, wrongSettings } from './read-settings.ts';
 import { SETTINGS } from './settings.ts';
 
@@ -35,7 +36,7 @@ export function loadConfig(
 
 function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
   const production = s.NODE_ENV === 'production';
-  const redisUrl = s.REDIS_URL ?? (s.REDIS_HOST ? redisUrlFrom(s) : undefined);
+  const { redisUrl, redis } = redisOf(s, problems);
   const backend = s.QUEUE_BACKEND ?? (redisUrl ? 'redis' : 'postgres');
   if (backend === 'redis' && !redisUrl)
     problems.push('QUEUE_BACKEND=redis needs REDIS_URL, such as redis://127.0.0.1:6379');
@@ -61,6 +62,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
     queue: {
       backend,
       redisUrl,
+      redis,
       prefix: s.QUEUE_PREFIX,
       keepCompleted: s.QUEUE_KEEP_COMPLETED,
       keepFailed: s.QUEUE_KEEP_FAILED,
@@ -193,17 +195,6 @@ function postgresUrl(s: Values): string {
   url.username = encodeURIComponent(s.POSTGRES_USER);
   if (s.POSTGRES_PASSWORD) url.password = encodeURIComponent(s.POSTGRES_PASSWORD);
   return url.href;
-}
-
-function redisUrlFrom(s: Values): string {
-  const url = new URL(`redis://${inUrl(s.REDIS_HOST)}:${s.REDIS_PORT}`);
-  if (s.REDIS_PASSWORD) url.password = encodeURIComponent(s.REDIS_PASSWORD);
-  return url.href;
-}
-
-/** A host as it stands in a URL: an IPv6 address in brackets. */
-function inUrl(host = ''): string {
-  return host.includes(':') ? `[${host}]` : host;
 }
 
 function deepFreeze<T>(value: T): T {

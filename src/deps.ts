@@ -96,6 +96,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const backend = await openQueueBackend({
     kind: config.queue.backend,
     redisUrl: config.queue.redisUrl,
+    redis: config.queue.redis,
     databaseUrl: services.databaseUrl,
     prefix: config.queue.prefix,
     workers: mode === 'api' ? 0 : config.worker.lanes.length,

@@ -17,6 +17,7 @@ import {
 import { CLIENT_SETTINGS } from './settings-client.ts';
 import { LIMIT_SETTINGS } from './settings-limits.ts';
 import { MODEL_SETTINGS } from './settings-models.ts';
+import { REDIS_SETTINGS } from './settings-redis.ts';
 import { RETENTION_SETTINGS } from './settings-retention.ts';
 import { LANES } from './tasks/lanes.ts';
 
@@ -84,7 +85,7 @@ export const SETTINGS = {
   QUEUE_BACKEND: setting(
     'Queues',
     v.optional(oneOf(['redis', 'postgres'])),
-    'where BullMQ keeps its jobs; redis where REDIS_URL is set, else postgres',
+    'where BullMQ keeps its jobs; redis where one is named below, else postgres',
     { example: 'redis' },
   ),
   QUEUE_PREFIX: setting(
@@ -107,17 +108,7 @@ export const SETTINGS = {
     v.optional(integer(0, 604_800), '600'),
     'how much longer a task may wait, for each class of priority, than newer ones that are more urgent; 0 is strict',
   ),
-  REDIS_URL: setting(
-    'Queues',
-    v.optional(url(['redis:', 'rediss:'], 'redis://127.0.0.1:6379')),
-    'a Redis (6.2 or newer, noeviction) for BullMQ',
-    { secret: true, example: 'redis://127.0.0.1:6379' },
-  ),
-  REDIS_HOST: setting('Queues', v.optional(host), 'used with the two below where REDIS_URL is empty', {
-    example: 'sutazai-redis',
-  }),
-  REDIS_PORT: setting('Queues', v.optional(integer(1, 65535), '6379'), 'the port of REDIS_HOST'),
-  REDIS_PASSWORD: setting('Queues', optionalText, 'the password of Redis', { secret: true }),
+  ...REDIS_SETTINGS,
   JWT_SECRET_KEY: setting(
     'Identity',
     v.optional(secretKey),
