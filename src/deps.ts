@@ -91,7 +91,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const db = createDb(pool);
   stack.defer('the database pool', () => db.destroy());
   await checkDatabase(pool, services.databaseSource);
-  await bringSchema(mode === 'start', { db, pool, log, kind: config.queue.backend });
+  await bringSchema(mode === 'start', { db, pool, log, kind: config.queue.backend, production: config.production });
 
   const backend = await openQueueBackend({
     kind: config.queue.backend,

@@ -4,10 +4,11 @@ import { readDotEnv } from './config.ts';
 import { loadClientConfig } from './config-client.ts';
 import { errorMessage, UsageError } from './errors.ts';
 import { LANES } from './tasks/lanes.ts';
+import { VERSION } from './version.ts';
 
 const program = new Command('sutazai')
   .description('A durable, fair job queue in front of your own models.')
-  .version('0.1.0')
+  .version(VERSION)
   .showHelpAfterError('(add --help to see what there is)')
   .addHelpText(
     'after',
@@ -47,12 +48,30 @@ migrate
   .action(() => migration('status'));
 migrate
   .command('up')
-  .description('apply every pending migration')
-  .action(() => migration('up'));
+  .description('apply every pending migration; in production after a backup into BACKUP_DIR')
+  .option('--no-backup', 'without one, where the database has snapshots or a point-in-time recovery of its own')
+  .action((options) => migration('up', options));
 migrate
   .command('down')
   .description('take the newest migration back; what it made is lost')
   .action(() => migration('down'));
+
+program
+  .command('backup')
+  .description('write a backup of the database, which may be in use: a dump of pg_dump, a manifest and checksums')
+  .option('--dir <folder>', 'where to (BACKUP_DIR, else ./backups)')
+  .addOption(new Option('--keep <n>', 'delete all but the newest so many backups there').argParser(wholeNumber))
+  .action(async (options) => (await import('./backup-command.ts')).backup(numbersOf(options), process.env));
+program
+  .command('restore')
+  .description('put a backup into the database and bring its schema up; nothing else may run meanwhile')
+  .argument('[backup]', 'the folder of the backup; the newest where it is not given')
+  .option('--dir <folder>', 'where the newest is looked for (BACKUP_DIR, else ./backups)')
+  .option('--replace', 'take away what is in the database now')
+  .addOption(new Option('--jobs <n>', 'how many tables to fill at a time').argParser(wholeNumber))
+  .action(async (folder, options) =>
+    (await import('./backup-command.ts')).restore(folder, numbersOf(options), process.env),
+  );
 
 const secrets = program.command('secrets').description('make secrets, or change them in a running system');
 secrets
@@ -81,8 +100,16 @@ addClientCommands(program, {
   findLocal: async (dataDir) => (await import('./embedded/home.ts')).findRun(dataDir)?.url,
 });
 
-async function migration(verb: 'status' | 'up' | 'down'): Promise<void> {
-  await (await import('./migrate-command.ts')).migrate(verb);
+async function migration(verb: 'status' | 'up' | 'down', options?: { backup: boolean }): Promise<void> {
+  await (await import('./migrate-command.ts')).migrate(verb, process.env, options);
+}
+
+/** Options that are numbers arrive as text that was checked. */
+function numbersOf<T extends Record<string, unknown>>(options: T): T {
+  const isNumber = ([, value]: [string, unknown]) => typeof value === 'string' && /^[1-9]\d*$/.test(value);
+  return Object.fromEntries(
+    Object.entries(options).map((one) => (isNumber(one) ? [one[0], Number(one[1])] : one)),
+  ) as T;
 }
 
 function wholeNumber(text: string): string {

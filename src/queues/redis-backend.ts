@@ -48,6 +48,7 @@ export async function openRedis({ redisUrl = '', redis, prefix, log }: BackendOp
       // A restart gives a new run_id: with appendfsync everysec the last second of adds may be gone.
       return marker === null ? undefined : `${marker}:${/run_id:(\w+)/.exec(info)?.[1]}`;
     },
+    clearEpoch: async () => void (await producer.del(epochKey)),
     writeEpoch: async () => void (await producer.set(epochKey, new Date().toISOString(), 'NX')),
     async addCounts(counts, seconds) {
       const pipeline = producer.pipeline();

@@ -109,8 +109,6 @@ function sentinelOptions(
     ...(password ? { sentinelPassword: password } : {}),
     ...(tls ? { sentinelTLS: tls, enableTLSForSentinelMode: true } : {}),
     sentinelCommandTimeout: CALL_TIMEOUT_MS,
-    // A primary that hangs keeps its connections: the Sentinels say that another has taken its place.
-    failoverDetector: true,
   };
 }
 

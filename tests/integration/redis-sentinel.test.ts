@@ -45,12 +45,12 @@ describe('with Sentinels', () => {
   let world: World;
   let client: Client;
   let backend: QueueBackend;
-  const own = () => servers.map(({ url }) => Number(new URL(url).port));
+  const ports = () => servers.map(({ url }) => Number(new URL(url).port));
 
   beforeAll(async () => {
     const settings = () => [`requirepass "${PASSWORD}"`, `masterauth "${PASSWORD}"`, 'repl-diskless-sync-delay 0'];
     servers = await Promise.all([1, 2].map(() => startPrivateRedis({ settings, client: { password: PASSWORD } })));
-    const [port = 0] = own();
+    const [port = 0] = ports();
     await servers[1]?.command('REPLICAOF', '127.0.0.1', String(port));
     sentinels = await startSentinels({
       ...{ count: 3, replicas: 1, name: NAME, port },
@@ -80,47 +80,32 @@ describe('with Sentinels', () => {
     return { redisUrl, redis: { caFile: undefined, sentinels: named } };
   }
 
-  /** What `fail` does to the primary makes the other one primary, under load; nothing that was accepted may be lost. */
-  async function failover(fail: () => Promise<unknown>): Promise<void> {
-    const before = await sentinels.primary();
-    const { epochsLost } = world.running.reconciler.repairs();
-    const writing = load(client, 4);
-    await until('the load has begun', () => writing.ids.length >= 200, WITHIN);
-    await fail();
-    await until('the other one is the primary', async () => (await sentinels.primary()) !== before, WITHIN);
-    await until('the loss is seen', () => world.running.reconciler.repairs().epochsLost > epochsLost, WITHIN);
-    const { length } = writing.ids;
-    await until('the load goes on', () => writing.ids.length > length + 100, WITHIN);
-    await writing.stop();
-    expect(writing.refused).toEqual([]);
-    await until('all have run', async () => (await open()) === 0, WITHIN);
-    const ended = await world.db.selectFrom('tasks').select('id').where('status', '=', 'completed').execute();
-    expect(ended.map(({ id }) => id)).toEqual(expect.arrayContaining(writing.ids));
-    expect(await compareRowsAndJobs(world.db, backend)).toEqual({ lacking: [], orphaned: [] });
-  }
-
   const open = async () => {
     const query = world.db.selectFrom('tasks').select(({ fn }) => fn.countAll<string>().as('n'));
-    return Number((await query.where('status', 'not in', ['completed']).executeTakeFirstOrThrow()).n);
+    return Number((await query.where('status', '!=', 'completed').executeTakeFirstOrThrow()).n);
   };
 
   it('no accepted task is lost when the primary dies under load, and a Sentinel with it', async () => {
-    await failover(() => Promise.all([servers[0]?.signal('SIGKILL'), sentinels.killFirst()]));
-    expect(await sentinels.primary()).toBe(own()[1]);
-  }, 120_000);
-
-  it('a primary that becomes a replica while it is in use is left for the new one', async () => {
-    await servers[0]?.start();
-    await servers[0]?.command('REPLICAOF', '127.0.0.1', String(own()[1]));
-    const linked = async () => /master_link_status:up/.test(String(await servers[0]?.command('INFO', 'replication')));
-    await until('the replica has caught up', linked, WITHIN);
-    const order = () => sentinels.command('SENTINEL', 'FAILOVER', NAME).catch(() => undefined);
-    await failover(() => until('the Sentinels take the order', order, WITHIN));
+    const { repairs } = world.running.reconciler;
+    const writing = load(client, 4);
+    await until('the load has begun', () => writing.ids.length >= 60, WITHIN);
+    await Promise.all([servers[0]?.signal('SIGKILL'), sentinels.killFirst()]);
+    await until('the other one is the primary', async () => (await sentinels.primary()) === ports()[1], WITHIN);
+    await until('the loss is seen', () => repairs().epochsLost === 1, WITHIN);
+    const { length } = writing.ids;
+    await until('the load goes on', () => writing.ids.length > length + 40, WITHIN);
+    await writing.stop();
+    expect(writing.refused).toEqual([]);
+    await until('all have run', async () => (await open()) === 0, WITHIN);
+    const ended = await world.db.selectFrom('tasks').select('id').execute();
+    expect(ended.map(({ id }) => id).sort()).toEqual(writing.ids.sort());
+    expect(repairs().rebuilt).toBeGreaterThan(0);
+    expect(await compareRowsAndJobs(world.db, backend)).toEqual({ lacking: [], orphaned: [] });
   }, 120_000);
 
   it.each([
-    ['no Sentinel answers', () => reachOf('127.0.0.1:1'), 'ECONNREFUSED'],
-    ['none knows the name', () => reachOf(sentinels.addresses, { name: 'other' }), 'invalid reply'],
+    ['no Sentinel answers', () => reachOf('127.0.0.1:1'), 'failed to connect to sentinel 127.0.0.1:1'],
+    ['none knows the name', () => reachOf(sentinels.addresses, { name: 'other' }), 'No such master'],
     ['they want another password', () => reachOf(sentinels.addresses, { password: 'no' }), 'WRONGPASS'],
   ])('the start says what to look at where %s', async (_, reach, why) => {
     const opening = openQueueBackend({ kind: 'redis', ...reach(), databaseUrl: '', prefix: 't', workers: 0, log });
