@@ -11,7 +11,7 @@ interface Rule {
 }
 
 /** What every room may use: files at the top of `src` that know nothing of the business. */
-const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle'];
+const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle', 'telemetry'];
 const EVERYTHING_BELOW = [
   ...[...GROUND, 'config', 'permissions', 'secretbox', 'callbacks'],
   ...['tasks', 'db', 'clients', 'queues', 'schedules', 'webhooks', 'vectors', 'documents', 'health', 'agents'],
@@ -22,6 +22,7 @@ const UPPER = ['api', 'workers', 'embedded'];
 const COMPOSITION = ['deps', 'services', 'main', 'serve', 'demo', 'secrets-command'];
 
 const RULES: Record<string, Rule> = {
+  telemetry: { rooms: [], types: ['log'], packages: ['prom-client'] },
   errors: { rooms: GROUND },
   log: { rooms: GROUND },
   lifecycle: { rooms: GROUND },
