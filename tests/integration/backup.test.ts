@@ -134,7 +134,9 @@ it('production makes a backup before it changes a schema that holds something, o
 it('a pg_dump that is older than the server is not used, and nothing of the try stays', async () => {
   // The Postgres of the other tests comes from npm, and is newer than Debian's.
   const newer = { ...env, DATABASE_URL: inject('postgresUrl').replace(/template$/, 'postgres') };
-  await expect(backup({}, newer)).rejects.toThrow(/wants pg_dump 18 or newer, and found \d+\.\d+ \(.+\), which is older/);
+  await expect(backup({}, newer)).rejects.toThrow(
+    /wants pg_dump 18 or newer, and found \d+\.\d+ \(.+\), which is older/,
+  );
   expect(made()).toEqual([]);
   await expect(findProgram('pg_dump', 99, { PATH: '' })).rejects.toThrow('apt-get install postgresql-client-99');
 });

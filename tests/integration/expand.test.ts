@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { migrateDown, migrateUp } from '../../src/db/migrate.ts';
+import { migrateDown } from '../../src/db/migrate.ts';
 import { createLog } from '../../src/log.ts';
 import { PREVIOUS } from '../previous/release.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -82,7 +82,10 @@ it('a process of the previous release stumbles over nothing in the newest schema
   await backToPrevious();
   const found = contractions(await shape(), newer);
   expect(found.filter((one) => !HARMLESS.some(([rule]) => rule.test(one)))).toEqual([]);
-  expect(HARMLESS.filter(([rule]) => !found.some((one) => rule.test(one))), 'no longer needed').toEqual([]);
+  expect(
+    HARMLESS.filter(([rule]) => !found.some((one) => rule.test(one))),
+    'no longer needed',
+  ).toEqual([]);
 });
 
 it.each([
@@ -90,7 +93,10 @@ it.each([
   ['alter table tasks rename column title to name', 'tasks.title is gone'],
   ['alter table tasks alter column title type varchar(9)', 'tasks.title was text and is character varying(9)'],
   ['alter table tasks alter column title set not null', 'tasks.title has to be given now'],
-  ["alter table tasks alter column title set default '', alter column title set not null", 'tasks.title may not be null'],
+  [
+    "alter table tasks alter column title set default '', alter column title set not null",
+    'tasks.title may not be null',
+  ],
   ['alter table tasks add column newer text not null', 'tasks.newer is new and has to be given'],
   ['alter table tasks alter column priority drop default', 'tasks.priority has to be given now'],
   ['create unique index on users (role)', 'there is a new rule on users: CREATE UNIQUE INDEX'],
