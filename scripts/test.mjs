@@ -1,5 +1,8 @@
 // `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
 import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ensureRedis } from './redis.mjs';
 
 ensureRedis();
@@ -27,7 +30,43 @@ function must(...codes) {
 
 const vitest = (args, env) => run('vitest', ['run', ...args], { env });
 
-must(await vitest(words));
+/** More files than this do not fail because a machine is busy. */
+const MOST_AGAIN = 8;
+
+/**
+ * Runs tests side by side. The files of those that failed run once more, alone: a machine that is slow at the wrong moment makes
+ * some of them run out of time. Whatever failed is printed with all it said, whether it fails again or not.
+ */
+async function together(args, env) {
+  const folder = mkdtempSync(join(tmpdir(), 'sutazai-tests-'));
+  const report = join(folder, 'report.json');
+  const code = await vitest([...args, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`], env);
+  return {
+    /** Answers the exit code. */
+    async again() {
+      const failed = code === 0 ? [] : failedIn(report);
+      rmSync(folder, { recursive: true });
+      if (failed.length === 0 || failed.length > MOST_AGAIN) return code;
+      console.log(`\nOnce more, alone:\n${failed.join('\n')}`);
+      const alone = await vitest([...failed, '--maxWorkers=1'], env);
+      console.log(alone === 0 ? '\nAlone they passed.' : '\nThey fail alone too.');
+      return alone;
+    },
+  };
+}
+
+/** The files with tests that failed, or that could not be read; none where there is no report. */
+function failedIn(report) {
+  try {
+    const { testResults } = JSON.parse(readFileSync(report, 'utf8'));
+    return testResults.filter(({ status }) => status === 'failed').map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+if (words.length > 0) must(await vitest(words));
+else must(await (await together([])).again());
 /** Tests over HTTP of what never comes near a queue (who is asked, the reference, what a terminal shows), or only with single tasks. */
 const WITHOUT_QUEUE = [
   'bodies',
@@ -62,11 +101,13 @@ if (words.length === 0) {
   );
   const others = WITHOUT_QUEUE.map((name) => `--exclude=tests/integration/api-${name}.test.ts`);
   const vectors = VECTORS.map((name) => `tests/integration/vector-${name}.test.ts`);
-  const both = await Promise.all([
-    vitest(['tests/integration/api-', ...vectors, 'tests/security/tokens', ...others], { TEST_QUEUE_BACKEND: 'redis' }),
+  const [tests, faults] = await Promise.all([
+    together(['tests/integration/api-', ...vectors, 'tests/security/tokens', ...others], {
+      TEST_QUEUE_BACKEND: 'redis',
+    }),
     run(process.execPath, ['scripts/faults.mjs', 'run', '--quick', '--jobs', '2'], {
       together: true,
     }),
   ]);
-  must(...both);
+  must(await tests.again(), faults);
 }

@@ -55,7 +55,8 @@ describe('Redis', () => {
     const asked = Date.now();
     await client.submit('echo', { message: 'x' });
     await submitMany(20);
-    expect(Date.now() - asked).toBeLessThan(patient(1_000));
+    // One may have been on its way to the queue, and waits two seconds for it; all after it do not.
+    expect(Date.now() - asked).toBeLessThan(patient(3_000));
     await redis.start();
     await join('worker', WORK);
     await allEnded(21);

@@ -83,7 +83,7 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
     await dispatcher.remove(await row(id));
     await withReconciler(async (reconciler) => {
       expect((await reconciler.runOnce()).rebuilt).toBe(0);
-    });
+    }, 60_000);
     await cancelTask(world.db, 'any', id, 'user');
   });
 

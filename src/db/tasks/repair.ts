@@ -70,10 +70,16 @@ export async function raiseGenerations(
 ): Promise<Map<string, number>> {
   if (given.length === 0) return new Map();
   const table = sql.table(kind === 'task' ? 'tasks' : 'deliveries');
+  // Locked in the order of ids, as claims lock them: in any other order the two may wait for each other.
   const { rows } = await sql<Claim>`
+    with spent as (
+      select t.id from ${table} t
+      join unnest(${given.map(({ id }) => id)}::uuid[], ${given.map(({ generation }) => generation)}::int[]) as g(id, generation)
+        on t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
+      order by t.id for update of t
+    )
     update ${table} t set generation = t.generation + 1
-    from unnest(${given.map(({ id }) => id)}::uuid[], ${given.map(({ generation }) => generation)}::int[]) as g(id, generation)
-    where t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
+    from spent where t.id = spent.id
     returning t.id, t.generation`.execute(db);
   return new Map(rows.map(({ id, generation }) => [id, generation]));
 }
