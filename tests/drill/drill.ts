@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync } from 'node:fs';
-import { cp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Sutazai } from '../../src/client/index.ts';
@@ -45,6 +46,9 @@ export interface Drilled {
 const PASSWORD = 'correct horse battery';
 const AT_ONCE = 1_000;
 
+/** With its owner, who is not always us. */
+const copy = (from: string, to: string) => execFileSync('cp', ['-a', from, to]);
+
 /**
  * Loses a system and brings it back: real data, a backup while it is in use, the end of Postgres and of Redis, empty ones in
  * their place, a restore, and tasks that run. @param say hears what happens
@@ -58,7 +62,7 @@ export async function drill({ ended, waiting }: Extent, say: (text: string) => v
     let postgres = await startDebianPostgres(join(folder, 'postgres'));
     // What an empty cluster is made from a second time.
     await postgres.close();
-    await cp(join(folder, 'postgres'), join(folder, 'empty'), { recursive: true });
+    copy(join(folder, 'postgres'), join(folder, 'empty'));
     postgres = await startDebianPostgres(join(folder, 'postgres'));
     closers.push(() => postgres.close());
     const redis = await startPrivateRedis();
@@ -124,7 +128,7 @@ export async function drill({ ended, waiting }: Extent, say: (text: string) => v
     await Promise.all([postgres.close(), redis.signal('SIGKILL')]);
     await rm(join(folder, 'postgres'), { recursive: true });
     const lost = Date.now();
-    await cp(join(folder, 'empty'), join(folder, 'postgres'), { recursive: true });
+    copy(join(folder, 'empty'), join(folder, 'postgres'));
     [postgres] = await Promise.all([startDebianPostgres(join(folder, 'postgres')), redis.start()]);
     const restore = await runCommand(['restore'], env());
     const restoreMs = Date.now() - lost;
