@@ -69,7 +69,8 @@ export async function makeBackup(options: Options): Promise<{ folder: string; ma
     if (options.keep) await forget(dir, options.keep);
     return { folder, manifest };
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
+    // What stands in its way is the reason to be told, and not that it cannot be taken away.
+    await rm(partial, { recursive: true, force: true }).catch(() => {});
     if (signal.aborted) throw new UsageError('The backup was broken off; nothing of it is left.', { cause: error });
     throw error;
   } finally {

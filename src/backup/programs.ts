@@ -40,7 +40,7 @@ export async function findProgram(name: 'pg_dump' | 'pg_restore', major: number,
   const list = found.map(({ file, version }) => `${version} (${file})`);
   const there = found.length > 0 ? `found ${list.join(', ')}, which is older` : 'there is none on the PATH';
   throw new UsageError(
-    `Postgres ${major} wants ${name} ${major} or newer, and ${there}. Install it (Debian: \`apt-get install postgresql-client-${major}\`, from https://apt.postgresql.org where Debian's own is older), or run the command where it is: \`docker compose run --rm backup\`. docs/backup.md says more.`,
+    `Postgres ${major} wants ${name} ${major} or newer, and ${there}. Install it (Debian: \`apt-get install postgresql-client-${major}\`, from https://apt.postgresql.org where Debian's own is older). docs/backup.md says more.`,
   );
 }
 
