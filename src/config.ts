@@ -128,8 +128,12 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       url: s.QDRANT_URL,
       apiKey: s.QDRANT_API_KEY,
       caFile: s.QDRANT_CA_FILE,
-      /** Of each user; 0 is no limit. */
-      maxCollections: s.MAX_COLLECTIONS_PER_USER,
+      /** What a user may have; 0 is no limit. */
+      most: {
+        collections: s.MAX_COLLECTIONS_PER_USER,
+        documents: s.MAX_DOCUMENTS_PER_USER,
+        points: s.MAX_POINTS_PER_USER,
+      },
     },
     monitoring: { enabled: s.ENABLE_MONITORING },
     enterprise: s.ENABLE_ENTERPRISE_FEATURES,

@@ -68,7 +68,7 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
       end: async (attempt) => void (await Promise.all([texts.end(attempt), progress.end(attempt)])),
     },
     tools: createToolFactory({
-      ...{ ...parts, models, limits: config.limits.user, maxCollections: config.vectors.maxCollections },
+      ...{ ...parts, models, limits: config.limits.user, most: config.vectors.most },
       ...{ maxOutputBytes, progress, emit: texts.emit, rights: createModelRights(config.models.byRole) },
       ...{ reader, maxFileBytes: config.files.maxBytes, callbacks: parts.callbacks },
     }),

@@ -225,24 +225,6 @@ describe('the breaker of the model host', () => {
     expect(states()).toBe('closed');
   });
 
-  it('takes what one user cannot do for that of this user, and what two cannot for that of the model', async () => {
-    ollama.script = ({ body }, response) =>
-      String(body.prompt ?? body.input).includes('bad') && refuse(500, 'runner has terminated')({} as never, response);
-    const ask = (user: string, prompt: string) => generate({ by: [user] }, prompt).catch((thrown) => thrown);
-    for (let n = 0; n < 5; n++) expect(await ask('eve', 'bad')).toMatchObject({ outage: 'failing' });
-    // Who only fails waits, alone; the others do not.
-    const turnedAway = await ask('eve', 'bad');
-    expect(turnedAway).toMatchObject({
-      later: true,
-      message: expect.stringMatching(/^What one user asks of the model/),
-    });
-    expect(await ask('alice', 'good')).toMatchObject({ answer: { text: 'Hello from a scripted host' } });
-    expect([states(), client.down(), ollama.calls.length]).toEqual(['closed', [], 6]);
-    for (const user of ['bob', 'carol', 'carol', 'bob', 'bob']) await ask(user, 'bad');
-    expect(await ask('alice', 'good')).toMatchObject({ message: expect.stringMatching(/^The model tinyllama:latest/) });
-    expect(client.down()).toEqual(['tinyllama:latest']);
-  });
-
   it('does not mind what users do', async () => {
     const wrong = refuse(400, 'invalid options');
     for (const script of [wrong, refuse(404, 'not found'), refuse(429, 'slow down'), wrong]) {

@@ -203,4 +203,24 @@ describe('a host that fails before it said anything', () => {
     expect(await round(refuse(503), 4)).toBe(4);
     for (const expected of [2, 3, 4]) expect(await round(() => false, expected)).toBe(expected);
   });
+
+  it('for one user alone is left alone by that one, and for several by all', async () => {
+    await hosts.use({ hosts: [hosts.a.url] });
+    hosts.a.script = ({ body }, response) =>
+      String(body.prompt ?? body.input).includes('bad') && refuse(500, 'runner has terminated')({} as never, response);
+    const ask = (user: string, prompt: string) =>
+      hosts.client.generate({ prompt }, { signal, by: [user] }).catch((thrown) => thrown);
+    for (let n = 0; n < 5; n++) expect(await ask('eve', 'bad')).toMatchObject({ outage: 'failing' });
+    // Who only fails waits, alone; the others do not.
+    const turnedAway = await ask('eve', 'bad');
+    expect(turnedAway).toMatchObject({
+      later: true,
+      message: expect.stringMatching(/^What one user asks of the model/),
+    });
+    expect(await ask('alice', 'good')).toMatchObject({ answer: { text: 'Hello from a scripted host' } });
+    expect([hosts.client.breaker.state(), hosts.client.down(), hosts.a.calls.length]).toEqual(['closed', [], 6]);
+    for (const user of ['bob', 'carol', 'carol', 'bob', 'bob']) await ask(user, 'bad');
+    expect(await ask('alice', 'good')).toMatchObject({ message: expect.stringMatching(/^The model tinyllama:latest/) });
+    expect(hosts.client.down()).toEqual(['tinyllama:latest']);
+  });
 });

@@ -202,7 +202,13 @@ it('a file that is finished does not change, and the files of a user are listed 
 
 it('a file whose name has more bytes than one can have is refused, and nothing of it is stored', async () => {
   const before = await counts();
-  const named = async (name: string) => upload(await formOf([['purpose', 'batch'], ['file', new Blob(['x']), name]]));
+  const named = async (name: string) =>
+    upload(
+      await formOf([
+        ['purpose', 'batch'],
+        ['file', new Blob(['x']), name],
+      ]),
+    );
   await expect(named(`${'ü'.repeat(127)}.md`)).rejects.toMatchObject({
     code: 'validation_failed',
     errors: [{ pointer: '#/file', detail: 'has a name of more than 255 bytes' }],

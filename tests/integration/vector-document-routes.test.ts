@@ -1,7 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { PresentedTask } from '../../src/tasks/present.ts';
 import type { Ingested } from '../../src/tasks/tools.ts';
-import { sendJson } from '../support/fake-ollama.ts';
 import { documentsOf, manual, pointsOf } from '../support/ingest.ts';
 import { makePdf } from '../support/pdf.ts';
 import { startScriptedHttp } from '../support/scripted-http.ts';
@@ -163,52 +161,18 @@ describe('the documents of a collection', () => {
     expect((await alice.request('POST', '/api/v1/collections/none/documents', { text: 'x' })).status).toBe(404);
   });
 
-  /** A document of which a third is stored, and no more until it may go on. */
-  async function begun(words: string) {
+  it('are cleared away while they are ingested, too', async () => {
     const { promise: hold, resolve: go } = Promise.withResolvers<void>();
     let batches = 0;
     world.ollama.script = async ({ path }) => {
       if (path === '/api/embed' && ++batches === 2) await hold;
       return false;
     };
-    const given = { text: manual(words, 100), content_type: 'text/markdown' };
-    const { body } = await alice.request<{ id: string }>('POST', DOCUMENTS, given);
+    const text = manual('green door', 100);
+    const { body } = await alice.request<{ id: string }>('POST', DOCUMENTS, { text, content_type: 'text/markdown' });
     const rowOf = () => world.db.selectFrom('documents').selectAll().where('task_id', '=', body.id).executeTakeFirst();
     await until('the first batch is stored', async () => (await rowOf())?.embedded === 32);
-    return { given, body, rowOf, go, id: (await rowOf())?.id as string };
-  }
-
-  it('whose task is cancelled say so and nothing else, and are gone on with when they come again', async () => {
-    const { given, body, go, id } = await begun('blue gate');
-    world.ollama.script = ({ path }, response) => {
-      if (path === '/api/embed') sendJson(response, 500, { error: 'runner has terminated' });
-      return path === '/api/embed';
-    };
-    go();
-    const taskOf = async () => (await alice.request<PresentedTask>('GET', `/api/v1/tasks/${body.id}`)).body;
-    await until('an attempt has failed', async () => (await taskOf()).error !== null);
-    await alice.request('POST', `/api/v1/tasks/${body.id}/cancel`);
-    // What an earlier attempt met is not why it ended.
-    expect(await alice.waitForEnd(body.id)).toMatchObject({ status: 'cancelled', error: null });
-    const read = await alice.request('GET', `${DOCUMENTS}/${id}`);
-    expect(read.body).toMatchObject({ status: 'failed', chunks: 100, error: { code: 'cancelled', retryable: true } });
-    world.ollama.script = undefined;
-    const again = await alice.request('POST', DOCUMENTS, given, { prefer: 'wait=30' });
-    expect(again.body).toMatchObject({ status: 'completed', output: { document_id: id, outcome: 'stored' } });
-    expect((await alice.request('GET', `${DOCUMENTS}/${id}`)).body).toMatchObject({ status: 'ready', error: null });
-  });
-
-  it('come as files and are waited for where that is asked for', async () => {
-    const form = new FormData();
-    form.append('file', new Blob(['The brown gate.']), 'gate.txt');
-    const headers = { authorization: `Bearer ${alice.token}`, prefer: 'wait=20' };
-    const answer = await fetch(world.url + DOCUMENTS, { method: 'POST', headers, body: form });
-    expect([answer.status, answer.headers.get('preference-applied')]).toEqual([200, 'wait=20']);
-    expect(await answer.json()).toMatchObject({ status: 'completed', output: { outcome: 'stored' } });
-  });
-
-  it('are cleared away while they are ingested, too', async () => {
-    const { body, rowOf, go, id } = await begun('green door');
+    const id = (await rowOf())?.id as string;
     expect((await alice.request('DELETE', `${DOCUMENTS}/${id}`)).status).toBe(204);
     go();
     expect((await alice.waitForEnd(body.id)).error).toMatchObject({ code: 'document_deleted' });

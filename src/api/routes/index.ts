@@ -87,8 +87,11 @@ export function createRoutes(parts: RouteParts): Route[] {
     ...workflowRoutes({ ...parts, checkUrl: parts.outbound.check, maxWorkflows: parts.config.maxWorkflows }),
     ...webhookRoutes({ ...parts, checkUrl: parts.outbound.check, webhooks: parts.config.webhooks }),
     ...deliveryRoutes(parts),
-    ...collectionRoutes({ ...parts, maxCollections: parts.config.vectors.maxCollections }),
-    ...documentRoutes({ ...parts, checkUrl: parts.outbound.check, files: parts.config.files }),
+    ...collectionRoutes({ ...parts, maxCollections: parts.config.vectors.most.collections }),
+    ...documentRoutes({
+      ...{ ...parts, checkUrl: parts.outbound.check, files: parts.config.files },
+      maxDocuments: parts.config.vectors.most.documents,
+    }),
     ...sessionRoutes(parts),
     ...userRoutes(parts),
     ...invitationRoutes(parts.db),

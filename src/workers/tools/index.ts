@@ -12,6 +12,7 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { LogLevel, Tools } from '../../tasks/tools.ts';
+import { createPointRoom } from '../../vectors/room.ts';
 import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
 import type { ProgressWriter } from '../progress.ts';
@@ -37,8 +38,8 @@ interface Options {
   workflows: Workflows;
   /** What everybody may use who has no limits of their own. */
   limits: Config['limits']['user'];
-  /** How many collections a user may have; 0 is no limit. */
-  maxCollections: number;
+  /** How many collections, documents and points a user may have; 0 is no limit. */
+  most: Config['vectors']['most'];
   reader: DocumentReader;
   maxFileBytes: number;
   maxOutputBytes: number;
@@ -62,7 +63,7 @@ export function createToolFactory({
   places,
   workflows,
   limits,
-  maxCollections,
+  most,
   reader,
   maxFileBytes,
   maxOutputBytes,
@@ -71,6 +72,7 @@ export function createToolFactory({
   box,
   log,
 }: Options): (attempt: Attempt) => Tools {
+  const room = createPointRoom({ db, max: most.points });
   return (attempt) => {
     const { task, signal } = attempt;
     const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
@@ -87,7 +89,7 @@ export function createToolFactory({
     const tools: Tools = {
       models,
       agents: agentTools(attempt, () => tools, { db, outbound, box, log: taskLog }),
-      vectors: vectorTools(attempt, { db, vectors, embed, maxCollections }),
+      vectors: vectorTools(attempt, { db, vectors, embed, room, maxCollections: most.collections }),
       documents: documentTools(attempt, {
         db,
         vectors,
@@ -96,7 +98,8 @@ export function createToolFactory({
         reader,
         progress,
         maxFileBytes,
-        maxCollections,
+        room,
+        most,
       }),
       http: httpTools(attempt, outbound, maxOutputBytes),
       tasks: taskTools(attempt, { db, dispatcher, places, limits }),
