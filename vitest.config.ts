@@ -9,8 +9,10 @@ export default defineConfig({
     maxWorkers: 4,
     // A process runs many files, one after the other, and loads the product once: that is a sixth of the time of all tests.
     isolate: false,
-    testTimeout: 30_000,
-    hookTimeout: 120_000,
+    // A test that hangs is one that does not end; a busy machine is no error.
+    testTimeout: 120_000,
+    hookTimeout: 240_000,
+    expect: { poll: { timeout: 30_000 } },
     execArgv: ['--disable-warning=ExperimentalWarning'],
     coverage: {
       provider: 'v8',

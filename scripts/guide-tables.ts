@@ -1,4 +1,4 @@
-// Makes the tables of docs/errors.md, docs/limits.md and docs/task-types.md from the code: `node scripts/guide-tables.ts`
+// Makes the tables of docs/errors.md, docs/limits.md, docs/monitoring.md and docs/task-types.md from the code: `node scripts/guide-tables.ts`
 // says which pages are not up to date, with `--write` they are written.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { PROBLEMS } from '../src/errors.ts';
 import { SETTINGS } from '../src/settings.ts';
 import { TASK_ERRORS } from '../src/task-error-codes.ts';
 import { createRegistry } from '../src/tasks/index.ts';
+import { CATALOGUE } from '../src/telemetry/catalogue.ts';
 import { makeDocument } from './openapi.ts';
 import { code, fillTables, table } from './tables.ts';
 
@@ -19,6 +20,7 @@ export async function renderGuide(): Promise<Array<{ name: string; is: string; s
   const pages: Record<string, Record<string, () => string>> = {
     errors: { problems, 'task errors': taskErrors },
     limits: { settings, submission: () => submission(document) },
+    monitoring: { metrics },
     'task-types': { types },
   };
   return Object.entries(pages).map(([name, tables]) => {
@@ -91,6 +93,15 @@ function types(): string {
       .map(({ name, lane, summary, defaults }) => [
         ...[code(name), lane, summary, String(defaults.attempts), `${defaults.timeoutSeconds} s`],
       ]),
+  );
+}
+
+function metrics(): string {
+  return table(
+    ['metric', 'kind', 'labels', 'says'],
+    Object.values(CATALOGUE).map(({ name, kind, labels, help }) => [
+      ...[code(name), kind, labels.map(code).join(', '), help],
+    ]),
   );
 }
 

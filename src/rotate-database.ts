@@ -60,12 +60,15 @@ export async function rotateDatabase(): Promise<void> {
     const next = file.holds === 'DATABASE_URL' ? Object.assign(new URL(old), { password }).href : password;
     checkWritable(file.path);
     write(ahead, next);
+    const kept = readFileSync(file.path, 'utf8');
     await setPassword(client, password);
+    // Nothing comes between the two: whoever opens a connection meanwhile is refused.
+    overwrite(file.path, next);
     try {
       await (await login(file.urlOf(next))).end();
     } catch (error) {
       await setPassword(client, before);
-      rmSync(ahead, { force: true });
+      finish(kept);
       throw new UsageError(
         `No login with the new password (${errorMessage(error)}), so the old one is in force again. Does something between here and Postgres, such as a pooler, keep passwords of its own?`,
         { cause: error },

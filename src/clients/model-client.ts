@@ -18,6 +18,16 @@ export interface ModelCall {
   mayUse?: Selecting['mayUse'];
 }
 
+/** A host as this process knows it, without having asked. */
+export interface HostState {
+  host: string;
+  /** Whether it answered when it was last asked. */
+  up: boolean;
+  /** How many calls of this process it has. */
+  calls: number;
+  breaker: BreakerState;
+}
+
 /** What a pull belongs to. */
 export interface PullCall {
   signal: AbortSignal;
@@ -74,6 +84,7 @@ export interface ModelClient {
   remove(model: string): Promise<Removal[]>;
   /** The labels of the hosts. */
   hosts: readonly string[];
+  hostStates(): HostState[];
   /** Whether each host answers, and what version it is. */
   health(signal: AbortSignal): Promise<HostHealth[]>;
   /** The version that the first host reports that answers. @throws when none can be reached */

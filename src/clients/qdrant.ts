@@ -4,6 +4,7 @@ import { QdrantClient } from '@qdrant/js-client-rest';
 import { Agent, Dispatcher1Wrapper } from 'undici';
 import { errorMessage, TaskError, UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { inPart, traceHeaders } from '../telemetry/tracing.ts';
 import { type Breaker, createBreaker } from './breaker.ts';
 import { classify, resultOf, statusOf, withoutBigInts } from './qdrant-answers.ts';
 
@@ -69,6 +70,8 @@ interface Options {
   log: Logger;
 }
 
+type Init = { signal: AbortSignal; headers: Record<string, string> };
+
 /** Makes the client. Nothing connects before first use. */
 export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS, log }: Options): VectorClient {
   // Without a port in the URL the client would take 6333 also for https behind a gateway.
@@ -90,26 +93,32 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
 
   /** What is thrown is a TaskError, or the reason of the signal when that aborts. */
   function guarded<T>(
+    operation: string,
+    collection: string,
     by: string | undefined,
     outer: AbortSignal | undefined,
-    work: (init: { signal: AbortSignal }) => Promise<T>,
+    work: (init: Init) => Promise<T>,
   ): Promise<T> {
-    return breaker.run(async () => {
+    const attributes = {
+      'db.system.name': 'qdrant',
+      'db.operation.name': operation,
+      'db.collection.name': collection,
+    };
+    const call = async () => {
       const late = AbortSignal.timeout(timeoutMs);
       try {
-        return await work({ ...trusting, signal: outer ? AbortSignal.any([outer, late]) : late });
+        const signal = outer ? AbortSignal.any([outer, late]) : late;
+        return await work({ ...trusting, signal, headers: traceHeaders() });
       } catch (error) {
         outer?.throwIfAborted();
         throw classify(error);
       }
-    }, by);
+    };
+    const described = () => ({ name: `${operation} ${collection}`, kind: 'client' as const, attributes });
+    return breaker.run(() => inPart(described, call), by);
   }
 
-  async function create(
-    name: string,
-    vectors: { size: number; distance: Distance },
-    init: { signal: AbortSignal },
-  ): Promise<void> {
+  async function create(name: string, vectors: { size: number; distance: Distance }, init: Init): Promise<void> {
     const collection = { collection_name: name };
     const { data } = await api.collectionExists(collection, init);
     if (!resultOf(data).exists) {
@@ -144,14 +153,14 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
       let ready = ensured.get(name);
       if (!ready) {
         // Other attempts wait for the same, so it does not stop with the signal of one.
-        ready = guarded(undefined, undefined, (init) => create(name, { size, distance }, init));
+        ready = guarded('create', name, undefined, undefined, (init) => create(name, { size, distance }, init));
         ensured.set(name, ready);
         ready.catch(() => ensured.delete(name));
       }
       return ready;
     },
     upsert: (collection, points, outer, by) =>
-      guarded(by, outer, async (init) => {
+      guarded('upsert', collection, by, outer, async (init) => {
         const { data } = await api
           .upsertPoints({ collection_name: collection, wait: true, points }, init)
           .catch(rememberLoss(collection));
@@ -159,7 +168,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
           throw new TaskError('upstream_unavailable', 'Qdrant has not stored the points yet.', { retryable: true });
       }),
     query: (collection, { vector, filter, limit, scoreThreshold }, outer, by) =>
-      guarded(by, outer, async (init) => {
+      guarded('query', collection, by, outer, async (init) => {
         const request = {
           ...{ collection_name: collection, filter, limit, with_payload: true },
           ...(vector === undefined ? {} : { query: vector }),
@@ -172,7 +181,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
         }));
       }),
     count: (collection, filter, outer, by) =>
-      guarded(by, outer, async (init) => {
+      guarded('count', collection, by, outer, async (init) => {
         try {
           const { data } = await api.countPoints({ collection_name: collection, filter, exact: true }, init);
           return resultOf(data).count;
@@ -182,7 +191,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
         }
       }),
     remove: (collection, filter, outer, by) =>
-      guarded(by, outer, async (init) => {
+      guarded('delete', collection, by, outer, async (init) => {
         try {
           const { data } = await api.deletePoints({ collection_name: collection, wait: true, filter }, init);
           if (resultOf(data).status !== 'completed')
@@ -192,7 +201,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
         }
       }),
     drop: (collection, outer) =>
-      guarded(undefined, outer, async (init) => {
+      guarded('drop', collection, undefined, outer, async (init) => {
         ensured.delete(collection);
         try {
           await api.deleteCollection({ collection_name: collection }, init);

@@ -185,7 +185,7 @@ describe('three agents, each a process, and workers that are killed', () => {
       output: { output: { tell: { message: 'paid for a cake' } } },
     });
     expect(done(after, await books())).toEqual({ honest: 1, slow: 4, failing: 1 });
-  }, 60_000);
+  });
 
   async function books(): Promise<Books> {
     const [one, two, three] = await Promise.all([honest, slow, failing].map((agent) => agent.book()));

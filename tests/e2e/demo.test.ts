@@ -24,11 +24,12 @@ it('runs one task of each kind, shows the results, checks a webhook, and exits 0
     );
   expect(stdout).toContain('{"greeting":"Hello, Ada"}');
   expect(stdout).toContain('"output":"Hello, Grace"');
+  expect(stdout).toContain('{"collection":"notes","deleted":1}');
   expect(stdout).toContain('"text":"The kettle is in the kitchen."');
   expect(stdout).toContain('Webhook received and its signature verified: task.completed for workflow');
   expect(stdout).toMatch(/\/admin\/queues/);
   expect(stdout).toContain('Stopped cleanly');
-}, 120_000);
+});
 
 it('names the next command when something fails', async () => {
   const folder = dataFolder();
@@ -36,4 +37,4 @@ it('names the next command when something fails', async () => {
   await folder.remove();
   expect(code).toBe(1);
   expect(stderr).toContain('look at OLLAMA_HOST');
-}, 60_000);
+});

@@ -63,7 +63,7 @@ it('the curl session of README.md works as pasted', async () => {
     output: { hits: [{ id: 1, text: 'The kettle is in the kitchen.' }] },
   });
   expect(answers[4]?.data).toHaveLength(3);
-}, 60_000);
+});
 
 it('the five minutes of docs/quickstart.md work as pasted', async () => {
   const answers = await printed(session('docs/quickstart.md', '## 2.'));
@@ -76,7 +76,7 @@ it('the five minutes of docs/quickstart.md work as pasted', async () => {
     { data: [{ status: 'cancelled' }, { status: 'completed' }], next_cursor: null },
     { name: 'my program', key: expect.stringMatching(/^sk_/) },
   ]);
-}, 60_000);
+});
 
 describe('docs/openai.md, against a real model', () => {
   let printedBy: Awaited<ReturnType<typeof paste>>;
@@ -85,7 +85,7 @@ describe('docs/openai.md, against a real model', () => {
     printedBy = await paste(`${session('docs/openai.md', '## A session')}echo "$OPENAI_BASE_URL $OPENAI_API_KEY"\n`);
     const [OPENAI_BASE_URL = '', OPENAI_API_KEY = ''] = printedBy.output.trim().split('\n').at(-1)?.split(' ') ?? [];
     env = { OPENAI_BASE_URL, OPENAI_API_KEY };
-  }, 60_000);
+  });
 
   it('has a session with curl that works as pasted', () => {
     const [models, chat, vectors] = printedBy.output
@@ -109,5 +109,5 @@ describe('docs/openai.md, against a real model', () => {
     node.stdin.end(example);
     const output = await textOf(node);
     expect(output).toMatch(/\w+ \w+[\s\S]*\n384 numbers\n$/);
-  }, 60_000);
+  });
 });

@@ -52,4 +52,4 @@ it('a batch comes to its end through a killed worker, with each line once in its
   const lost = await world.db.selectFrom('attempts').select('task_id').where('outcome', '=', 'lost').execute();
   expect(lost.length).toBeGreaterThan(0);
   await second.kill('SIGTERM');
-}, 90_000);
+});

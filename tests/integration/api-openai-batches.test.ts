@@ -140,7 +140,7 @@ describe('a batch by the official client of OpenAI', () => {
     // What has ended cannot be cancelled, and its files can go.
     await expect(openai.batches.cancel(batch.id)).rejects.toMatchObject({ status: 409, code: 'batch_ended' });
     await openai.files.delete(batch.input_file_id);
-  }, 90_000);
+  });
 
   it('of embeddings answers vectors, and a line that fails is told apart from those that do not', async () => {
     const line = (custom_id: string, body: object) => ({ custom_id, method: 'POST', url: '/v1/embeddings', body });

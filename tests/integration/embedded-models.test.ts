@@ -22,7 +22,7 @@ beforeAll(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'sutazai-models-'));
   server = await startModelServer({ cacheDir, modelsDir, log });
   ollama = new Ollama({ host: server.url });
-}, 60_000);
+});
 
 afterAll(async () => {
   await server.close();

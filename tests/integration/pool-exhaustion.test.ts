@@ -20,7 +20,7 @@ it('fifty requests at once that each need a transaction share two connections', 
   );
   const statuses = (await Promise.all(calls)).map(({ status }) => status);
   expect(statuses).toEqual(statuses.map((_, n) => (n % 2 === 0 ? 200 : 201)));
-}, 60_000);
+});
 
 it('where all connections wait for a lock, requests are answered 503 within seconds, and well again afterwards', async () => {
   world = await createWorld({ backend: 'redis', mode: 'api', env: { DATABASE_POOL_MAX: '2' } });
@@ -51,4 +51,4 @@ it('where all connections wait for a lock, requests are answered 503 within seco
   letGo();
   await held;
   await client.submit('echo', { message: 'x' });
-}, 60_000);
+});

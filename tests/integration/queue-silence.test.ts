@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { patient } from '../support/patience.ts';
 import { type PrivateRedis, startPrivateRedis } from '../support/redis.ts';
 import { type Relay, startRelay } from '../support/relay.ts';
 import { until } from '../support/until.ts';
@@ -32,10 +33,10 @@ it('connections to Redis that died without a word are noticed and replaced, thos
   relay.mend();
   const died = performance.now();
   const first = await client.submit('echo', { message: 'x' });
-  expect(performance.now() - died).toBeLessThan(4_000);
+  expect(performance.now() - died).toBeLessThan(patient(4_000));
   await until('it is done', async () => (await statusOf(first.id)) === 'completed', { withinMs: 30_000, everyMs: 100 });
   expect(performance.now() - died).toBeLessThan(30_000);
-}, 60_000);
+});
 
 it('while Redis is silent submissions are answered within seconds, and soon after it all is done', async () => {
   relay.set('blackhole');
@@ -43,7 +44,7 @@ it('while Redis is silent submissions are answered within seconds, and soon afte
   for (const end = performance.now() + 12_000; performance.now() < end; ) {
     const asked = performance.now();
     ids.push((await client.submit('echo', { message: 'x' })).id);
-    expect(performance.now() - asked).toBeLessThan(4_000);
+    expect(performance.now() - asked).toBeLessThan(patient(4_000));
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
   relay.mend();
@@ -54,4 +55,4 @@ it('while Redis is silent submissions are answered within seconds, and soon afte
     { withinMs: 30_000, everyMs: 200 },
   );
   expect(performance.now() - back).toBeLessThan(30_000);
-}, 90_000);
+});

@@ -68,5 +68,5 @@ describe.each(BACKENDS)('a database that takes no writes, with jobs on %s', (bac
     );
     const attempts = await world.db.selectFrom('attempts').select('outcome').execute();
     expect(attempts.map(({ outcome }) => outcome)).toEqual(Array(100).fill('completed'));
-  }, 90_000);
+  });
 });

@@ -53,6 +53,6 @@ it('100,000 old tasks are deleted without a pause, and neither a statement nor a
   expect(took.length).toBeGreaterThan(10);
   expect([longest > 0, longest < MAX_STATEMENT_MS], `${longest} ms`).toEqual([true, true]);
   expect(Math.max(...took)).toBeLessThan(MAX_TASK_MS);
-}, 120_000);
+});
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

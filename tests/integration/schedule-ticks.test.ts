@@ -179,5 +179,5 @@ describe.each(BACKENDS)('schedules on %s', (backend) => {
       expect(ticks.length).toBeGreaterThanOrEqual(4);
       for (const task of tasks) expect((await client.waitForEnd(task.id)).status).toBe('completed');
     }
-  }, 90_000);
+  });
 });

@@ -1,20 +1,26 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { PresentedTask } from '../../src/tasks/present.ts';
 import type { Hit } from '../../src/tasks/tools.ts';
 import { embedding, sendJson } from '../support/fake-ollama.ts';
-import { documentsOf, pointsOf } from '../support/ingest.ts';
+import { documentsOf, manual, pointsOf } from '../support/ingest.ts';
 import { expectProblem } from '../support/problem.ts';
+import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
 
 let world: World;
 let alice: Client;
 beforeAll(async () => {
-  world = await createWorld({ env: { MAX_DOCUMENTS_PER_USER: '2', MAX_POINTS_PER_USER: '12' } });
+  world = await createWorld({ env: { MAX_DOCUMENTS_PER_USER: '2', MAX_POINTS_PER_USER: '60' } });
   alice = await world.client();
 });
 afterAll(() => world.close());
 afterEach(() => {
   world.ollama.script = undefined;
 });
+interface Listed {
+  id: string;
+  chunks_embedded: number;
+}
 const { ingest, failure } = documentsOf(() => alice);
 
 describe('documents beyond what a user may have', () => {
@@ -52,6 +58,54 @@ describe('documents beyond what a user may have', () => {
   });
 });
 
+describe('a document', () => {
+  const DOCUMENTS = '/api/v1/collections/yard/documents';
+  let bob: Client;
+  beforeAll(async () => {
+    bob = await world.client();
+    await bob.request('POST', '/api/v1/collections', { name: 'yard' });
+  });
+
+  it('whose task is cancelled says so and nothing else, and is gone on with when it comes again', async () => {
+    const { promise: hold, resolve: go } = Promise.withResolvers<void>();
+    let batches = 0;
+    world.ollama.script = async ({ path }) => {
+      if (path === '/api/embed' && ++batches === 2) await hold;
+      return false;
+    };
+    const given = { text: manual('blue gate', 50), content_type: 'text/markdown' };
+    const { body } = await bob.request<{ id: string }>('POST', DOCUMENTS, given);
+    const listed = async () => (await bob.request<{ data: Listed[] }>('GET', DOCUMENTS)).body.data;
+    await until('the first batch is stored', async () => (await listed())[0]?.chunks_embedded === 32);
+    const id = (await listed())[0]?.id as string;
+    world.ollama.script = ({ path }, response) => {
+      if (path === '/api/embed') sendJson(response, 500, { error: 'runner has terminated' });
+      return path === '/api/embed';
+    };
+    go();
+    const taskOf = async () => (await bob.request<PresentedTask>('GET', `/api/v1/tasks/${body.id}`)).body;
+    await until('an attempt has failed', async () => (await taskOf()).error !== null);
+    await bob.request('POST', `/api/v1/tasks/${body.id}/cancel`);
+    // What an earlier attempt met is not why it ended.
+    expect(await bob.waitForEnd(body.id)).toMatchObject({ status: 'cancelled', error: null });
+    const read = await bob.request('GET', `${DOCUMENTS}/${id}`);
+    expect(read.body).toMatchObject({ status: 'failed', chunks: 50, error: { code: 'cancelled', retryable: true } });
+    world.ollama.script = undefined;
+    const again = await bob.request('POST', DOCUMENTS, given, { prefer: 'wait=30' });
+    expect(again.body).toMatchObject({ status: 'completed', output: { document_id: id, outcome: 'stored' } });
+    expect((await bob.request('GET', `${DOCUMENTS}/${id}`)).body).toMatchObject({ status: 'ready', error: null });
+  });
+
+  it('comes as a file and is waited for where that is asked for', async () => {
+    const form = new FormData();
+    form.append('file', new Blob(['The brown gate.']), 'gate.txt');
+    const headers = { authorization: `Bearer ${bob.token}`, prefer: 'wait=20' };
+    const answer = await fetch(world.url + DOCUMENTS, { method: 'POST', headers, body: form });
+    expect([answer.status, answer.headers.get('preference-applied')]).toEqual([200, 'wait=20']);
+    expect(await answer.json()).toMatchObject({ status: 'completed', output: { outcome: 'stored' } });
+  });
+});
+
 describe('points beyond what a user may have', () => {
   const upsert = (ids: number[]) => {
     const points = ids.map((id) => ({ id, text: `point ${id}` }));
@@ -59,17 +113,17 @@ describe('points beyond what a user may have', () => {
   };
 
   it('are refused before one of them is stored; those that are there may be written again', async () => {
-    const ids = Array.from({ length: 10 }, (_, n) => n);
+    const ids = Array.from({ length: 58 }, (_, n) => n);
     expect((await upsert(ids)).error).toBeNull();
     for (let n = 0; n < 3; n++) expect((await upsert(ids)).error).toBeNull();
-    const { error } = await upsert([9, 10]);
+    const { error } = await upsert([57, 58]);
     expect(error).toMatchObject({ code: 'limit_reached', message: expect.stringContaining('MAX_POINTS_PER_USER') });
-    expect((await alice.request('GET', '/api/v1/collections/points')).body).toMatchObject({ points: 10 });
+    expect((await alice.request('GET', '/api/v1/collections/points')).body).toMatchObject({ points: 58 });
     // Of a document too, before one of its chunks is embedded.
     await alice.request('DELETE', DOCUMENT_OF_ALICE(await documents()));
     const text = '# One\n\nThe first.\n\n# Two\n\nThe second.\n';
     const refused = await failure({ collection: 'shelf', text, content_type: 'text/markdown' });
-    expect(refused).toMatchObject({ code: 'limit_reached', message: expect.stringContaining('You have 11 points') });
+    expect(refused).toMatchObject({ code: 'limit_reached', message: expect.stringContaining('You have 59 points') });
     const id = (await documents())[0]?.id as string;
     expect(await pointsOf(id)).toBe(0);
   });

@@ -146,7 +146,7 @@ describe('the password of the database', () => {
         where id = any(${ids}::uuid[]) and status <> 'completed'`.execute(world.db);
       return Number(rows[0]?.left) === 0;
     });
-  }, 120_000);
+  });
 
   it('may be in the database a moment before it is in its file, for everything that opens connections', async () => {
     const { address } = loadConfig(env).database;

@@ -56,7 +56,7 @@ describe('a login that fails', () => {
       expect(slower, `${other} is slower than ${first}`).toBeGreaterThan(0.25);
       expect(slower, `${other} is slower than ${first}`).toBeLessThan(0.75);
     }
-  }, 120_000);
+  });
 
   it('S16: has the hash made again, at the cost of now, once it succeeds', async () => {
     const account = await storeAccount(world, { cost: COST - 2 });
@@ -102,7 +102,7 @@ describe('a login that fails', () => {
     } finally {
       await slow.close();
     }
-  }, 120_000);
+  });
 });
 
 const total = ({ user, system }: NodeJS.CpuUsage) => user + system;

@@ -19,7 +19,8 @@ export async function createTestDatabase({ empty = false } = {}): Promise<TestDa
   await admin(`create database ${name} template ${empty ? 'template0' : 'template'} strategy file_copy`);
   open.add(name);
   const url = Object.assign(new URL(template), { pathname: `/${name}` }).href;
-  const pool = createPool({ url, max: 6, name: 'test', log: createLog('silent') });
+  // What a test stores ahead may take longer than any statement of the product.
+  const pool = createPool({ url, max: 6, name: 'test', log: createLog('silent'), statementMs: 120_000 });
   const db = createDb(pool);
   return {
     url,

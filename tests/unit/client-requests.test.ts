@@ -93,7 +93,7 @@ it('gives up after as many repetitions as it may make', async () => {
   expect(error).toMatchObject({ name: 'SutazaiError', code: 'network_error', status: 0 });
   expect(error.message).toContain('GET /api/v1/tasks/t1 had no answer');
   expect(server.asked).toHaveLength(4);
-}, 20_000);
+});
 
 it.each([
   [422, 'validation_failed'],

@@ -15,7 +15,7 @@ let model: Model;
 beforeAll(async () => {
   const prepared = await prepareModels(cacheDir, log);
   model = await createCatalog({ prepared, cacheDir, modelsDir: join(cacheDir, 'none'), log }).getModel('stories15m');
-}, 60_000);
+});
 
 afterAll(() => runtime.close());
 

@@ -21,7 +21,7 @@ test('two that prepare at once both end with the same files, and a leftover of a
   expect(first.map((model) => model.name)).toEqual(['all-minilm:latest', 'stories15m:latest']);
   for (const { path, sha256 } of first) expect(await sha256Of(path)).toBe(sha256);
   expect((await readdir(cacheDir)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
-}, 60_000);
+});
 
 test('a model that does not match its checksum, or has none, is built again', async () => {
   const [minilm, stories] = await prepareModels(cacheDir, log);
@@ -32,7 +32,7 @@ test('a model that does not match its checksum, or has none, is built again', as
   expect(await prepareModels(cacheDir, log)).toEqual([minilm, stories]);
   expect(await sha256Of(stories!.path)).toBe(stories!.sha256);
   expect(await readFile(`${minilm!.path}.sha256`, 'utf8')).toContain(minilm!.sha256);
-}, 60_000);
+});
 
 test('the process tells where it listens and ends with its parent', async () => {
   const options = { cacheDir, modelsDir: join(cacheDir, 'user'), logLevel: 'silent' };

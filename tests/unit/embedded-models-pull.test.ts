@@ -28,7 +28,7 @@ beforeAll(async () => {
   const hubUrl = `http://127.0.0.1:${(hub.address() as AddressInfo).port}`;
   server = await startModelServer({ cacheDir, modelsDir, log: createLog('silent'), hubUrl });
   ollama = new Ollama({ host: server.url });
-}, 60_000);
+});
 
 afterAll(async () => {
   await server.close();

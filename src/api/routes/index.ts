@@ -27,6 +27,7 @@ import { docsRoutes } from './docs.ts';
 import { documentRoutes } from './documents.ts';
 import { healthRoutes } from './health.ts';
 import { invitationRoutes } from './invitations.ts';
+import { metricsRoutes } from './metrics.ts';
 import { modelRoutes } from './models.ts';
 import { monitoringRoutes } from './monitoring.ts';
 import { referenceRoutes } from './reference.ts';
@@ -96,6 +97,7 @@ export function createRoutes(parts: RouteParts): Route[] {
     ...userRoutes(parts),
     ...invitationRoutes(parts.db),
     ...monitoringRoutes(parts),
+    ...metricsRoutes(parts),
     ...auditRoutes(parts.db),
     ...openAiRoutes(parts),
     ...docsRoutes(),

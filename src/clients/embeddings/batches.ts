@@ -1,4 +1,5 @@
 import { TaskError } from '../../errors.ts';
+import { goOn, present } from '../../telemetry/tracing.ts';
 import type { ModelCall } from '../model-client.ts';
 
 /** What a caller of a model hands in. */
@@ -9,6 +10,7 @@ interface Piece<T> {
   texts: string[];
   length: number;
   caller: Caller;
+  trace: ReturnType<typeof present>;
   resolve: (results: T[]) => void;
   reject: (error: unknown) => void;
   /** It was answered, or its caller has gone. */
@@ -63,15 +65,15 @@ export function createEmbedBatch<T>({ ask, parallel }: Options<T>) {
     const check = () => pieces.every(({ over }) => over) && stop.abort();
     for (const { caller } of pieces) caller.signal.addEventListener('abort', check);
     try {
-      const results = await ask(
-        pieces.flatMap(({ texts }) => texts),
-        {
+      const texts = pieces.flatMap((piece) => piece.texts);
+      const results = await goOn(pieces[0]?.trace, () =>
+        ask(texts, {
           signal: stop.signal,
           by: [...new Set(pieces.flatMap(({ caller }) => caller.by ?? []))],
           onHost(served) {
             for (const { caller, over } of pieces) if (!over) caller.onHost?.(served);
           },
-        },
+        }),
       );
       let from = 0;
       for (const piece of pieces) {
@@ -104,7 +106,7 @@ export function createEmbedBatch<T>({ ask, parallel }: Options<T>) {
           tell(...args);
         };
       const piece: Piece<T> = {
-        ...{ texts, caller, over: false },
+        ...{ texts, caller, over: false, trace: present() },
         length: lengthOf(texts),
         resolve: end(resolve),
         reject: end(reject),

@@ -1,6 +1,8 @@
 import type { Ollama } from 'ollama/browser';
 import { TaskError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import { metrics } from '../../telemetry/metrics.ts';
+import { modelLabel } from '../measure.ts';
 import { canonicalName } from '../model-names.ts';
 import { UpstreamRefusal, upstreamError } from '../upstream.ts';
 import { createModelWaits, type ModelWaits } from '../waits.ts';
@@ -159,6 +161,7 @@ export function createHost({ label, name, client, isAllowed, abilities, onChange
     noteLoaded(model) {
       if (loaded.has(canonicalName(model))) return;
       loaded.add(canonicalName(model));
+      metrics.modelLoads.inc({ model: modelLabel(canonicalName(model)), host: label });
       // What had to make room for it, nobody tells.
       void askLoaded().then(onChange);
     },

@@ -1,9 +1,10 @@
 import { sql } from 'kysely';
+import { metrics } from '../../telemetry/metrics.ts';
 import type { Db } from '../connect.ts';
 import { noteEnds } from '../workflows/ends.ts';
 import type { Claim } from './run.ts';
 import { stopTasks } from './stop.ts';
-import { announce, insertDeliveries, sayChanged, type Transition } from './transition.ts';
+import { announce, countEnded, insertDeliveries, sayChanged, type Transition } from './transition.ts';
 
 /** How many attempts may end with a lost worker before a task counts as a killer of workers. */
 export const KILL_BUDGET = 3;
@@ -37,6 +38,8 @@ export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> 
         'message', 'The worker stopped answering.'), started_at, coalesce(completed_at, clock_timestamp()) from moved
     ), ${noteEnds('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(db);
+  countEnded(rows);
+  for (const { lane, type } of rows) metrics.attempts.inc({ lane, type, outcome: 'lost' });
   return rows;
 }
 
@@ -70,10 +73,16 @@ export async function raiseGenerations(
 ): Promise<Map<string, number>> {
   if (given.length === 0) return new Map();
   const table = sql.table(kind === 'task' ? 'tasks' : 'deliveries');
+  // Locked in the order of ids, as claims lock them: in any other order the two may wait for each other.
   const { rows } = await sql<Claim>`
+    with spent as (
+      select t.id from ${table} t
+      join unnest(${given.map(({ id }) => id)}::uuid[], ${given.map(({ generation }) => generation)}::int[]) as g(id, generation)
+        on t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
+      order by t.id for update of t
+    )
     update ${table} t set generation = t.generation + 1
-    from unnest(${given.map(({ id }) => id)}::uuid[], ${given.map(({ generation }) => generation)}::int[]) as g(id, generation)
-    where t.id = g.id and t.generation = g.generation and t.status in ('scheduled', 'pending')
+    from spent where t.id = spent.id
     returning t.id, t.generation`.execute(db);
   return new Map(rows.map(({ id, generation }) => [id, generation]));
 }

@@ -8,7 +8,7 @@ import { nameOf } from '../../documents/identity.ts';
 import { type About, CONTENT_TYPES, type Kind, knownKind } from '../../documents/kinds.ts';
 import { TaskError } from '../../errors.ts';
 import type { IngestRequest } from '../../tasks/tools.ts';
-import type { Attempt } from '../attempt.ts';
+import { type Attempt, triesOf } from '../attempt.ts';
 
 /** What is to be ingested, as it came. */
 export interface Content {
@@ -63,7 +63,7 @@ export async function loadContent(
         if (late.aborted) throw tooSlow(fetchMs, error);
         throw callError(error);
       });
-    const failure = answerError(answer, attempt.task.attempt);
+    const failure = answerError(answer, triesOf(attempt.task));
     if (failure) throw failure;
     if (answer.cut) throw tooLarge(maxBytes, maxFileBytes);
     const packing = [answer.headers['content-encoding'] ?? 'identity'].flat().join(', ');

@@ -15,6 +15,7 @@ import type { LogLevel, Tools } from '../../tasks/tools.ts';
 import { createPointRoom } from '../../vectors/room.ts';
 import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
+import { idsOf } from '../measure.ts';
 import type { ProgressWriter } from '../progress.ts';
 import { agentTools } from './agents/index.ts';
 import { documentTools } from './documents.ts';
@@ -75,7 +76,7 @@ export function createToolFactory({
   const room = createPointRoom({ db, max: most.points });
   return (attempt) => {
     const { task, signal } = attempt;
-    const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
+    const taskLog = log.child(idsOf(task));
     const emit = (text: string) => onText(attempt, text);
     const count = (tokens: number) => writer.report(attempt, null, `${tokens} tokens`, 'passing');
     const mayUse = async () => (rights.isOpen ? undefined : rights.of((await findRole(db, task.user_id)) ?? 'user'));
@@ -102,7 +103,7 @@ export function createToolFactory({
         most,
       }),
       http: httpTools(attempt, outbound, maxOutputBytes),
-      tasks: taskTools(attempt, { db, dispatcher, places, limits }),
+      tasks: taskTools(attempt, { db, dispatcher, places, workflows, limits }),
       ...durableTools(attempt, { db, callbacks, maxOutputBytes }),
       workflows: workflowTools(attempt, { db, workflows, maxOutputBytes }),
       signal,

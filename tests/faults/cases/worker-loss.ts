@@ -33,20 +33,25 @@ export const workerLossCases = [
     id: 'F17',
     title: `workers are killed ${KILLS} times, at any moment`,
     topology: { workers: 3 },
-    withinSeconds: 900,
+    withinSeconds: 3_600,
     async run(rig) {
       let over = false;
       const work = rig.client.load(
         Array.from({ length: 100_000 }, (_, n) => rig.agentTask(n % 50 === 0 ? 4_000 : 100)),
         { perSecond: 60, atOnce: 32, insist: true, until: () => over },
       );
+      // Killed in turn: while one is started again the others are at work, and the next of them is killed.
+      const starting: Array<Promise<void> | undefined> = [];
       for (let kill = 0; kill < KILLS; kill++) {
         await lasting(500 + 2_000 * Math.random());
-        const victim = rig.workers[kill % rig.workers.length];
+        const turn = kill % rig.workers.length;
+        const victim = rig.workers[turn];
         must(victim, 'there is no worker');
+        await starting[turn];
         await rig.kill(victim);
-        await victim.start();
+        starting[turn] = victim.start();
       }
+      await Promise.all(starting);
       over = true;
       await work;
       await until('the rescue', async () => (await heldByTheDead(rig)) === 0, RESCUE_WITHIN_MS);
