@@ -73,7 +73,7 @@ async function stopFamilies(
     ), moved as (
       update tasks t set
         status = case when h.held then 'cancelling' when ${expires} and h.asked and t.status <> 'running' then 'expired' else 'cancelled' end,
-        completed_at = case when not h.held then clock_timestamp() end, awaiting = null, awaiting_until = null,
+        completed_at = case when not h.held then clock_timestamp() end, awaiting = null, awaiting_until = null, error = null,
         cancel_reason = case when h.asked then ${reason} else ${PARENT} end
       from held h where t.id = h.id
       returning t.*
