@@ -1,15 +1,12 @@
-// `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through. With `--again` the
-// given ones are followed by what follows all of them.
+// `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ensurePrometheus, ensureRedis } from './programs.mjs';
+import { ensureRedis } from './redis.mjs';
 
 ensureRedis();
-ensurePrometheus();
-const words = process.argv.slice(2).filter((word) => word !== '--again');
-const again = words.length === 0 || process.argv.includes('--again');
+const words = process.argv.slice(2);
 
 /** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
 async function run(file, args, { env = {}, together = false } = {}) {
@@ -97,7 +94,7 @@ const WITHOUT_QUEUE = [
 /** The tests with vectors in which tasks go through a lane in numbers, fail, or are taken up again. */
 const VECTORS = ['tasks', 'failures', 'documents', 'document-kills'];
 
-if (again) {
+if (words.length === 0) {
   console.log('\nOnce more on Redis: the tests over HTTP that took BullMQ on Postgres, because they do not care.');
   console.log(
     'At the same time, because they wait most of the time: the quick faults. What they print comes when they have ended.',

@@ -38,13 +38,11 @@ export function createIdempotency({ db, box, log }: { db: Db; box: SecretBox; lo
       if (header === undefined) return undefined;
       const { pathname, search } = new URL(request.url);
       const asked = [request.method, pathname + search, request.header('cancel-after') ?? '', canonical(body)];
-      const [fingerprint, ...others] = box.digests(asked.join('\n')) as [Buffer, ...Buffer[]];
       return {
         user_id: principal.userId,
         caller: principal.keyId ?? principal.userId,
         key: parseKey(header),
-        fingerprint,
-        others,
+        fingerprint: box.digest(asked.join('\n')),
         holder: newId(),
       };
     },
@@ -66,8 +64,7 @@ export function createIdempotency({ db, box, log }: { db: Db; box: SecretBox; lo
 
 /** The same key for what came in a form as well, which is known only once it has been received. */
 export function withContent(use: KeyUse, digest: Buffer): KeyUse {
-  const both = (fingerprint: Buffer) => createHash('sha256').update(fingerprint).update(digest).digest();
-  return { ...use, fingerprint: both(use.fingerprint), others: use.others?.map(both) };
+  return { ...use, fingerprint: createHash('sha256').update(use.fingerprint).update(digest).digest() };
 }
 
 /** Marks an answer as that of an earlier request. */

@@ -54,7 +54,6 @@ const ARGUMENTS: Record<string, string> = {
   file: 'the file',
   query: 'the words',
   url: 'the URL',
-  workflow: 'the workflow',
 };
 const FLAGS: Record<string, string> = {
   ...{

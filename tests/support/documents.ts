@@ -24,8 +24,7 @@ export function deadReferences(path: string, text: string): string[] {
     ...[...code.matchAll(/\bnpm run ([\w:-]+)/g)]
       .filter(([, name]) => !scripts().has(name as string))
       .map(([all]) => all),
-    // Not the namespace of kubectl.
-    ...[...code.matchAll(/(?:^|[\s(])(?<!-n )(?:bin\/)?(sutazai(?: --)? ([a-z][\w-]*)(?: ([a-z][\w-]*))?)/gm)]
+    ...[...code.matchAll(/(?:^|[\s(])(?:bin\/)?(sutazai(?: --)? ([a-z][\w-]*)(?: ([a-z][\w-]*))?)/gm)]
       .filter(([, , command, verb]) => !isCommand(command as string, verb))
       .map(([, all]) => all as string),
   ].map((dead) => `${path} names ${dead}`);

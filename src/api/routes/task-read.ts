@@ -90,7 +90,6 @@ export function readRoutes({ db, waiters, config }: { db: Db; waiters: Waiters; 
           {
             agingMs: config.queue.agingMs,
             everybody: config.limits.user.running_tasks,
-            limits: config.limits.user,
           },
         );
         return { status: 200, body };

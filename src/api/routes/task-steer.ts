@@ -9,7 +9,6 @@ import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import { wakesOf } from '../../queues/wakes.ts';
-import type { Workflows } from '../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../answer.ts';
 import type { AuditAction, Trail } from '../audit.ts';
 import { cancelReason, tellCancelled } from '../cancel.ts';
@@ -37,7 +36,6 @@ interface Options extends PrepareContext {
   db: Db;
   dispatcher: Dispatcher;
   places: Places;
-  workflows: Pick<Workflows, 'advance'>;
   limits: Limits;
   store: StoreTasks;
   waiters: Waiters;

@@ -12,10 +12,8 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { LogLevel, Tools } from '../../tasks/tools.ts';
-import { createPointRoom } from '../../vectors/room.ts';
 import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
-import { idsOf } from '../measure.ts';
 import type { ProgressWriter } from '../progress.ts';
 import { agentTools } from './agents/index.ts';
 import { documentTools } from './documents.ts';
@@ -39,8 +37,8 @@ interface Options {
   workflows: Workflows;
   /** What everybody may use who has no limits of their own. */
   limits: Config['limits']['user'];
-  /** How many collections, documents and points a user may have; 0 is no limit. */
-  most: Config['vectors']['most'];
+  /** How many collections a user may have; 0 is no limit. */
+  maxCollections: number;
   reader: DocumentReader;
   maxFileBytes: number;
   maxOutputBytes: number;
@@ -64,7 +62,7 @@ export function createToolFactory({
   places,
   workflows,
   limits,
-  most,
+  maxCollections,
   reader,
   maxFileBytes,
   maxOutputBytes,
@@ -73,10 +71,9 @@ export function createToolFactory({
   box,
   log,
 }: Options): (attempt: Attempt) => Tools {
-  const room = createPointRoom({ db, max: most.points });
   return (attempt) => {
     const { task, signal } = attempt;
-    const taskLog = log.child(idsOf(task));
+    const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
     const emit = (text: string) => onText(attempt, text);
     const count = (tokens: number) => writer.report(attempt, null, `${tokens} tokens`, 'passing');
     const mayUse = async () => (rights.isOpen ? undefined : rights.of((await findRole(db, task.user_id)) ?? 'user'));
@@ -90,7 +87,7 @@ export function createToolFactory({
     const tools: Tools = {
       models,
       agents: agentTools(attempt, () => tools, { db, outbound, box, log: taskLog }),
-      vectors: vectorTools(attempt, { db, vectors, embed, room, maxCollections: most.collections }),
+      vectors: vectorTools(attempt, { db, vectors, embed, maxCollections }),
       documents: documentTools(attempt, {
         db,
         vectors,
@@ -99,11 +96,10 @@ export function createToolFactory({
         reader,
         progress,
         maxFileBytes,
-        room,
-        most,
+        maxCollections,
       }),
       http: httpTools(attempt, outbound, maxOutputBytes),
-      tasks: taskTools(attempt, { db, dispatcher, places, workflows, limits }),
+      tasks: taskTools(attempt, { db, dispatcher, places, limits }),
       ...durableTools(attempt, { db, callbacks, maxOutputBytes }),
       workflows: workflowTools(attempt, { db, workflows, maxOutputBytes }),
       signal,

@@ -19,12 +19,11 @@ export function modelTools(
   attempt: Attempt,
   { models, count, emit, maxOutputBytes, mayUse }: Options,
 ): Tools['models'] {
-  const { signal, task } = attempt;
-  const by = [task.user_id];
+  const { signal } = attempt;
 
   /** Notes what a model call used and how far it is, and hands its text on. */
   async function model<T extends { model: string }>(
-    call: (common: Pick<ModelCall, 'signal' | 'by' | 'onHost' | 'onText' | 'mayUse'>) => Promise<Answered<T>>,
+    call: (common: Pick<ModelCall, 'signal' | 'onHost' | 'onText' | 'mayUse'>) => Promise<Answered<T>>,
     { signal: own, onUsage }: CallOptions & { onUsage?: (usage: Usage) => void } = {},
   ): Promise<T> {
     let pieces = 0;
@@ -33,7 +32,7 @@ export function modelTools(
       emit(text);
     };
     const either = own ? AbortSignal.any([signal, own]) : signal;
-    const { answer, usage, served } = await call({ signal: either, by, onHost: note, onText, mayUse: await mayUse() });
+    const { answer, usage, served } = await call({ signal: either, onHost: note, onText, mayUse: await mayUse() });
     note({ ...served, model: answer.model });
     attempt.usage = addUsage(attempt.usage, usage);
     onUsage?.(usage);
@@ -72,15 +71,7 @@ export function modelTools(
       if (partial && isCut(answer)) return answer;
       return { ...answer, ...parsedAs(asked, answer.text, answer.done_reason) };
     },
-    async embed(request) {
-      let digest: string | undefined;
-      const answer = await model(async (common) => {
-        const answered = await models.embed(request, common);
-        digest = answered.served?.digest;
-        return answered;
-      });
-      return { ...answer, digest };
-    },
+    embed: (request) => model((common) => models.embed(request, common)),
     pull: async (request, onProgress) => models.pull(request, { signal, onProgress, mayUse: await mayUse() }),
     context: contextTool(models, mayUse),
   };

@@ -41,7 +41,7 @@ export function textListener(maxBytes: number, onText: (text: string) => void): 
 /** A text that grows, and is handed on as it does. @throws TaskError when it has more bytes than that */
 export function createText(
   maxBytes: number,
-  live: { add(piece: string): void; end(): void },
+  emit: (text: string) => void,
 ): { add(piece: string): void; whole(): string } {
   let text = '';
   let bytes = 0;
@@ -51,11 +51,8 @@ export function createText(
       if (bytes > maxBytes)
         throw new TaskError('output_too_large', `The agent answered more than ${maxBytes} bytes; it was not read on.`);
       text += piece;
-      live.add(piece);
+      if (piece !== '') emit(piece);
     },
-    whole() {
-      live.end();
-      return text;
-    },
+    whole: () => text,
   };
 }

@@ -1,2 +1,0 @@
-export const CHECKS: ReadonlyArray<{ name: string; path: string }>;
-export function ask(url: string, apiKey: string): Promise<string[]>;
