@@ -73,7 +73,10 @@ it('a workflow that begins again takes the place of tasks of its steps that were
   const whole = (await driver.waiting()).find((task) => task.id === id);
   await driver.work(whole!, { output: null });
   expect(await read(again?.child_id as string)).toMatchObject({ status: 'cancelled' });
-  expect((await driver.waiting()).filter(({ parent_id }) => parent_id === id)).toMatchObject([{ title: 'a' }]);
+  expect((await driver.waiting()).filter(({ parent_id }) => parent_id === id)).toMatchObject([
+    { title: 'a' },
+    { title: 'b' },
+  ]);
   await turn();
   await turn();
   expect((await read(id)).status).toBe('completed');
