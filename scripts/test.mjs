@@ -1,8 +1,5 @@
 // `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { ensureRedis } from './redis.mjs';
 
 ensureRedis();
@@ -30,43 +27,46 @@ function must(...codes) {
 
 const vitest = (args, env) => run('vitest', ['run', ...args], { env });
 
-/** More files than this do not fail because a machine is busy. */
-const MOST_AGAIN = 8;
-
-/**
- * Runs tests side by side. The files of those that failed run once more, alone: a machine that is slow at the wrong moment makes
- * some of them run out of time. Whatever failed is printed with all it said, whether it fails again or not.
- */
-async function together(args, env) {
-  const folder = mkdtempSync(join(tmpdir(), 'sutazai-tests-'));
-  const report = join(folder, 'report.json');
-  const code = await vitest([...args, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`], env);
-  return {
-    /** Answers the exit code. */
-    async again() {
-      const failed = code === 0 ? [] : failedIn(report);
-      rmSync(folder, { recursive: true });
-      if (failed.length === 0 || failed.length > MOST_AGAIN) return code;
-      console.log(`\nOnce more, alone:\n${failed.join('\n')}`);
-      const alone = await vitest([...failed, '--maxWorkers=1'], env);
-      console.log(alone === 0 ? '\nAlone they passed.' : '\nThey fail alone too.');
-      return alone;
-    },
-  };
-}
-
-/** The files with tests that failed, or that could not be read; none where there is no report. */
-function failedIn(report) {
-  try {
-    const { testResults } = JSON.parse(readFileSync(report, 'utf8'));
-    return testResults.filter(({ status }) => status === 'failed').map(({ name }) => name);
-  } catch {
-    return [];
-  }
-}
+/** Tests that bound how long something takes: one file after the other with nothing beside, or they measure the others. */
+const ALONE = [
+  'tests/integration/agent-health.test.ts',
+  'tests/integration/agent-prober.test.ts',
+  'tests/integration/agent-probes.test.ts',
+  'tests/integration/api-concurrency.test.ts',
+  'tests/integration/api-database-away.test.ts',
+  'tests/integration/api-events-access.test.ts',
+  'tests/integration/api-events-limits.test.ts',
+  'tests/integration/api-events-resume.test.ts',
+  'tests/integration/api-schedule-ticks.test.ts',
+  'tests/integration/api-waiters.test.ts',
+  'tests/integration/database-silence.test.ts',
+  'tests/integration/live-texts.test.ts',
+  'tests/integration/migrations.test.ts',
+  'tests/integration/queue-outage.test.ts',
+  'tests/integration/queue-silence.test.ts',
+  'tests/integration/read-only.test.ts',
+  'tests/integration/running-limit.test.ts',
+  'tests/integration/stopping.test.ts',
+  'tests/integration/vector-document-kills.test.ts',
+  'tests/integration/webhook-endpoints.test.ts',
+  'tests/integration/worker-loss.test.ts',
+  'tests/integration/worker-outcomes.test.ts',
+  'tests/security/database-rotation.test.ts',
+  'tests/security/egress-calls.test.ts',
+  'tests/security/validators.test.ts',
+  'tests/unit/answering.test.ts',
+  'tests/unit/client-address.test.ts',
+  'tests/unit/schedule-clock.test.ts',
+  'tests/unit/validate.test.ts',
+  'tests/unit/weak-passwords.test.ts',
+];
 
 if (words.length > 0) must(await vitest(words));
-else must(await (await together([])).again());
+else {
+  must(await vitest(ALONE.map((file) => `--exclude=${file}`)));
+  console.log('\nThe tests that bound how long something takes, one file after the other.');
+  must(await vitest([...ALONE, '--maxWorkers=1']));
+}
 /** Tests over HTTP of what never comes near a queue (who is asked, the reference, what a terminal shows), or only with single tasks. */
 const WITHOUT_QUEUE = [
   'bodies',
@@ -101,13 +101,11 @@ if (words.length === 0) {
   );
   const others = WITHOUT_QUEUE.map((name) => `--exclude=tests/integration/api-${name}.test.ts`);
   const vectors = VECTORS.map((name) => `tests/integration/vector-${name}.test.ts`);
-  const [tests, faults] = await Promise.all([
-    together(['tests/integration/api-', ...vectors, 'tests/security/tokens', ...others], {
-      TEST_QUEUE_BACKEND: 'redis',
-    }),
+  const both = await Promise.all([
+    vitest(['tests/integration/api-', ...vectors, 'tests/security/tokens', ...others], { TEST_QUEUE_BACKEND: 'redis' }),
     run(process.execPath, ['scripts/faults.mjs', 'run', '--quick', '--jobs', '2'], {
       together: true,
     }),
   ]);
-  must(await tests.again(), faults);
+  must(...both);
 }

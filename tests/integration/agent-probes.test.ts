@@ -8,7 +8,6 @@ import { createModelClient, type ModelClient } from '../../src/clients/ollama.ts
 import { createOutbound } from '../../src/clients/outbound.ts';
 import { createLog } from '../../src/log.ts';
 import { type FakeOllama, startFakeOllama } from '../support/fake-ollama.ts';
-import { patient } from '../support/patience.ts';
 import { hangUp, json, type ScriptedHttp, silence, startScriptedHttp } from '../support/scripted-http.ts';
 
 let host: ScriptedHttp;
@@ -76,7 +75,7 @@ test('one that says nothing has failed when its interval is over, and of one tha
   host.script(silence);
   const outcome = await ask('http', { health: { interval_seconds: 1 } });
   expect(outcome.failure).toBe('It did not answer within 1 s.');
-  expect(outcome.latencyMs).toBeLessThan(patient(1_500));
+  expect(outcome.latencyMs).toBeLessThan(1_500);
   expect(host.asked).toHaveLength(1);
   host.script(json(200, {}));
   const slow = await ask('http', {}, {}, 0);

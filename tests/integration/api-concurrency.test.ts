@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/db/ids.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
-import { patient } from '../support/patience.ts';
 import { expectProblem, pointersOf } from '../support/problem.ts';
 import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
@@ -80,7 +79,7 @@ describe('a concurrency key', () => {
     expect(ended.map(({ status, attempt }) => [status, attempt])).toEqual(ids.map(() => ['completed', 1]));
     expect(most).toBe(1);
     // By asking again after a while it would be half a second and more; the slowest of them on a busy machine is left out.
-    expect(gaps.sort((a, b) => a - b)[3]).toBeLessThan(patient(450));
+    expect(gaps.sort((a, b) => a - b)[3]).toBeLessThan(450);
     expect(await heldBack(ids)).toEqual([]);
   });
 

@@ -1,6 +1,5 @@
 import { createConnection, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { patient } from '../support/patience.ts';
 import { startWorkerHere } from '../support/run-here.ts';
 import { type EventReader, readEvents } from '../support/sse.ts';
 import { until } from '../support/until.ts';
@@ -105,7 +104,7 @@ describe('event streams', () => {
     await reader.until('the beginning', () => true);
     const started = performance.now();
     await other.close();
-    expect(performance.now() - started).toBeLessThan(patient(3_000));
+    expect(performance.now() - started).toBeLessThan(3_000);
     expect(await reader.ended).toBeUndefined();
     expect(reader.comments.at(-1)).toContain('connect again');
   });

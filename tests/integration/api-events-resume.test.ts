@@ -1,6 +1,5 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { patient } from '../support/patience.ts';
 import { startWorkerHere, type WorkerHere } from '../support/run-here.ts';
 import { type EventReader, readEvents } from '../support/sse.ts';
 import { until } from '../support/until.ts';
@@ -99,7 +98,7 @@ describe('following a task again', () => {
     await saidBy(first, 'before');
     const closing = performance.now();
     await old.close();
-    expect(performance.now() - closing).toBeLessThan(patient(3_000));
+    expect(performance.now() - closing).toBeLessThan(3_000);
     expect(await first.ended).toBeUndefined();
     expect(first.retries.at(-1)).toBeLessThan(first.retries[0]!);
     const fresh = await world.join('api');

@@ -2,7 +2,6 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/db/ids.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
-import { patient } from '../support/patience.ts';
 import { echo, HOURLY, type Schedule, setBack, useSchedules } from '../support/schedules.ts';
 import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
@@ -33,7 +32,7 @@ describe('schedules that tick', () => {
       expect(tick % 1_000).toBe(grid);
       const late = Date.parse(task.created_at as unknown as string) - tick;
       expect(late).toBeGreaterThanOrEqual(0);
-      expect(late).toBeLessThan(patient(900));
+      expect(late).toBeLessThan(900);
       expect(task.tags).toEqual(['ticked']);
     }
     expect(new Set(tasks.map(({ scheduled_for }) => scheduled_for)).size).toBe(tasks.length);

@@ -4,7 +4,6 @@ import { type Notifications, openNotifications } from '../../src/db/notify.ts';
 import { TASK_CHANNEL } from '../../src/db/tasks/transition.ts';
 import { createLog } from '../../src/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { patient } from '../support/patience.ts';
 
 const never = new AbortController().signal;
 const LONG_MS = 20_000;
@@ -39,7 +38,7 @@ describe('waiting for the end of tasks', () => {
     await heard();
     const started = performance.now();
     expect(await watch.wait(LONG_MS, never)).toBe(true);
-    expect(performance.now() - started).toBeLessThan(patient(1000));
+    expect(performance.now() - started).toBeLessThan(1000);
     watch.close();
   });
 

@@ -5,7 +5,6 @@ import { createDb, createPool, type Db } from '../../src/db/connect.ts';
 import { openNotifications } from '../../src/db/notify.ts';
 import { createLog } from '../../src/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { patient } from '../support/patience.ts';
 import { type Relay, startRelay } from '../support/relay.ts';
 import { until } from '../support/until.ts';
 
@@ -47,9 +46,9 @@ describe('a pool before a server that says nothing any more', () => {
   it('ends its statements, and uses no connection again that still waits for an answer', async () => {
     relay.set('blackhole');
     const silent = sql`select 1`.execute(db);
-    expect(await timed(() => expect(silent).rejects.toThrow('Query read timeout'))).toBeLessThan(patient(BOUND_MS));
+    expect(await timed(() => expect(silent).rejects.toThrow('Query read timeout'))).toBeLessThan(BOUND_MS);
     relay.mend();
-    expect(await timed(() => sql`select 1`.execute(db))).toBeLessThan(patient(STATEMENT_MS));
+    expect(await timed(() => sql`select 1`.execute(db))).toBeLessThan(STATEMENT_MS);
   });
 
   it('gives up with the first silent connection the others that heard nothing since', async () => {
@@ -67,7 +66,7 @@ describe('a pool before a server that says nothing any more', () => {
       relay.set('blackhole');
       await sql`select 1`.execute(trx);
     });
-    expect(await timed(() => expect(work).rejects.toThrow('Query read timeout'))).toBeLessThan(patient(BOUND_MS));
+    expect(await timed(() => expect(work).rejects.toThrow('Query read timeout'))).toBeLessThan(BOUND_MS);
   });
 
   it('keeps a connection whose statement only failed', async () => {
@@ -84,7 +83,7 @@ describe('a pool before a server that says nothing any more', () => {
     relay.set('stall');
     await start();
     const before = openSockets();
-    expect(await timed(() => db.destroy())).toBeLessThan(patient(1_500));
+    expect(await timed(() => db.destroy())).toBeLessThan(1_500);
     await until('its socket is gone', () => openSockets() < before);
   });
 
@@ -129,7 +128,7 @@ describe('the notifications', () => {
     const notifications = await openNotifications(relay.url, ['news'], log);
     relay.set('stall');
     const before = openSockets();
-    expect(await timed(() => notifications.close())).toBeLessThan(patient(1_500));
+    expect(await timed(() => notifications.close())).toBeLessThan(1_500);
     await until('its socket is gone', () => openSockets() < before);
   });
 });

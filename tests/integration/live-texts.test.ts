@@ -10,7 +10,6 @@ import { createLog } from '../../src/log.ts';
 import { createRunningAttempts } from '../../src/workers/attempt.ts';
 import { createLiveTexts } from '../../src/workers/live/index.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { patient } from '../support/patience.ts';
 import { until } from '../support/until.ts';
 
 const log = createLog('silent');
@@ -78,7 +77,7 @@ it('the end of a text waits only so long where it cannot be published, and does 
     texts.emit(attempt, 'all of it');
     const began = performance.now();
     await texts.end(attempt);
-    expect(performance.now() - began).toBeLessThan(patient(3_000));
+    expect(performance.now() - began).toBeLessThan(3_000);
     expect(asked).toBeGreaterThan(0);
     expect(asked).toBeLessThan(20);
     running.end(attempt);

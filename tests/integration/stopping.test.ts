@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { patient } from '../support/patience.ts';
 import { type Sutazai, spawnSutazai } from '../support/process.ts';
 import { dataFolder } from '../support/product.ts';
 import { type PrivateRedis, startPrivateRedis } from '../support/redis.ts';
@@ -18,7 +17,7 @@ const chat = { messages: [{ role: 'user', content: 'hello' }] };
 async function stop(sutazai: Sutazai, withinMs = BOUND_MS): Promise<number | string> {
   const asked = performance.now();
   const code = await sutazai.kill('SIGTERM');
-  expect(performance.now() - asked, sutazai.output()).toBeLessThan(patient(withinMs));
+  expect(performance.now() - asked, sutazai.output()).toBeLessThan(withinMs);
   return code;
 }
 
@@ -131,7 +130,7 @@ describe.each(BACKENDS)('a process on %s that is told to stop', (backend) => {
     await isUp(other);
     const up = performance.now();
     expect(await client.waitForEnd(id)).toMatchObject({ status: 'completed', attempt: 2 });
-    expect(performance.now() - up).toBeLessThan(patient(5_000));
+    expect(performance.now() - up).toBeLessThan(5_000);
     await client.waitForEnd(later.id);
     expect(await stop(other), other.output()).toBe(0);
   });

@@ -3,7 +3,6 @@ import pg from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
 import { listAttempts } from '../../src/db/tasks/read.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
-import { patient } from '../support/patience.ts';
 import { spawnSutazai } from '../support/process.ts';
 import { until } from '../support/until.ts';
 import { BACKENDS, type Client, createWorld, type World } from '../support/world.ts';
@@ -61,7 +60,7 @@ describe.each(BACKENDS)('on %s', (backend) => {
     const started = Date.now();
     await world.join('worker', { WORKER_LANES: 'llm' });
     const task = await client.waitForEnd(id);
-    expect(Date.now() - started).toBeLessThan(patient(5_000));
+    expect(Date.now() - started).toBeLessThan(5_000);
     expect(task).toMatchObject({ status: 'completed', attempt: 2 });
     expect(await ledger(id)).toEqual([
       [1, 'released'],

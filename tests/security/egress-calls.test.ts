@@ -8,7 +8,6 @@ import {
   type OutboundCall,
   type Resolve,
 } from '../../src/clients/outbound.ts';
-import { patient } from '../support/patience.ts';
 import { until } from '../support/until.ts';
 
 const opened: Array<() => unknown> = [];
@@ -143,7 +142,7 @@ describe('a call that is ended', () => {
     await expect(calling).rejects.toBe(stopped);
     await closed;
     // Not only when connecting takes too long.
-    expect(Date.now() - aborted).toBeLessThan(patient(2_000));
+    expect(Date.now() - aborted).toBeLessThan(2_000);
   });
 
   it('while a name is looked up connects to nobody afterwards', async () => {
@@ -159,7 +158,7 @@ describe('a call that is ended', () => {
     const aborted = Date.now();
     controller.abort(stopped);
     await expect(calling).rejects.toBe(stopped);
-    expect(Date.now() - aborted).toBeLessThan(patient(2_000));
+    expect(Date.now() - aborted).toBeLessThan(2_000);
     found?.();
     // A call that does connect comes later, so the other one would have been seen.
     await expect(outbound.request('http://127.0.0.2/', call())).rejects.toThrow(EgressRefused);
