@@ -109,10 +109,13 @@ export function createWindowOrder<T extends InWindow>(boundMs: number): WindowOr
     let first: T | undefined;
     for (const [index, one] of line.entries()) {
       const { model } = one;
-      if (isTaken(model) || kept.some((other) => hosts.meet(other, model))) continue;
+      if (kept.some((other) => hosts.meet(other, model))) continue;
       const state = stateOf(model);
       const due = isDue(one, index);
-      if (state === 'full' && due) kept.push(model);
+      const taken = isTaken(model);
+      // Else those who come to their host late would follow each other for ever.
+      if (due && (taken || state === 'full')) kept.push(model);
+      if (taken) continue;
       if (state === 'loaded') return one;
       if (state === 'load') first ??= one;
       if (first && due) return first;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createWindowOrder, type InWindow } from '../../src/workers/window-order.ts';
+import { type Chosen, createWindowOrder, type InWindow } from '../../src/workers/window-order.ts';
 
 const task = (id: string, model: string | undefined): InWindow => ({ id, model });
 const meet = () => true;
@@ -65,6 +65,27 @@ describe('the order in a window', () => {
     // One that may never call at all holds up nobody for long.
     expect(order.choose(line, loads('b'), chosen('c'), 4_999)).toBeUndefined();
     expect(order.choose(line, loads('b'), chosen('c'), 5_000)?.id).toBe('2');
+  });
+
+  it('passes nobody over for longer than the bound and what is under way, however late others come to their host', () => {
+    const order = createWindowOrder<InWindow>(10_000);
+    const chosen: Array<Chosen & { id: string }> = [];
+    let made = 0;
+    for (let now = 0; now < 30_000; now += 100) {
+      // Each takes 1.2 s before it calls, so there is always one that has not.
+      for (const one of chosen) if (now - one.at >= 1_200) one.begun = true;
+      const line = [task('late', 'a'), ...Array.from({ length: 5 }, (_, n) => task(`b${made + n}`, 'b'))];
+      const next = order.choose(line, loads('b'), chosen, now);
+      if (next?.id === 'late') {
+        expect(now).toBeLessThanOrEqual(11_300);
+        return;
+      }
+      if (next) {
+        made++;
+        chosen.push({ id: next.id, model: next.model, at: now, begun: false });
+      }
+    }
+    expect.unreachable('it never started');
   });
 
   it('lets the first in line wait for its share of the bound and no longer', () => {
