@@ -16,6 +16,9 @@ COPY package.json ./
 COPY bin ./bin
 COPY migrations ./migrations
 COPY scripts/generate_secrets.sh ./scripts/generate_secrets.sh
+# With these a container of this image writes the configuration of the gateway.
+COPY scripts/render-kong.mjs ./scripts/render-kong.mjs
+COPY kong.yml ./kong.yml
 COPY src ./src
 USER node
 EXPOSE 3000

@@ -1,7 +1,7 @@
 // `npm run faults` and `npm run soak`: makes faults on purpose, on stores of their own.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { ensureRedis } from './redis.mjs';
+import { ensureRedis } from './programs.mjs';
 
 ensureRedis();
 const [which, ...args] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 // `npm run fuzz -- [--requests 2000] [--seed n]`: random requests for every route; the seed that is printed makes the same ones again.
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
-import { ensureRedis } from './redis.mjs';
+import { ensureRedis } from './programs.mjs';
 
 const { values } = parseArgs({
   options: {

@@ -16,7 +16,7 @@ export function makeRoutes(): { routes: Route[]; registry: Registry } {
     vectors: {},
     kinds: {},
     outbound: {},
-    config: { monitoring: {}, webhooks: {}, vectors: {} },
+    config: { monitoring: {}, webhooks: {}, vectors: { most: {} } },
   };
   return { routes: createRoutes(parts as unknown as RouteParts), registry };
 }

@@ -10,8 +10,11 @@ export const DEFAULTS = { JWT_ALGORITHM: 'HS256', MAX_BODY_BYTES: '1048576', MAX
 /** What a form has besides its file, as in src/api/upload.ts; a test compares them. */
 export const FORM_OVERHEAD_BYTES = 65_536;
 
-/** Read here alone: the key that JWT_SECRET_KEY takes the place of. */
-export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS'];
+/** Read here alone: the key that JWT_SECRET_KEY takes the place of, and which APIs get how much. */
+export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS', 'API_WEIGHTS'];
+
+/** One set of APIs. */
+const WEIGHTS = 'api:3000=100';
 
 /**
  * Replaces each `${NAME}` by the variable, or by what is in the file that `NAME_FILE` names.
@@ -19,8 +22,10 @@ export const OWN_SETTINGS = ['JWT_SECRET_KEY_PREVIOUS'];
  */
 export function renderKong(template, env) {
   const missing = new Set();
-  const computed = { ...keysOf(env), MAX_UPLOAD_BYTES: uploadBytes(env) };
+  const computed = { ...keysOf(env), MAX_UPLOAD_BYTES: uploadBytes(env), API_TARGETS: targets(env) };
+  const written = origins(env);
   const rendered = template.replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (_, name) => {
+    if (name in written) return JSON.stringify(written[name]);
     const value = computed[name] ?? (read(env, name) || DEFAULTS[name]);
     if (value === undefined) missing.add(`${name} (or ${name}_FILE)`);
     // The text of a YAML string in double quotes, which JSON's are.
@@ -47,10 +52,30 @@ function keysOf(env) {
   };
 }
 
+/** `host:port=weight`, several of them with commas between, as targets of Kong. */
+function targets(env) {
+  const entries = (read(env, 'API_WEIGHTS') || WEIGHTS).split(',').map((entry) => {
+    const [, target, weight] = /^\s*([a-zA-Z0-9_.-]+:\d{1,5})=(\d{1,4})\s*$/.exec(entry) ?? [];
+    return { target, weight: Number(weight) };
+  });
+  if (entries.some(({ target }) => target === undefined) || entries.every(({ weight }) => weight === 0))
+    throw new Error(
+      'The gateway cannot be configured: API_WEIGHTS wants host:port=weight, such as api:3000=100,api-green:3000=0, and one weight above 0.',
+    );
+  return `[${entries.map(({ target, weight }) => `{ target: ${target}, weight: ${weight} }`).join(', ')}]`;
+}
+
 function uploadBytes(env) {
   const fileBytes = read(env, 'MAX_FILE_BYTES') || DEFAULTS.MAX_FILE_BYTES;
   if (!/^\d+$/.test(fileBytes)) throw new Error('The gateway cannot be configured: MAX_FILE_BYTES is no whole number.');
   return String(Number(fileBytes) + FORM_OVERHEAD_BYTES);
+}
+
+/** What is written as it is, not as the text of a string: the origins of pages that may call, and whether there are any. */
+function origins(env) {
+  const list = (read(env, 'CORS_ORIGINS') ?? '').split(',').map((one) => one.trim());
+  const named = list.filter((one) => one !== '');
+  return { CORS_ORIGIN_LIST: named, CORS_ENABLED: named.length > 0 };
 }
 
 /** As in src/api/auth/signing-keys.ts; a test compares them. */

@@ -10,6 +10,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const modules = join(root, 'node_modules');
 const stamp = join(modules, '.sutazai-installed');
 const windows = process.platform === 'win32';
+/** How soon we see that whoever started us is gone. */
+const LOOK_MS = 500;
 
 function fail(text) {
   console.error(text);
@@ -66,9 +68,22 @@ function node() {
 function start(args) {
   const path = [join(modules, '.bin'), join(modules, 'node', 'bin'), process.env.PATH].join(delimiter);
   const child = spawn(node(), args, { cwd: process.cwd(), stdio: 'inherit', env: { ...process.env, PATH: path } });
+  let told = false;
+  const tell = (signal) => {
+    told = true;
+    child.kill(signal);
+  };
   // The terminal sends Ctrl-C to both; a process manager only to us.
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-  process.on('SIGINT', () => {});
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => tell(signal));
+  process.on('SIGINT', () => {
+    told = true;
+  });
+  // What npm is told it tells a shell between us, and that ends without a word to us.
+  const parent = process.ppid;
+  const look = () => {
+    if (process.ppid !== parent && !told) tell('SIGTERM');
+  };
+  if (process.env.npm_lifecycle_event) setInterval(look, LOOK_MS).unref();
   child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 }
 

@@ -1,9 +1,13 @@
-// `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through.
+// `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through. With `--stage` the
+// given folders are tested as they are in the run of all: what bounds a time alone, and what follows the integration tests too.
 import { spawn } from 'node:child_process';
-import { ensureRedis } from './redis.mjs';
+import { ensurePrometheus, ensureRedis } from './programs.mjs';
 
 ensureRedis();
-const words = process.argv.slice(2);
+ensurePrometheus();
+const words = process.argv.slice(2).filter((word) => word !== '--stage');
+const inParts = words.length === 0 || process.argv.includes('--stage');
+const isChosen = (file) => words.length === 0 || words.some((word) => file.includes(word));
 
 /** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
 async function run(file, args, { env = {}, together = false } = {}) {
@@ -71,12 +75,14 @@ const ALONE = [
   'tests/unit/weak-passwords.test.ts',
 ];
 
-if (words.length > 0) must(await vitest(words));
-else {
-  must(await vitest(ALONE.map((file) => `--exclude=${file}`)));
-  console.log('\nThe tests that bound how long something takes, one file after the other.');
-  must(await vitest([...ALONE, '--maxWorkers=1']));
-}
+if (inParts) {
+  must(await vitest([...words, ...ALONE.map((file) => `--exclude=${file}`)]));
+  const alone = ALONE.filter(isChosen);
+  if (alone.length > 0) {
+    console.log('\nThe tests that bound how long something takes, one file after the other.');
+    must(await vitest([...alone, '--maxWorkers=1']));
+  }
+} else must(await vitest(words));
 /** Tests over HTTP of what never comes near a queue (who is asked, the reference, what a terminal shows), or only with single tasks. */
 const WITHOUT_QUEUE = [
   'bodies',
@@ -104,7 +110,7 @@ const WITHOUT_QUEUE = [
 /** The tests with vectors in which tasks go through a lane in numbers, fail, or are taken up again. */
 const VECTORS = ['tasks', 'failures', 'documents', 'document-kills'];
 
-if (words.length === 0) {
+if (inParts && isChosen('tests/integration/')) {
   console.log('\nOnce more on Redis: the tests over HTTP that took BullMQ on Postgres, because they do not care.');
   console.log(
     'At the same time, because they wait most of the time: the quick faults. What they print comes when they have ended.',

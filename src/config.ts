@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
+import { inUrl, redisOf } from './config-redis.ts';
 import { readSecret, readValues, type SecretFiles, type Values, wrongSettings } from './read-settings.ts';
 import { SETTINGS } from './settings.ts';
 
@@ -35,7 +36,7 @@ export function loadConfig(
 
 function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
   const production = s.NODE_ENV === 'production';
-  const redisUrl = s.REDIS_URL ?? (s.REDIS_HOST ? redisUrlFrom(s) : undefined);
+  const { redisUrl, redis } = redisOf(s, problems);
   const backend = s.QUEUE_BACKEND ?? (redisUrl ? 'redis' : 'postgres');
   if (backend === 'redis' && !redisUrl)
     problems.push('QUEUE_BACKEND=redis needs REDIS_URL, such as redis://127.0.0.1:6379');
@@ -43,6 +44,13 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
   return deepFreeze({
     production,
     logLevel: s.LOG_LEVEL,
+    logFormat: s.LOG_FORMAT,
+    traces: {
+      endpoint: s.OTEL_EXPORTER_OTLP_ENDPOINT,
+      headers: s.OTEL_EXPORTER_OTLP_HEADERS,
+      service: s.OTEL_SERVICE_NAME,
+      ratio: s.OTEL_TRACES_SAMPLER_ARG,
+    },
     dataDir: resolve(s.DATA_DIR),
     cacheDir: resolve(s.CACHE_DIR),
     modelsDir: resolve(s.MODELS_DIR),
@@ -61,6 +69,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
     queue: {
       backend,
       redisUrl,
+      redis,
       prefix: s.QUEUE_PREFIX,
       keepCompleted: s.QUEUE_KEEP_COMPLETED,
       keepFailed: s.QUEUE_KEEP_FAILED,
@@ -87,6 +96,8 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       payload: s.RETENTION_PAYLOAD_DAYS,
     },
     encryptionKey: s.ENCRYPTION_KEY,
+    /** Keys that open what they sealed, and seal nothing. */
+    otherEncryptionKeys: s.ENCRYPTION_KEY_PREVIOUS === undefined ? [] : [s.ENCRYPTION_KEY_PREVIOUS],
     limits: {
       /** Requests of an address that log in, register or refresh; 0 is no limit. */
       authPerMinute: s.AUTH_RATE_LIMIT_PER_MINUTE,
@@ -128,8 +139,12 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       url: s.QDRANT_URL,
       apiKey: s.QDRANT_API_KEY,
       caFile: s.QDRANT_CA_FILE,
-      /** Of each user; 0 is no limit. */
-      maxCollections: s.MAX_COLLECTIONS_PER_USER,
+      /** What a user may have; 0 is no limit. */
+      most: {
+        collections: s.MAX_COLLECTIONS_PER_USER,
+        documents: s.MAX_DOCUMENTS_PER_USER,
+        points: s.MAX_POINTS_PER_USER,
+      },
     },
     monitoring: { enabled: s.ENABLE_MONITORING },
     enterprise: s.ENABLE_ENTERPRISE_FEATURES,
@@ -193,17 +208,6 @@ function postgresUrl(s: Values): string {
   url.username = encodeURIComponent(s.POSTGRES_USER);
   if (s.POSTGRES_PASSWORD) url.password = encodeURIComponent(s.POSTGRES_PASSWORD);
   return url.href;
-}
-
-function redisUrlFrom(s: Values): string {
-  const url = new URL(`redis://${inUrl(s.REDIS_HOST)}:${s.REDIS_PORT}`);
-  if (s.REDIS_PASSWORD) url.password = encodeURIComponent(s.REDIS_PASSWORD);
-  return url.href;
-}
-
-/** A host as it stands in a URL: an IPv6 address in brackets. */
-function inUrl(host = ''): string {
-  return host.includes(':') ? `[${host}]` : host;
 }
 
 function deepFreeze<T>(value: T): T {

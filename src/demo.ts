@@ -38,7 +38,7 @@ export async function demo(): Promise<void> {
   });
   say('Starting what is not configured: Postgres, a model server and a vector store …');
   const started = Date.now();
-  const start = run(config, 'start', createLog(config.logLevel));
+  const start = run(config, 'start', createLog(config.logLevel, { format: config.logFormat }));
   const interrupted = async () => {
     await (await start.catch(() => undefined))?.close();
     process.exit(130);
@@ -65,6 +65,7 @@ export async function demo(): Promise<void> {
     const inputs = {
       'vector.upsert': { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) },
       'http.request': { method: 'POST', url: receiver.helloUrl, body: { name: 'Ada' } },
+      'vector.delete': { collection: 'notes', ids: [NOTES.length - 1] },
       'agent.run': { agent: agent.id, input: { name: 'Grace' } },
     } as Record<string, unknown>;
     for (const type of types) last = (await runExample(call, type, inputs[type.name] ?? type.examples[0], receiver)).id;

@@ -7,7 +7,7 @@ import { createModelClient } from './clients/ollama.ts';
 import { createOutbound } from './clients/outbound.ts';
 import { createVectorClient } from './clients/qdrant.ts';
 import type { Config } from './config.ts';
-import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
+import { checkDatabase, createDb, type Db } from './db/connect.ts';
 import { LIMITS_CHANNEL } from './db/limits.ts';
 import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
@@ -15,6 +15,7 @@ import { LIVE_CHANNEL } from './db/tasks/streams.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage } from './errors.ts';
 import { openHealth } from './health/index.ts';
+import { createMetricsPage } from './health/metrics.ts';
 import { createProbes } from './health/probes.ts';
 import { createReadiness } from './health/readiness.ts';
 import { createStack, type Stack, Stopping, within } from './lifecycle.ts';
@@ -22,6 +23,7 @@ import type { Logger } from './log.ts';
 import { bringSchema } from './migrate-command.ts';
 import type { Parts } from './parts.ts';
 import { permits } from './permissions.ts';
+import { openPools } from './pools.ts';
 import { openQueueBackend } from './queues/backend.ts';
 import { createDispatcher } from './queues/dispatcher.ts';
 import { createPlaces } from './queues/places.ts';
@@ -50,10 +52,10 @@ export interface Running {
   close(): Promise<number>;
 }
 
-/** How long a statement may take whose caller is a request, or that others wait behind. */
-const PATIENCE_MS = 5_000;
 /** What handing back may take after the grace; the workers themselves take less. */
 const HAND_BACK_MS = 3_000;
+/** What sending the last traces may take. */
+const LAST_TRACES_MS = 1_000;
 /** What a start that is given up may take to come to its next step. */
 const UNWIND_MS = 3_500;
 
@@ -81,21 +83,26 @@ export async function run(config: Config, mode: Mode, log: Logger, stopped?: Abo
 }
 
 async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Promise<Running> {
+  if (config.traces.endpoint) {
+    // Loaded where it is wanted alone.
+    const { startTracing } = await import('./telemetry/otlp.ts');
+    const { endpoint } = config.traces;
+    stack.defer('the traces', startTracing({ ...config.traces, endpoint, mode, log }), LAST_TRACES_MS);
+  }
   if (config.enterprise) log.warn('ENABLE_ENTERPRISE_FEATURES is set, but there is one edition and it has everything');
   const health = await openHealth(config.health, log);
   stack.defer('the health port', () => health.close());
   const services = mode === 'start' ? await startServices(config, stack, log) : joinServices(config);
 
-  const url = services.databaseUrl;
-  const pool = createPool({ url, max: config.database.poolMax, name: 'sutazai', log, statementMs: PATIENCE_MS });
-  const db = createDb(pool);
-  stack.defer('the database pool', () => db.destroy());
-  await checkDatabase(pool, services.databaseSource);
-  await bringSchema(mode === 'start', { db, pool, log, kind: config.queue.backend });
+  const pools = openPools(services.databaseUrl, config.database.poolMax, stack, log);
+  const db = createDb(pools.main);
+  await checkDatabase(pools.main, services.databaseSource);
+  await bringSchema(mode === 'start', { db, pool: pools.main, log, kind: config.queue.backend });
 
   const backend = await openQueueBackend({
     kind: config.queue.backend,
     redisUrl: config.queue.redisUrl,
+    redis: config.queue.redis,
     databaseUrl: services.databaseUrl,
     prefix: config.queue.prefix,
     workers: mode === 'api' ? 0 : config.worker.lanes.length,
@@ -130,12 +137,9 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   });
   stack.defer('the workflows', () => workflows.close());
 
-  // The leader keeps its connection, so it has a pool of its own.
-  const leaderPool = createPool({ url, max: 1, name: 'sutazai:reconciler', log, statementMs: PATIENCE_MS });
-  stack.defer('the reconciler pool', () => leaderPool.end());
   const reconciler = createReconciler({
     db,
-    pool: leaderPool,
+    pool: pools.reconciler,
     backend,
     dispatcher,
     leaseMs: config.worker.leaseSeconds * 1000,
@@ -164,8 +168,13 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
 
   const kinds = { database: services.databaseKind, models: services.modelsKind, vectors: services.vectorsKind };
   const asked = { db, backend, dispatcher, models, vectors, kinds };
-  const box = createSecretBox(services.secrets.ENCRYPTION_KEY);
+  const box = createSecretBox(services.secrets.ENCRYPTION_KEY, config.otherEncryptionKeys);
   let apiUrl = config.http.publicUrl ?? services.apiUrl;
+  const readiness = createReadiness(createProbes(asked, mode === 'worker'));
+  const metricsPage = config.monitoring.enabled
+    ? createMetricsPage({ ...asked, readiness, pools, mode, log })
+    : undefined;
+  if (metricsPage) health.serve('/metrics', metricsPage);
   const parts: Parts = {
     config,
     db,
@@ -180,7 +189,8 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     outbound,
     box,
     callbacks: createCallbacks(box, () => apiUrl),
-    readiness: createReadiness(createProbes(asked, mode === 'worker')),
+    readiness,
+    metricsPage,
     kinds,
     log,
   };
@@ -193,15 +203,6 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   });
   stack.defer('the ticker of schedules', () => ticker.close());
   const graceMs = config.worker.graceSeconds * 1000;
-  // A pool of its own: no list that somebody reads may keep a lease from being renewed.
-  const workPool = createPool({
-    url,
-    max: config.database.poolMax,
-    name: 'sutazai:worker',
-    log,
-    statementMs: PATIENCE_MS,
-  });
-  stack.defer('the pool of the workers', () => workPool.end());
   // Requests and tasks share one grace: both stop taking at once, and the process ends when the slower one has.
   const serving: Array<(graceMs: number) => Promise<void>> = [];
   const closeServing = async () => void (await Promise.all(serving.map((close) => close(graceMs))));
@@ -209,7 +210,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   let left = 0;
   let problems: () => string[] = () => [];
   if (mode !== 'api') {
-    const workers = startLaneWorkers({ ...parts, db: createDb(workPool) });
+    const workers = startLaneWorkers({ ...parts, db: createDb(pools.workers) });
     serving.push(async (ms) => {
       left = await workers.close(ms);
     });

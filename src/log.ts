@@ -1,30 +1,29 @@
-import pino, { type Logger } from 'pino';
+import { createRequire } from 'node:module';
+import pino, { type DestinationStream, type Logger } from 'pino';
+import { traceIds } from './telemetry/tracing.ts';
 
 export type { Logger } from 'pino';
 
+/** How a line is written: for machines, or for people. */
+export type LogFormat = 'json' | 'text';
+
 /** What must never reach a log line, wherever it hangs on the logged object. */
-const REDACTED = [
-  'password',
-  'token',
-  'secret',
-  'authorization',
-  'cookie',
-  'access_token',
-  'refresh_token',
-  '*.password',
-  '*.token',
-  '*.secret',
-  '*.authorization',
-  '*.cookie',
-  '*.access_token',
-  '*.refresh_token',
+const SECRET = [
+  ...['password', 'passphrase', 'token', 'access_token', 'refresh_token', 'secret', 'secrets', 'credential'],
+  ...['authorization', 'cookie', 'set-cookie', 'api_key', 'apiKey', 'x-api-key', 'encryption_key'],
 ];
+const REDACTED = SECRET.flatMap((name) => (/^\w+$/.test(name) ? [name, `*.${name}`] : [`["${name}"]`, `*["${name}"]`]));
 
 /**
- * Makes the process-wide logger: one JSON object a line on stderr, so that stdout stays free for what a command prints.
+ * Makes the process-wide logger: one line each on stderr, so that stdout stays free for what a command prints. Where traces
+ * are made, a line says to which it belongs.
  * @param level a pino level, or `silent`
+ * @param format text at a terminal, else JSON, where it is not given
  */
-export function createLog(level: string, name = 'sutazai'): Logger {
+export function createLog(
+  level: string,
+  { name = 'sutazai', format = process.stderr.isTTY ? 'text' : 'json' }: { name?: string; format?: LogFormat } = {},
+): Logger {
   return pino(
     {
       name,
@@ -33,9 +32,22 @@ export function createLog(level: string, name = 'sutazai'): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       serializers: { err: serializeError },
       formatters: { level: (label) => ({ level: label }) },
+      mixin: traceIds,
     },
-    pino.destination({ dest: 2, sync: true }),
+    format === 'text' ? forPeople() : pino.destination({ dest: 2, sync: true }),
   );
+}
+
+/** Loaded where it is wanted alone: most processes write JSON. */
+function forPeople(): DestinationStream {
+  const pretty = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
+  return pretty({
+    destination: 2,
+    sync: true,
+    colorize: process.stderr.isTTY === true,
+    ignore: 'pid,hostname,name',
+    translateTime: 'SYS:HH:MM:ss.l',
+  });
 }
 
 /** What may be said of an error: the other fields of a database error hold the row, and with it what users wrote. */
@@ -43,5 +55,17 @@ function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const { name, message, stack, cause } = error;
   const { code } = error as NodeJS.ErrnoException;
-  return { type: name, message, code, stack, ...(cause === undefined ? {} : { cause: serializeError(cause) }) };
+  return {
+    type: name,
+    message: printable(message),
+    code,
+    stack: stack && printable(stack),
+    ...(cause === undefined ? {} : { cause: serializeError(cause) }),
+  };
+}
+
+/** Without what would steer a terminal. */
+function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 }

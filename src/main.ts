@@ -69,6 +69,10 @@ rotate
   .option('--at-once', 'for a key that leaked: what was signed before is dead at once, and clients have to refresh')
   .action(async (options) => (await import('./secrets-command.ts')).rotateJwt(options));
 rotate
+  .command('encryption')
+  .description('seal what is stored encrypted with ENCRYPTION_KEY, where it was sealed with ENCRYPTION_KEY_PREVIOUS')
+  .action(async () => (await import('./secrets-command.ts')).rotateEncryption());
+rotate
   .command('database')
   .description('give the database user a new, random password, and write it into the file that all processes read')
   .action(async () => (await import('./rotate-database.ts')).rotateDatabase());

@@ -12,7 +12,7 @@ import { migrationDatabase } from './services.ts';
 export async function migrate(verb: 'status' | 'up' | 'down'): Promise<void> {
   readDotEnv();
   const config = loadConfig(undefined, { databaseAlone: true });
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, { format: config.logFormat });
   const stack = createStack(log);
   try {
     const { url, source } = await migrationDatabase(config, stack, log);

@@ -5,6 +5,7 @@ import type { VectorClient } from './clients/qdrant.ts';
 import type { Config } from './config.ts';
 import type { Db } from './db/connect.ts';
 import type { Notifications } from './db/notify.ts';
+import type { MetricsPage } from './health/metrics.ts';
 import type { Readiness } from './health/readiness.ts';
 import type { Logger } from './log.ts';
 import type { QueueBackend } from './queues/backend.ts';
@@ -33,6 +34,8 @@ export interface Parts {
   workflows: Workflows;
   /** How ready this process is. */
   readiness: Readiness;
+  /** What was measured; not there where that is switched off. */
+  metricsPage: MetricsPage | undefined;
   /** What to call the dependencies towards users: configured or embedded. */
   kinds: { database: string; models: string; vectors: string };
   log: Logger;

@@ -114,6 +114,11 @@ export const PROBLEMS = {
     title: 'The model is in use',
     help: 'Tasks run that use the model. Wait for their end or cancel them, then delete it again.',
   },
+  model_changed: {
+    status: 409,
+    title: 'The embedding model is another one now',
+    help: 'The hosts have another model under the name by which the collection was embedded, and its vectors cannot be compared with those that are there. Bring the old model back, or make a new collection and ingest again; the search mode `text` works as before.',
+  },
   model_kept: {
     status: 409,
     title: 'The model was kept',

@@ -8,7 +8,7 @@ const EXTRA_SHUTDOWN_MS = 4_700;
 /** Runs until a signal says stop; then gives everything back and exits, at the latest some seconds after the grace. */
 export async function serve(mode: Mode, env: Record<string, string | undefined>): Promise<void> {
   const config = loadConfig(env);
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, { format: config.logFormat });
   const stopping = new AbortController();
   let up = false;
 

@@ -143,21 +143,25 @@ async function embeddedPostgres({ dataDir }: Config, home: Home, stack: Stack, l
 }
 
 async function embeddedModels(
-  { cacheDir, modelsDir, logLevel, models }: Config,
+  { cacheDir, modelsDir, logLevel, logFormat, models }: Config,
   stack: Stack,
   log: Logger,
 ): Promise<ChildServer> {
   const { startChild } = await import('./embedded/child.ts');
   const { parallel } = models.slots;
-  const options = { cacheDir: `${cacheDir}/models`, modelsDir, logLevel, parallel };
+  const options = { cacheDir: `${cacheDir}/models`, modelsDir, logLevel, logFormat, parallel };
   const server = await startChild('model server', new URL('./embedded/models/main.ts', import.meta.url), options, log);
   stack.defer(EMBEDDED_MODELS, () => server.close(), EMBEDDED_STOP_MS);
   return server;
 }
 
-async function embeddedVectors({ dataDir, logLevel }: Config, stack: Stack, log: Logger): Promise<ChildServer> {
+async function embeddedVectors(
+  { dataDir, logLevel, logFormat }: Config,
+  stack: Stack,
+  log: Logger,
+): Promise<ChildServer> {
   const { startChild } = await import('./embedded/child.ts');
-  const options = { dataDir: `${dataDir}/vectors`, logLevel };
+  const options = { dataDir: `${dataDir}/vectors`, logLevel, logFormat };
   const server = await startChild('vector store', new URL('./embedded/vectors/main.ts', import.meta.url), options, log);
   stack.defer(EMBEDDED_VECTORS, () => server.close(), EMBEDDED_STOP_MS);
   return server;

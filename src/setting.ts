@@ -67,6 +67,21 @@ export const host = v.pipe(
   ),
 );
 
+/** Hosts, each with a port of its own. */
+export const hostPorts = v.pipe(
+  list,
+  v.check(
+    (entries) => entries.length > 0 && entries.every((entry) => addressOf(entry) !== undefined),
+    'wants host:port, or several of them with commas between; an IPv6 address stands in brackets',
+  ),
+  v.transform((entries) => entries.map((entry) => addressOf(entry) as { host: string; port: number })),
+);
+
+function addressOf(entry: string): { host: string; port: number } | undefined {
+  const [, six, name = six, port] = /^(?:\[(.+)\]|([^:]+)):(\d{1,5})$/.exec(entry) ?? [];
+  return v.is(host, name) && Number(port) > 0 && Number(port) <= 65535 ? { host: name, port: Number(port) } : undefined;
+}
+
 /** Origins as browsers send them, separated by commas. */
 export const origins = v.pipe(
   list,

@@ -85,6 +85,16 @@ export const LIMIT_SETTINGS = {
     v.optional(integer(0, 1_000_000), '100'),
     'collections of vectors a user may have; 0 is no limit',
   ),
+  MAX_DOCUMENTS_PER_USER: setting(
+    'Limits',
+    v.optional(integer(0, 100_000_000), '10000'),
+    'documents a user may have, in all collections; 0 is no limit',
+  ),
+  MAX_POINTS_PER_USER: setting(
+    'Limits',
+    v.optional(integer(0, 2_147_483_647), '1000000'),
+    'points a user may have in the vector store, where a chunk of a document has up to four; 0 is no limit',
+  ),
   MAX_WEBHOOKS_PER_USER: setting(
     'Limits',
     v.optional(integer(0, 10_000), '20'),

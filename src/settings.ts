@@ -17,7 +17,9 @@ import {
 import { CLIENT_SETTINGS } from './settings-client.ts';
 import { LIMIT_SETTINGS } from './settings-limits.ts';
 import { MODEL_SETTINGS } from './settings-models.ts';
+import { REDIS_SETTINGS } from './settings-redis.ts';
 import { RETENTION_SETTINGS } from './settings-retention.ts';
+import { TELEMETRY_SETTINGS } from './settings-telemetry.ts';
 import { LANES } from './tasks/lanes.ts';
 
 /** Every environment variable that the product reads. `.env.example` is made from this table and a test holds them equal. */
@@ -84,7 +86,7 @@ export const SETTINGS = {
   QUEUE_BACKEND: setting(
     'Queues',
     v.optional(oneOf(['redis', 'postgres'])),
-    'where BullMQ keeps its jobs; redis where REDIS_URL is set, else postgres',
+    'where BullMQ keeps its jobs; redis where one is named below, else postgres',
     { example: 'redis' },
   ),
   QUEUE_PREFIX: setting(
@@ -107,17 +109,7 @@ export const SETTINGS = {
     v.optional(integer(0, 604_800), '600'),
     'how much longer a task may wait, for each class of priority, than newer ones that are more urgent; 0 is strict',
   ),
-  REDIS_URL: setting(
-    'Queues',
-    v.optional(url(['redis:', 'rediss:'], 'redis://127.0.0.1:6379')),
-    'a Redis (6.2 or newer, noeviction) for BullMQ',
-    { secret: true, example: 'redis://127.0.0.1:6379' },
-  ),
-  REDIS_HOST: setting('Queues', v.optional(host), 'used with the two below where REDIS_URL is empty', {
-    example: 'sutazai-redis',
-  }),
-  REDIS_PORT: setting('Queues', v.optional(integer(1, 65535), '6379'), 'the port of REDIS_HOST'),
-  REDIS_PASSWORD: setting('Queues', optionalText, 'the password of Redis', { secret: true }),
+  ...REDIS_SETTINGS,
   JWT_SECRET_KEY: setting(
     'Identity',
     v.optional(secretKey),
@@ -169,6 +161,12 @@ export const SETTINGS = {
     'encrypts stored secrets such as those of webhooks; generated into DATA_DIR when empty, refused when empty in production',
     { secret: true },
   ),
+  ENCRYPTION_KEY_PREVIOUS: setting(
+    'Identity',
+    v.optional(encryptionKey),
+    'opens what it encrypted and encrypts nothing: the key before, or the next one, while `sutazai secrets rotate encryption` is on its way',
+    { secret: true },
+  ),
   ...MODEL_SETTINGS,
   ENABLE_VECTOR_SEARCH: setting('Vectors', v.optional(flag, 'true'), 'false takes the vector task types away'),
   QDRANT_URL: setting(
@@ -184,7 +182,7 @@ export const SETTINGS = {
     { example: '/etc/ssl/qdrant-ca.pem' },
   ),
   QDRANT_API_KEY: setting('Vectors', optionalText, 'the API key of Qdrant', { secret: true }),
-  ENABLE_MONITORING: setting('Operation', v.optional(flag, 'true'), 'false takes the queue dashboard away'),
+  ...TELEMETRY_SETTINGS,
   ENABLE_ENTERPRISE_FEATURES: setting(
     'Operation',
     v.optional(flag, 'false'),

@@ -5,6 +5,8 @@ export const TASK_ERRORS = {
   output_too_large: 'what was made, or what a host sent, is larger than MAX_OUTPUT_BYTES',
   model_unavailable: 'no host has a model that fits',
   model_error: 'the model answered with an error',
+  model_changed:
+    'the name of the embedding model of a collection stands for another model now, whose vectors do not compare',
   context_exceeded: 'the text does not fit the context of the model; it is never cut off in silence',
   limit_reached: 'the account has as many of something as it may have',
   collection_not_found: 'there is no such collection of yours',

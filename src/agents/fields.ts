@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { headerName } from '../tasks/http-request.ts';
-import { jsonObject, maxCharacters, strictObject, wholeNumber } from '../tasks/schemas.ts';
+import { jsonObject, maxCharacters, record, strictObject, wholeNumber } from '../tasks/schemas.ts';
 
 const MAX_TEXT = 8_192;
 
@@ -31,7 +31,7 @@ export const few = v.check(
 );
 export const headers = v.pipe(
   jsonObject,
-  v.record(headerName, template),
+  record(headerName, template),
   few,
   v.check((given) => !('sutazai-callback' in lower(given)), 'must not name the header Sutazai-Callback'),
   v.check((given) => Object.keys(lower(given)).length === Object.keys(given).length, 'must not name a header twice'),

@@ -4,9 +4,10 @@ import { EgressRefused, type Outbound, type OutboundAnswer } from '../clients/ou
 import { isSuccess } from '../clients/outcomes.ts';
 import { errorCode } from '../clients/upstream.ts';
 import { TaskError } from '../errors.ts';
-import { ExpressionError, parseTemplate } from '../expressions/index.ts';
+import { ExpressionError } from '../expressions/index.ts';
 import { readCard } from './a2a/card.ts';
 import type { Agent, AgentOf } from './agent.ts';
+import { filledHeaders } from './headers.ts';
 import type { Outcome } from './health.ts';
 import { HEADERS } from './languages.ts';
 
@@ -95,7 +96,11 @@ function inTime(found: Found, latencyMs: number, slowMs: number): Outcome {
 function questionFor(agent: AgentOf<'http'> | AgentOf<'a2a'> | AgentOf<'openai'>): Question {
   const { base, type, config, secrets } = agent;
   const { health } = config;
-  const headers = headersOf(type === 'http' ? config.request.headers : config.headers, secrets);
+  const given = type === 'http' ? config.request.headers : config.headers;
+  // One that needs an input is left out, because there is none.
+  const headers = filledHeaders(given, HEADERS, { secrets }, (error) => {
+    if (!(error instanceof ExpressionError)) throw error;
+  });
   if (health.path !== undefined)
     return { method: health.method, url: base + health.path, headers, judge: wantsSuccess };
   if (type === 'a2a')
@@ -108,19 +113,6 @@ function questionFor(agent: AgentOf<'http'> | AgentOf<'a2a'> | AgentOf<'openai'>
       judge: (answer) => judgeModels(answer, config.model),
     };
   return { method: 'HEAD', url: base, headers, judge: wantsAnswer };
-}
-
-/** Headers as the agent gets them with a call. One that needs an input is left out, because there is none. */
-function headersOf(headers: Record<string, string> = {}, secrets: Record<string, string>): Record<string, string> {
-  const filled = Object.entries(headers).flatMap(([name, value]) => {
-    try {
-      return [[name.toLowerCase(), String(parseTemplate(HEADERS, value).fill({ secrets }))] as const];
-    } catch (error) {
-      if (error instanceof ExpressionError) return [];
-      throw error;
-    }
-  });
-  return Object.fromEntries(filled);
 }
 
 function wantsSuccess({ status }: OutboundAnswer): Found {
@@ -160,18 +152,18 @@ function idsIn(body: string): string[] {
   }
 }
 
-/** A model of our own hosts has to be on one that answers. */
+/** A model of our own hosts has to be on one that answers, or another one answers in its place. */
 async function lookForModel({ models, health }: Options['models'], wanted: string | undefined, signal: AbortSignal) {
   const hosts = await health(signal);
   signal.throwIfAborted();
   if (hosts.every(({ version }) => version === undefined)) return { failure: 'No model host answers.' };
   const there = await models.list();
-  if (wanted === undefined)
-    return there.some(({ capabilities }) => capabilities.includes('completion'))
-      ? {}
-      : { failure: 'No model for text is there.' };
-  const found = there.some(({ name }) => canonicalName(name) === canonicalName(wanted));
-  return found ? {} : { failure: `The model ${wanted} is not there.` };
+  if (wanted !== undefined && there.some(({ name }) => canonicalName(name) === canonicalName(wanted))) return {};
+  const instead = models.guess(wanted, 'completion');
+  const missing = wanted === undefined ? 'No model for text is there.' : `The model ${wanted} is not there.`;
+  if (models.wouldPull(wanted, 'completion')) return { note: `${missing} The next call has it pulled.` };
+  if (instead === undefined) return { failure: missing };
+  return wanted === undefined ? {} : { note: `${missing} ${instead} answers in its place.` };
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

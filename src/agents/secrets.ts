@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { AgentRow } from '../db/agents.ts';
 import type { SecretBox } from '../secretbox.ts';
-import { jsonObject } from '../tasks/schemas.ts';
+import { jsonObject, record } from '../tasks/schemas.ts';
 
 export const MAX_SECRETS = 20;
 
@@ -20,7 +20,7 @@ const secret = v.pipe(
 /** The secrets of a new agent. They are taken, and never answered. */
 export const newSecrets = v.pipe(
   jsonObject,
-  v.record(secretName, secret),
+  record(secretName, secret),
   v.check((given) => Object.keys(given).length <= MAX_SECRETS, `must be at most ${MAX_SECRETS}`),
   v.description('Values by name, for `${{ secrets.name }}`; they are stored encrypted, and no answer shows them.'),
 );
@@ -28,7 +28,7 @@ export const newSecrets = v.pipe(
 /** What becomes of them: another value, or `null` for one that is forgotten. Those that are not named stay. */
 export const changedSecrets = v.pipe(
   jsonObject,
-  v.record(secretName, v.nullable(secret)),
+  record(secretName, v.nullable(secret)),
   v.check((given) => Object.keys(given).length <= 2 * MAX_SECRETS, `must be at most ${2 * MAX_SECRETS}`),
   v.description('New values by name, and null for what is to be forgotten; those that are not named stay.'),
 );

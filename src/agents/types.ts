@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { AgentType } from '../db/schema.ts';
-import { jsonObject, maxCharacters, modelName, strictObject, wholeNumber } from '../tasks/schemas.ts';
+import { jsonObject, maxCharacters, modelName, record, strictObject, wholeNumber } from '../tasks/schemas.ts';
 import { textRequest } from '../tasks/text-schemas.ts';
 import { common, expression, few, headers, path, pathTemplate, template } from './fields.ts';
 import { loopTools } from './loop/config.ts';
@@ -19,7 +19,7 @@ export const httpConfig = strictObject({
         path: v.optional(
           v.pipe(pathTemplate, v.description('Below the endpoint; the value of an expression is one part of it.')),
         ),
-        query: v.optional(v.pipe(jsonObject, v.record(v.pipe(v.string(), maxCharacters(200)), template), few)),
+        query: v.optional(v.pipe(jsonObject, record(v.pipe(v.string(), maxCharacters(200)), template), few)),
         headers: v.optional(headers),
         body: v.optional(
           v.pipe(

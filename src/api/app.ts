@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { type Context, Hono } from 'hono';
+import { type Context, Hono, type Next } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { secureHeaders } from 'hono/secure-headers';
-import { CALLBACK_PATH } from '../callbacks.ts';
 import { ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import type { Audit } from './audit.ts';
 import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
@@ -13,10 +13,12 @@ import { allowOrigins } from './cors.ts';
 import type { Idempotency } from './idempotency.ts';
 import { type Limits, refuseBeyond } from './limits/index.ts';
 import { rateHeaders } from './limits/rates.ts';
+import { answersOf, createOtherAnswers } from './measure.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
 import { baseOf, bringsForm, type Env, peerOf, readInput } from './request.ts';
 import { type Principal, type Route, type RouteAnswer, type RouteInput, routeKey } from './route.ts';
+import { traceRequest, withoutCredential } from './tracing.ts';
 
 export type App = Hono<Env>;
 
@@ -63,14 +65,19 @@ export function createApp({
 }: Options): App {
   checkPolicies(routes, policies);
   const app: App = new Hono<Env>();
+  const otherAnswers = createOtherAnswers(mounts.map(({ path }) => path));
 
-  app.use(async (c, next) => {
+  const observe = async (c: Context<Env>, next: Next) => {
     const given = c.req.header('x-request-id') ?? '';
     const requestId = REQUEST_ID.test(given) ? given : randomUUID();
     c.set('requestId', requestId);
     c.set('address', addresses(peerOf(c), c.req.header('x-forwarded-for')) ?? null);
     const started = performance.now();
+    metrics.httpInFlight.inc();
     await next();
+    metrics.httpInFlight.dec();
+    const ms = performance.now() - started;
+    (c.get('answered') ?? otherAnswers(c.req.method, c.req.path)).count(c.res.status, ms);
     c.header('X-Request-Id', requestId);
     const rate = c.get('rate');
     if (rate) for (const [name, value] of rateHeaders(rate)) c.header(name, value);
@@ -80,11 +87,12 @@ export function createApp({
         method: c.req.method,
         path: withoutCredential(c.req.path),
         status: c.res.status,
-        ms: Math.round(performance.now() - started),
+        ms: Math.round(ms),
       },
       'request',
     );
-  });
+  };
+  app.use((c, next) => traceRequest(c, () => observe(c, next)));
   if (origins.length > 0) app.use(allowOrigins(origins));
   app.use(secureHeaders({ crossOriginResourcePolicy: 'same-origin', referrerPolicy: 'no-referrer' }));
   const limitBody = bodyLimit({
@@ -111,7 +119,9 @@ export function createApp({
 
   for (const route of routes) {
     const policy = policies[routeKey(route)] as Policy;
+    const answered = answersOf(route.method, route.path);
     app.on(route.method, [route.path], async (c) => {
+      c.set('answered', answered);
       const asked = policy === 'docs' && docsOpen ? 'public' : policy;
       const isOpen = asked === 'public' || asked === 'signed';
       const principal = isOpen ? NOBODY : await authenticate(c, route, principals);
@@ -210,11 +220,6 @@ async function call(route: Route, input: RouteInput<unknown, unknown>): Promise<
     // Hono hands nothing but Errors to onError.
     throw error instanceof Error ? error : new Error('something that is no Error was thrown', { cause: error });
   }
-}
-
-/** The address of a callback is its credential. */
-function withoutCredential(path: string): string {
-  return path.startsWith(CALLBACK_PATH) ? `${CALLBACK_PATH}…` : path;
 }
 
 function isFor(c: Context<Env>, { method, path }: Route): boolean {

@@ -4,6 +4,8 @@ import { type Cancelled, cancelTask } from '../db/tasks/steer.ts';
 import type { Dispatcher } from '../queues/dispatcher.ts';
 import type { Places } from '../queues/places.ts';
 import { wakesOf } from '../queues/wakes.ts';
+import { moveOnAfter } from '../workflows/after.ts';
+import type { Workflows } from '../workflows/engine.ts';
 import type { Principal } from './route.ts';
 import { briefly } from './routes/task-access.ts';
 
@@ -11,6 +13,7 @@ interface Parts {
   db: Db;
   dispatcher: Dispatcher;
   places: Places;
+  workflows: Pick<Workflows, 'advance'>;
 }
 
 /** What the timeline of a task says of who cancelled it. */
@@ -19,8 +22,12 @@ export function cancelReason({ username }: Pick<Principal, 'username'>): string 
 }
 
 /** Tells the lanes that a task was cancelled, and its parts with it: their jobs are of no use any more, and their places are free. */
-export async function tellCancelled(cancelled: Cancelled, { dispatcher, places }: Omit<Parts, 'db'>): Promise<void> {
+export async function tellCancelled(
+  cancelled: Cancelled,
+  { dispatcher, places, workflows }: Omit<Parts, 'db'>,
+): Promise<void> {
   const moved = [cancelled, ...cancelled.parts];
+  moveOnAfter(moved, workflows);
   await briefly(dispatcher.enqueue(moved.flatMap(wakesOf)));
   const ended = moved.filter(({ status }) => status === 'cancelled');
   await briefly(Promise.all(ended.map((one) => dispatcher.remove(one))));

@@ -1,4 +1,4 @@
-import type { ModelClient } from '../clients/ollama.ts';
+import type { ModelCall, ModelClient } from '../clients/ollama.ts';
 import { UpstreamRefusal } from '../clients/upstream.ts';
 import { type FieldError, ProblemError, TaskError } from '../errors.ts';
 import { FilterRefused } from '../vectors/filter.ts';
@@ -18,7 +18,7 @@ export interface Kind {
 export async function kindOf(
   models: ModelClient,
   requested: string | undefined,
-  call: { signal: AbortSignal; mayUse: (model: string) => boolean },
+  call: Pick<ModelCall, 'signal' | 'by' | 'mayUse'>,
 ): Promise<Kind> {
   const refuse = (detail: string) => invalid([{ pointer: '#/embedding_model', detail }]);
   try {
@@ -63,7 +63,7 @@ export async function asking<T>(
 function problemFrom(error: TaskError): Error {
   const { code, message, cause } = error;
   if (code === 'collection_not_found') return noSuchCollection();
-  if (code === 'forbidden') return new ProblemError('forbidden', message);
+  if (code === 'forbidden' || code === 'model_changed') return new ProblemError(code, message);
   if (code === 'context_exceeded')
     return invalid([{ pointer: '#/query', detail: 'is longer than the context of the embedding model: shorten it' }]);
   const ofFilter = error instanceof FilterRefused || wasRefused(cause);

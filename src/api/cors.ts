@@ -1,17 +1,18 @@
 import type { MiddlewareHandler } from 'hono';
 import type { Env } from './request.ts';
 
-const METHODS = 'GET, POST, PATCH, DELETE';
+/** What a page may do; kong.yml says the same. */
+export const METHODS = 'GET, POST, PATCH, DELETE';
 /** What OpenAI's clients say of themselves with each request. */
 const STAINLESS = ['Lang', 'Package-Version', 'OS', 'Arch', 'Runtime', 'Runtime-Version', 'Retry-Count', 'Timeout'];
-/** What a page may send. */
-const SENT = [
+/** What a page may send; kong.yml says the same. */
+export const SENT = [
   'Authorization, Content-Type, X-API-Key, X-Request-Id, Idempotency-Key, Prefer, Cancel-After, If-None-Match, Last-Event-ID',
   ...STAINLESS.map((name) => `X-Stainless-${name}`),
   'X-Stainless-Helper-Method, OpenAI-Organization, OpenAI-Project, OpenAI-Beta',
 ].join(', ');
-/** What a page may read. */
-const READ =
+/** What a page may read; kong.yml says the same. */
+export const READ =
   'Location, ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, Preference-Applied, Idempotency-Replayed, WWW-Authenticate, X-Task-Id, X-Should-Retry';
 const MAX_AGE_SECONDS = '600';
 

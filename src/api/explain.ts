@@ -3,8 +3,10 @@ import type { Db } from '../db/connect.ts';
 import { type Awaiting, hasEnded } from '../db/schema.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { findSurroundings, type Surroundings } from '../db/tasks/standing.ts';
+import { hasReadySteps } from '../db/workflows/graph.ts';
 import { expectStart } from '../queues/expected.ts';
 import { findPlace, isInLine, type Place } from '../queues/place.ts';
+import { findRoom, type RoomLimits } from '../workflows/room.ts';
 import type { Explanation } from './shapes/explanation.ts';
 
 interface Options {
@@ -12,16 +14,25 @@ interface Options {
   everybody: number;
   /** How much waiting a class of priority is worth. */
   agingMs: number;
+  /** What bounds how many tasks a workflow may begin. */
+  limits: RoomLimits;
 }
 
 type Reason = NonNullable<Explanation['reason']>;
 type Because = { reason: Reason; detail: string };
 
 /** Why a task waits, for how long about, and what can be done. */
-export async function explainTask(db: Db, task: TaskRow, { everybody, agingMs }: Options): Promise<Explanation> {
+export async function explainTask(
+  db: Db,
+  task: TaskRow,
+  { everybody, agingMs, limits }: Options,
+): Promise<Explanation> {
   const { status } = task;
   const nothing = { status, position: null, position_is_exact: null, expected_start: null, not_before: null };
-  if (status === 'running' && task.awaiting) return { ...nothing, ...outsideOf(task, task.awaiting) };
+  if (status === 'running' && task.awaiting) {
+    const bound = task.awaiting === 'steps' ? await boundOf(db, task, limits) : undefined;
+    return { ...nothing, ...(bound ?? outsideOf(task, task.awaiting)) };
+  }
   if (status !== 'pending' && status !== 'scheduled') return { ...nothing, reason: null, detail: restOf(task) };
 
   const now = new Date();
@@ -175,6 +186,19 @@ function outsideOf({ id, awaiting_until: until }: TaskRow, awaiting: Awaiting): 
   const bound = until ? ` It is waited for until ${until.toISOString()}.` : '';
   const what = OUTSIDE[awaiting].replace('parent_id=', `parent_id=${id}`);
   return { reason: `awaiting_${awaiting}`, detail: `${what}. It holds no slot of a worker meanwhile.${bound}` };
+}
+
+/** Why no steps of a workflow begin that could, where its user has no room for their tasks. */
+async function boundOf(db: Db, { id, user_id }: TaskRow, limits: RoomLimits): Promise<Because | undefined> {
+  if (!(await hasReadySteps(db, id))) return undefined;
+  const { room, bound } = await findRoom(db, user_id, 1, limits);
+  if (room > 0 || !bound) return undefined;
+  const { limit, used, most } = bound;
+  const detail =
+    limit === 'waiting_tasks'
+      ? `${used} tasks of its user wait, and at most ${most} may (the limit waiting_tasks). Its next steps begin as others start; an administrator can raise the limit.`
+      : `Its user has used ${used} tokens today, and may use ${most} (the limit tokens_per_day). Its next steps begin tomorrow, by UTC; an administrator can raise the limit.`;
+  return { reason: 'user_limit', detail };
 }
 
 /** What is to be said of a task that does not wait. */

@@ -38,11 +38,13 @@ export function createIdempotency({ db, box, log }: { db: Db; box: SecretBox; lo
       if (header === undefined) return undefined;
       const { pathname, search } = new URL(request.url);
       const asked = [request.method, pathname + search, request.header('cancel-after') ?? '', canonical(body)];
+      const [fingerprint, ...others] = box.digests(asked.join('\n')) as [Buffer, ...Buffer[]];
       return {
         user_id: principal.userId,
         caller: principal.keyId ?? principal.userId,
         key: parseKey(header),
-        fingerprint: box.digest(asked.join('\n')),
+        fingerprint,
+        others,
         holder: newId(),
       };
     },
@@ -64,7 +66,8 @@ export function createIdempotency({ db, box, log }: { db: Db; box: SecretBox; lo
 
 /** The same key for what came in a form as well, which is known only once it has been received. */
 export function withContent(use: KeyUse, digest: Buffer): KeyUse {
-  return { ...use, fingerprint: createHash('sha256').update(use.fingerprint).update(digest).digest() };
+  const both = (fingerprint: Buffer) => createHash('sha256').update(fingerprint).update(digest).digest();
+  return { ...use, fingerprint: both(use.fingerprint), others: use.others?.map(both) };
 }
 
 /** Marks an answer as that of an earlier request. */

@@ -43,7 +43,7 @@ export async function startApi(
   });
   keys.onChange(principals.forgetAll);
   const logins = createLogins(db);
-  const identity = createIdentity({ db, auth, seal: box.digest, tokens, passwords, logins, principals, log });
+  const identity = createIdentity({ db, auth, seal: box, tokens, passwords, logins, principals, log });
   const audit = createAudit({ db, log });
   const limits = await createLimits(parts);
   const waiters = createWaiters(notifications);

@@ -42,6 +42,7 @@ export const POLICIES: Record<string, Policy> = {
   'POST /api/v1/monitoring/queues/:name/resume': 'queues:pause',
   'GET /api/v1/monitoring/workers': 'queues:read',
   'GET /api/v1/monitoring/system': 'queues:read',
+  'GET /metrics': 'metrics:read',
   'GET /api/v1/task-types': 'task-types:read',
   'GET /api/v1/models': 'models:read',
   'POST /api/v1/chat': 'tasks:create',

@@ -3,6 +3,7 @@ import { isDatabaseAway } from '../db/away.ts';
 import { Overloaded } from '../db/batch.ts';
 import { PROBLEMS, ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import { describeError, isOpenAi, OpenAiError } from './openai/error.ts';
 
 /** What a problem says of the request that met it. */
@@ -20,6 +21,7 @@ interface Occurrence {
  */
 export function problemOf(error: unknown, { instance, requestId, base }: Occurrence, log: Logger): Response {
   const problem = knownError(error);
+  metrics.httpProblems.inc({ code: problem.code });
   if (problem.code === 'internal_error') log.error({ err: error, request_id: requestId }, 'unexpected error');
   if (problem instanceof OpenAiError || isOpenAi(instance)) {
     const { status, body, headers } = describeError(problem);

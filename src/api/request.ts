@@ -6,12 +6,21 @@ import type { Context } from 'hono';
 import * as v from 'valibot';
 import { ProblemError } from '../errors.ts';
 import type { Standing } from './limits/rates.ts';
+import type { Answered } from './measure.ts';
 import { takeTime } from './request-time.ts';
 import type { Principal, Route, RouteInput } from './route.ts';
 import { invalid, parseBody, parseJson, parseQuery } from './validate.ts';
 
 /** What the HTTP layer knows of every request: its id, the address of the client, the same for everybody who asks, and how the sender stands to a limit. */
-export type Env = { Variables: { requestId: string; address: string | null; rate: Standing | undefined } };
+export type Env = {
+  Variables: {
+    requestId: string;
+    address: string | null;
+    rate: Standing | undefined;
+    /** By which route it was answered; not there where that is a mounted app, or nobody. */
+    answered: Answered | undefined;
+  };
+};
 
 /** A multipart form as it comes in, which `receiveFile` reads; or a file that is the body, which `receiveBody` does. */
 export interface Form {

@@ -9,6 +9,7 @@ import type { Dispatcher } from '../queues/dispatcher.ts';
 import type { Places } from '../queues/places.ts';
 import { wakesOf } from '../queues/wakes.ts';
 import type { SecretBox } from '../secretbox.ts';
+import { type Described, inPart, traceparent } from '../telemetry/tracing.ts';
 import { keyRefused } from './idempotency.ts';
 import type { Admission } from './limits/admission.ts';
 import { briefly } from './routes/task-access.ts';
@@ -104,7 +105,10 @@ export function createStore({
     return (looksAtKeys(tasks) ? acceptAlone : accept)({ tasks, key }).finally(done);
   }
 
-  return async (made, key) => {
+  const store: StoreTasks = async (made, key) => {
+    // Who works on them belongs to the same trace.
+    const trace = traceparent();
+    if (trace) for (const { task } of made) task.traceparent = trace;
     const tasks = made.map(({ task }) => task);
     const accepted = await acceptWithinLimits({ tasks, key: key && { ...key, answer: receiptOf(made) } });
     if (accepted.is === 'stored') {
@@ -124,6 +128,26 @@ export function createStore({
       secrets: first.tasks.map(({ secret }) => secret),
       again: true,
     };
+  };
+  return (made, key) =>
+    inPart(
+      () => sending(made),
+      () => store(made, key),
+    );
+}
+
+function sending(made: MadeTask[]): Described {
+  const { lane = '', id = '' } = made[0]?.task ?? {};
+  return {
+    name: `send ${lane}`,
+    kind: 'producer',
+    attributes: {
+      'messaging.system': 'bullmq',
+      'messaging.operation.name': 'send',
+      'messaging.operation.type': 'send',
+      'messaging.destination.name': lane,
+      ...(made.length === 1 ? { 'messaging.message.id': id } : { 'messaging.batch.message_count': made.length }),
+    },
   };
 }
 

@@ -29,6 +29,9 @@ type Schema = v.GenericSchema<unknown, unknown>;
 /** What stands around a file in a form. */
 export const FORM_OVERHEAD_BYTES = 65_536;
 
+/** As file systems have it. */
+const MAX_NAME_BYTES = 255;
+
 /**
  * Stores the `file` of a multipart form as it comes, a part at a time: nothing is held whole, and a client that is slow
  * holds no connection of the database. What does not come to its end leaves nothing behind.
@@ -62,7 +65,7 @@ export async function receiveFile<S extends Schema>(
 
   async function store(stream: BusboyFileStream, filename: string, contentType: string): Promise<FileRow> {
     if (!(await mayStore(db, userId, files.maxUserBytes))) throw filesFull(files.maxUserBytes);
-    const file = await begin(db, userId, filename, contentType);
+    const file = await begin(db, userId, { filename, contentType, pointer: '#/file' });
     begun = file;
     for await (const part of partsOf(stream)) {
       content.update(part);
@@ -123,7 +126,7 @@ export async function receiveBody(
   { filename, purpose }: { filename: string; purpose: string },
 ): Promise<{ file: FileRow; digest: Buffer }> {
   if ((length ?? 0) > files.maxBytes) throw tooLarge(files.maxBytes);
-  const { id } = await begin(db, userId, filename, type);
+  const { id } = await begin(db, userId, { filename, contentType: type, pointer: '#/filename' });
   try {
     const content = createHash('sha256').update(`${type}\n`);
     let bytes = 0;
@@ -150,8 +153,15 @@ async function* whole(body: Form['body']): AsyncGenerator<Buffer> {
   }
 }
 
-function begin(db: Db, userId: string, filename: string, contentType: string): Promise<FileRow> {
-  const name = [...filename.replaceAll(/\p{Cc}/gu, '')].slice(0, 255).join('');
+async function begin(
+  db: Db,
+  userId: string,
+  { filename, contentType, pointer }: { filename: string; contentType: string; pointer: string },
+): Promise<FileRow> {
+  const name = filename.replaceAll(/\p{Cc}/gu, '');
+  // A name that was cut would have lost its ending, and might be that of another file.
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES)
+    throw invalid([{ pointer, detail: `has a name of more than ${MAX_NAME_BYTES} bytes` }]);
   return createFile(db, { userId, filename: name, contentType: contentType.slice(0, 255), purpose: '' });
 }
 

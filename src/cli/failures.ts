@@ -54,6 +54,7 @@ const ARGUMENTS: Record<string, string> = {
   file: 'the file',
   query: 'the words',
   url: 'the URL',
+  workflow: 'the workflow',
 };
 const FLAGS: Record<string, string> = {
   ...{

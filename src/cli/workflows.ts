@@ -17,6 +17,17 @@ const rowOf = ({ name, version, step_count, updated_at, description }: WorkflowI
   oneLine(description ?? '', 60),
 ];
 
+/** The same error, with its pointers as the arguments of `workflows run` are called, which stand in the input of the task. */
+function asOfRun(error: SutazaiError): SutazaiError {
+  const { code, detail, cause, status, requestId, retryAfterMs } = error;
+  const errors = error.errors.map(({ pointer, detail: what }) => {
+    const [, , field = '', ...below] = pointer.split('/');
+    if (!pointer.startsWith('#/input/')) return { pointer, detail: what };
+    return { pointer: `#/${field}`, detail: below.length > 0 ? `(${below.join('.')}) ${what}` : what };
+  });
+  return new SutazaiError(code, detail, { cause, status, errors, requestId, retryAfterMs });
+}
+
 /** `workflows …`: storing and running workflows; `tasks graph` shows one that runs. */
 export function workflowCommands(program: Command, context: Context): void {
   const workflows = program.command('workflows').description('stored workflows: tasks after and beside each other');
@@ -102,7 +113,12 @@ export function workflowCommands(program: Command, context: Context): void {
     .action(
       act(context, async (name: string, { version, input, wait, json }) => {
         const given = { workflow: name, version, ...(input === undefined ? {} : { input: readInput(input) }) };
-        const submitted = await context.client().tasks.submit<string>({ type: 'workflow', input: given });
+        const submitted = await context
+          .client()
+          .tasks.submit<string>({ type: 'workflow', input: given })
+          .catch((error: unknown) => {
+            throw error instanceof SutazaiError ? asOfRun(error) : error;
+          });
         if (!wait) {
           if (json) sayJson(submitted);
           else say(submitted.id);

@@ -24,6 +24,8 @@ export interface QueueInfo {
   counts: Record<Status, number>;
   /** How many of those that run wait for something outside, so that no worker holds them. */
   parked: number;
+  /** How many tasks workers would have in their hands if there were enough of them. */
+  demand: number;
   oldest_waiting_seconds: number;
 }
 
@@ -59,7 +61,7 @@ export function catalogueCalls(transport: Transport) {
   const list = <T>(path: string, options?: CallOptions): Listing<T> => listing<T>(transport, path, {}, options);
   const turn = (name: string, verb: 'pause' | 'resume', options: CallOptions = {}) =>
     transport
-      .send<Omit<QueueInfo, 'counts' | 'parked' | 'oldest_waiting_seconds'>>({
+      .send<Omit<QueueInfo, 'counts' | 'parked' | 'demand' | 'oldest_waiting_seconds'>>({
         method: 'POST',
         path: `/api/v1/monitoring/queues/${encodeURIComponent(name)}/${verb}`,
         ...options,

@@ -8,6 +8,8 @@ export interface Collection {
   name: string;
   /** What makes vectors of texts; `null` where they are of your own making. */
   embedding_model: string | null;
+  /** The digest that it has by which the texts in it were embedded; `null` until the first was. */
+  model_digest: string | null;
   /** How long each vector is; `null` until the first says so. */
   dimensions: number | null;
   distance: 'Cosine' | 'Dot' | 'Euclid';

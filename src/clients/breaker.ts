@@ -9,10 +9,12 @@ export interface Breaker {
   state(): BreakerState;
   /**
    * Runs a call.
+   * @param by whose call it is, where its failure may be of that user's own making: one user's failures alone do not keep the
+   *   others away. `null` where it is of several, each of whom is asked alone next
    * @throws TaskError `upstream_unavailable`, later, without having called, while the dependency is left alone; its
    *   `retryAfterMs` says when it is asked again
    */
-  run<T>(work: () => Promise<T>): Promise<T>;
+  run<T>(work: () => Promise<T>, by?: string | null): Promise<T>;
   /** What a call hears that is kept away now. */
   turnedAway(): TaskError;
 }
@@ -29,8 +31,9 @@ interface Options {
 }
 
 /**
- * It opens after this many failures without an answer in between, none longer after the one before than the window. How
- * long it then stays open doubles with each opening, with jitter, until a call succeeds.
+ * It opens after this many failures without an answer in between, none longer after the one before than the window; of
+ * those that may be of one user's making, no more than half count. How long it then stays open doubles with each opening,
+ * with jitter, until a call succeeds.
  */
 const TIMING = { failures: 5, windowMs: 60_000, minOpenMs: 1_000, maxOpenMs: 15_000 };
 /** Callers are spread over so much of what an outage has lasted, because each of a large backlog that comes back costs something. */
@@ -49,12 +52,15 @@ export function createBreaker({
   timing,
 }: Options): Breaker {
   const { failures: limit, windowMs, minOpenMs, maxOpenMs } = { ...TIMING, ...timing };
-  let failures = 0;
+  /** By whose calls they were; those that are nobody's fault have no name. */
+  const failures = new Map<string | undefined, number>();
   let failedAt = 0;
   let openings = 0;
   let openMs = 0;
   /** When the next probe may go; `undefined` while closed. */
   let probeAt: number | undefined;
+  /** Whether it was told that the dependency is away. */
+  let told = false;
   let probing: Promise<unknown> | undefined;
   /** The first opening since a call succeeded. */
   let downSince: number | undefined;
@@ -66,19 +72,21 @@ export function createBreaker({
   }
 
   function open(): void {
-    if (probeAt === undefined) log.warn(`${name} keeps failing; what needs it waits`);
+    if (!told) log.warn(`${name} keeps failing; what needs it waits`);
+    told = true;
     const bound = Math.min(maxOpenMs, minOpenMs * 2 ** Math.min(openings, 30));
     openMs = bound / 2 + (bound / 2) * Math.random();
     openings += 1;
-    failures = 0;
+    failures.clear();
     downSince ??= now();
     probeAt = now() + openMs;
   }
 
   function close(): void {
-    if (probeAt !== undefined) log.info(`${name} is back`);
+    if (told) log.info(`${name} is back`);
+    told = false;
     probeAt = undefined;
-    failures = 0;
+    failures.clear();
   }
 
   function succeeded(): void {
@@ -87,23 +95,36 @@ export function createBreaker({
     close();
   }
 
-  function failed(): void {
+  function failed(by: string | null | undefined): void {
     const current = state();
-    // A call that began before it opened says nothing new.
-    if (current === 'open') return;
-    failures = now() - failedAt > windowMs ? 1 : failures + 1;
+    // A call that began before it opened says nothing new, and one of several not yet whose it is.
+    if (current === 'open' || by === null) return;
+    if (now() - failedAt > windowMs) failures.clear();
     failedAt = now();
-    if (current === 'half_open' || failures >= limit) open();
+    const own = (failures.get(by) ?? 0) + 1;
+    failures.set(by, own);
+    if (current === 'half_open') {
+      // Others may find it well: where it fails for one of them, another one is asked.
+      if (by === undefined || (!probe && failures.size > 1)) open();
+      return;
+    }
+    const most = Math.ceil(limit / 2);
+    const counted = [...failures].reduce((sum, [whose, times]) => sum + (whose ? Math.min(times, most) : times), 0);
+    if (counted >= limit) open();
+    // Nobody is kept away for it before the dependency was asked.
+    else if (own >= limit && probe) probeAt = now();
   }
 
-  async function attempt<T>(work: () => Promise<T>): Promise<T> {
+  async function attempt<T>(work: () => Promise<T>, by: string | null | undefined): Promise<T> {
     try {
       const answer = await work();
       succeeded();
       return answer;
     } catch (error) {
       // Whatever else a TaskError says, somebody answered. Other errors, such as that of an abort, say nothing.
-      if (error instanceof TaskError && !(error instanceof TurnedAway)) trips(error) ? failed() : succeeded();
+      if (error instanceof TaskError && !(error instanceof TurnedAway))
+        // That nobody took it is not the fault of who asked.
+        trips(error) ? failed(error.later ? undefined : by) : succeeded();
       throw error;
     }
   }
@@ -123,9 +144,9 @@ export function createBreaker({
     probing = undefined;
   }
 
-  async function probeWith<T>(work: () => Promise<T>): Promise<T> {
+  async function probeWith<T>(work: () => Promise<T>, by: string | null | undefined): Promise<T> {
     if (probing) throw turnedAway();
-    const call = attempt(work);
+    const call = attempt(work, by);
     probing = call;
     try {
       return await call;
@@ -135,16 +156,17 @@ export function createBreaker({
   }
 
   return {
-    state,
+    // One that is only asked whether it is there keeps nobody away.
+    state: () => (told ? state() : 'closed'),
     turnedAway,
-    async run(work) {
+    async run(work, by) {
       if (state() === 'half_open') {
-        if (!probe) return probeWith(work);
+        if (!probe) return probeWith(work, by);
         probing ??= ask(probe);
         await probing;
       }
       if (state() !== 'closed') throw turnedAway();
-      return attempt(work);
+      return attempt(work, by);
     },
   };
 }

@@ -6,6 +6,8 @@ import type { ModelCatalogue, Selecting } from './models.ts';
 /** What a call of a model belongs to. */
 export interface ModelCall {
   signal: AbortSignal;
+  /** Whose it is; of several where the texts of several are embedded together. What fails for one user keeps no other one away. */
+  by?: readonly string[];
   /** Hears each piece of text as it is made. */
   onText?: (text: string) => void;
   /** The call is broken off when the answer has more. */
@@ -14,6 +16,16 @@ export interface ModelCall {
   onHost?: (served: Served & { model: string }) => void;
   /** Which models may be used; all when not given. */
   mayUse?: Selecting['mayUse'];
+}
+
+/** A host as this process knows it, without having asked. */
+export interface HostState {
+  host: string;
+  /** Whether it answered when it was last asked. */
+  up: boolean;
+  /** How many calls of this process it has. */
+  calls: number;
+  breaker: BreakerState;
 }
 
 /** What a pull belongs to. */
@@ -72,6 +84,7 @@ export interface ModelClient {
   remove(model: string): Promise<Removal[]>;
   /** The labels of the hosts. */
   hosts: readonly string[];
+  hostStates(): HostState[];
   /** Whether each host answers, and what version it is. */
   health(signal: AbortSignal): Promise<HostHealth[]>;
   /** The version that the first host reports that answers. @throws when none can be reached */

@@ -45,6 +45,8 @@ export interface ModelCatalogue {
   select(requested: string | undefined, capability: Capability, how?: Selecting): Promise<ModelChoice>;
   /** The model that a task would get as things were when the hosts were last asked; `undefined` where none fits. */
   guess(requested: string | undefined, capability: Capability): string | undefined;
+  /** Whether a task that wants this model, or the default one, would have it pulled as things were then. */
+  wouldPull(requested: string | undefined, capability: Capability): boolean;
   /** The digest of a model, as the hosts were when they were last asked. */
   digestOf(model: string): string | undefined;
 }
@@ -103,6 +105,10 @@ export function createModelCatalogue(options: Options): ModelCatalogue {
       const wanted = requested ?? defaults[capability];
       const found = wanted === undefined ? undefined : find(models, wanted);
       return found?.name ?? standIn(models, wanted, capability)?.model;
+    },
+    wouldPull(requested, capability) {
+      const wanted = requested ?? defaults[capability];
+      return wanted !== undefined && autoPull && isAllowed(wanted) && !find(known(hosts), wanted);
     },
     async select(requested, capability, { signal, pull: mayPull = autoPull, fallback = true, mayUse } = {}) {
       if (requested !== undefined && mayUse && !mayUse(requested)) throw notYours(requested);

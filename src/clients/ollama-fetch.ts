@@ -1,5 +1,6 @@
 import { ReadableStream } from 'node:stream/web';
 import { type Dispatcher, Response, fetch as undiciFetch } from 'undici';
+import { traceHeaders } from '../telemetry/tracing.ts';
 import { UpstreamRefusal } from './upstream.ts';
 
 /** One line of a stream; the last of a generation carries the tokens of its whole context. */
@@ -14,14 +15,18 @@ const MAX_ERROR_BYTES = 65_536;
  * with what users asked in them.
  */
 export function createOllamaFetch(dispatcher: Dispatcher, signal: AbortSignal | undefined): typeof fetch {
-  async function guardedFetch(input: string, init: { signal?: AbortSignal | null } = {}): Promise<Response> {
+  async function guardedFetch(
+    input: string,
+    init: { signal?: AbortSignal | null; headers?: Record<string, string> } = {},
+  ): Promise<Response> {
     const signals = [signal, init.signal].filter((one) => one !== undefined && one !== null);
-    const answer = await undiciFetch(input, { ...init, dispatcher, signal: AbortSignal.any(signals) });
-    const { status, headers } = answer;
+    const headers = { ...init.headers, ...traceHeaders() };
+    const answer = await undiciFetch(input, { ...init, headers, dispatcher, signal: AbortSignal.any(signals) });
+    const { status, headers: sent } = answer;
     const body = (answer.body ?? []) as AsyncIterable<Uint8Array>;
-    if (!answer.ok) throw new UpstreamRefusal(await readError(body), status, headers.get('retry-after'));
-    const whole = headers.get('content-type')?.startsWith('application/json');
-    return new Response(ReadableStream.from(whole ? capped(body) : checkedLines(body)), { status, headers });
+    if (!answer.ok) throw new UpstreamRefusal(await readError(body), status, sent.get('retry-after'));
+    const whole = sent.get('content-type')?.startsWith('application/json');
+    return new Response(ReadableStream.from(whole ? capped(body) : checkedLines(body)), { status, headers: sent });
   }
   return guardedFetch as unknown as typeof fetch;
 }

@@ -5,9 +5,10 @@ import { TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { ModelChoice } from '../tasks/tools.ts';
 import { createHosts, type Host, type MakeClient, pullModel, removeModel, type SlotBounds } from './hosts/index.ts';
+import { measured, type Operation } from './measure.ts';
 import type { Answered, ModelCall, ModelClient } from './model-client.ts';
 import { canonicalName } from './model-names.ts';
-import { type Capability, createModelCatalogue } from './models.ts';
+import { createModelCatalogue } from './models.ts';
 import { counter, isTooLong, jsonOf, tooLong, usageOf } from './ollama-answers.ts';
 import { createOllamaFetch } from './ollama-fetch.ts';
 import { UpstreamRefusal, upstreamError } from './upstream.ts';
@@ -78,11 +79,12 @@ export function createModelClient(options: Options): ModelClient {
 
   /** Chooses the model and the host, and calls it. What is thrown is a TaskError, or the reason of the signal when that aborts. */
   async function call<T>(
-    { signal: outer, mayUse, onHost }: ModelCall,
+    { signal: outer, by, mayUse, onHost }: ModelCall,
     { model: requested, fallback }: { model?: string; fallback?: boolean },
-    capability: Capability,
+    operation: Operation,
     work: (client: Ollama, model: string, heard: () => void) => Promise<Answered<T>>,
   ): Promise<Answered<T & ModelChoice>> {
+    const capability = operation === 'embeddings' ? 'embedding' : 'completion';
     const choice = await models.select(requested, capability, { signal: outer, fallback, mayUse }).catch((error) => {
       outer.throwIfAborted();
       throw error;
@@ -90,11 +92,13 @@ export function createModelClient(options: Options): ModelClient {
     const { model } = choice;
     // Vectors of two models under one name must not be mixed.
     const digest = capability === 'embedding' ? models.digestOf(model) : undefined;
-    const wanted = { model, requested: choice.model_reason === 'requested', digest, signal: outer };
+    const wanted = { model, requested: choice.model_reason === 'requested', digest, by, signal: outer };
     const { value } = await hosts.run(wanted, ({ host, heard }) => {
       const served = { host: host.label, digest: host.find(model)?.digest };
       onHost?.({ ...served, model });
-      const done = guarded(outer, host, model, (signal) => work(host.client(signal), model, heard));
+      const done = measured({ operation, model, host: host.label, signal: outer }, () =>
+        guarded(outer, host, model, (signal) => work(host.client(signal), model, heard)),
+      );
       return done.then((answered) => ({ ...answered, served }));
     });
     return { ...value, answer: { ...value.answer, ...choice } };
@@ -135,7 +139,7 @@ export function createModelClient(options: Options): ModelClient {
     meet: (one, other) => hosts.meet(nameOf(one), nameOf(other)),
     onChange: hosts.onChange,
     chat: ({ model: requested, fallback, ...request }, context) =>
-      call(context, { model: requested, fallback }, 'completion', async (client, model, heard) => {
+      call(context, { model: requested, fallback }, 'chat', async (client, model, heard) => {
         const count = counter(context.maxBytes);
         const stream = await client.chat({ ...request, ...STRICT, model, stream: true } as never);
         let content = '';
@@ -169,7 +173,7 @@ export function createModelClient(options: Options): ModelClient {
       }),
 
     generate: ({ model: requested, fallback, ...request }, context) =>
-      call(context, { model: requested, fallback }, 'completion', async (client, model, heard) => {
+      call(context, { model: requested, fallback }, 'text_completion', async (client, model, heard) => {
         const count = counter(context.maxBytes);
         const stream = await client.generate({ ...request, ...STRICT, model, stream: true } as never);
         let text = '';
@@ -193,7 +197,7 @@ export function createModelClient(options: Options): ModelClient {
       }),
 
     embed: ({ input, ...choice }, context) =>
-      call(context, choice, 'embedding', async (client, model) => {
+      call(context, choice, 'embeddings', async (client, model) => {
         const { embeddings, ...timed } = await client.embed({ model, input, ...STRICT });
         const dimensions = embeddings?.[0]?.length ?? 0;
         if (embeddings?.length !== input.length || dimensions === 0) {
@@ -222,6 +226,10 @@ export function createModelClient(options: Options): ModelClient {
       );
     },
     hosts: hosts.all.map(({ label }) => label),
+    hostStates: () =>
+      hosts.all.map(({ label, slots, guard, isUp }) => ({
+        ...{ host: label, up: isUp(), calls: slots.busy(), breaker: guard.breaker.state() },
+      })),
     health: (signal) =>
       Promise.all(
         hosts.all.map(async (host) => ({

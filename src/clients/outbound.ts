@@ -1,6 +1,7 @@
 import { type LookupAddress, type LookupAllOptions, lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import { buildConnector, Client } from 'undici';
+import { type Described, failed, inPart, traceHeaders } from '../telemetry/tracing.ts';
 import { createAddressRules, normalHost } from './addresses.ts';
 
 /** Why a URL of a user was not called. The text names the setting that would allow it. */
@@ -106,7 +107,7 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
       });
     };
   }
-  const calling = new Set<Client>();
+  const clients = new Set<Client>();
 
   function check(url: string): string | undefined {
     if (!URL.canParse(url)) return 'is not a URL';
@@ -119,7 +120,19 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
     return undefined;
   }
 
-  async function request(url: string, { maxBytes, asBytes, listener, ...call }: OutboundCall): Promise<OutboundAnswer> {
+  function request(url: string, call: OutboundCall): Promise<OutboundAnswer> {
+    return inPart(
+      () => calling(call.method, url),
+      async (span) => {
+        const answer = await send(url, { ...call, headers: { ...traceHeaders(), ...call.headers } });
+        span?.setAttribute('http.response.status_code', answer.status);
+        if (answer.status >= 400) failed(span, String(answer.status));
+        return answer;
+      },
+    );
+  }
+
+  async function send(url: string, { maxBytes, asBytes, listener, ...call }: OutboundCall): Promise<OutboundAnswer> {
     const wrong = check(url);
     if (wrong) throw new EgressRefused(`The URL ${wrong}`);
     const { signal } = call;
@@ -133,7 +146,7 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
       headersTimeout: 0,
       bodyTimeout: 0,
     });
-    calling.add(client);
+    clients.add(client);
     try {
       const answer = await client.request({ ...call, path: pathname + search });
       const { statusCode: status, headers } = answer;
@@ -143,7 +156,7 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
     } catch (error) {
       throw signal.aborted ? signal.reason : error;
     } finally {
-      calling.delete(client);
+      clients.delete(client);
       await client.destroy();
     }
   }
@@ -159,7 +172,7 @@ export function createOutbound(allow: readonly string[], resolve: Resolve = syst
         maxBytes: () => maxBytes,
       }),
     async close() {
-      await Promise.all([...calling].map((client) => client.destroy()));
+      await Promise.all([...clients].map((client) => client.destroy()));
     },
   };
 }
@@ -198,6 +211,20 @@ async function readTo({ hear, maxBytes }: BodyListener, body: AsyncIterable<Buff
     hear(chunk);
   }
   return false;
+}
+
+/** Whom a span is about. The rest of a URL is its owner's, and often a secret. */
+function calling(method: string, url: string): Described {
+  const { hostname, port, protocol } = URL.canParse(url) ? new URL(url) : { hostname: '', port: '', protocol: '' };
+  return {
+    name: method,
+    kind: 'client',
+    attributes: {
+      'http.request.method': method,
+      'server.address': hostname,
+      'server.port': Number(port) || (protocol === 'http:' ? 80 : 443),
+    },
+  };
 }
 
 function isLocalName(host: string): boolean {

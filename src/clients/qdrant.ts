@@ -4,6 +4,7 @@ import { QdrantClient } from '@qdrant/js-client-rest';
 import { Agent, Dispatcher1Wrapper } from 'undici';
 import { errorMessage, TaskError, UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { inPart, traceHeaders } from '../telemetry/tracing.ts';
 import { type Breaker, createBreaker } from './breaker.ts';
 import { classify, resultOf, statusOf, withoutBigInts } from './qdrant-answers.ts';
 
@@ -19,23 +20,27 @@ export interface FoundPoint {
   payload: Record<string, unknown>;
 }
 
-/** The vector store, with our classes of error. Names and filters are the caller's: who may see what is decided there. */
+/**
+ * The vector store, with our classes of error. Names and filters are the caller's: who may see what is decided there. `by` is the
+ * user whose call it is: what fails for one alone keeps no other one away.
+ */
 export interface VectorClient {
   breaker: Breaker;
   /** Makes the collection and the indexes of our fields unless they are there. */
   ensureCollection(name: string, dimensions: number, distance: Distance): Promise<void>;
   /** Stores points and answers when they are applied. */
-  upsert(collection: string, points: StoredPoint[], signal: AbortSignal): Promise<void>;
+  upsert(collection: string, points: StoredPoint[], signal: AbortSignal, by?: string): Promise<void>;
   /** The points that the filter chooses, those nearest to the vector first; without a vector in no order that means anything. */
   query(
     collection: string,
     query: { vector?: number[]; filter: object; limit: number; scoreThreshold?: number },
     signal: AbortSignal,
+    by?: string,
   ): Promise<FoundPoint[]>;
   /** How many points the filter chooses, exactly; a collection that is not there holds none. */
-  count(collection: string, filter: object, signal: AbortSignal): Promise<number>;
+  count(collection: string, filter: object, signal: AbortSignal, by?: string): Promise<number>;
   /** Deletes every point that the filter chooses; a collection that is not there holds none. */
-  remove(collection: string, filter: object, signal: AbortSignal): Promise<void>;
+  remove(collection: string, filter: object, signal: AbortSignal, by?: string): Promise<void>;
   /** Deletes the collection itself; one that is not there is gone already. */
   drop(collection: string, signal: AbortSignal): Promise<void>;
   /** The version that the store reports. @throws when it cannot be reached */
@@ -65,6 +70,8 @@ interface Options {
   log: Logger;
 }
 
+type Init = { signal: AbortSignal; headers: Record<string, string> };
+
 /** Makes the client. Nothing connects before first use. */
 export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS, log }: Options): VectorClient {
   // Without a port in the URL the client would take 6333 also for https behind a gateway.
@@ -85,23 +92,33 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
   const breaker = createBreaker({ name: 'Qdrant', probe: () => ping(AbortSignal.timeout(PROBE_MS)), log });
 
   /** What is thrown is a TaskError, or the reason of the signal when that aborts. */
-  function guarded<T>(outer: AbortSignal | undefined, work: (init: { signal: AbortSignal }) => Promise<T>): Promise<T> {
-    return breaker.run(async () => {
+  function guarded<T>(
+    operation: string,
+    collection: string,
+    by: string | undefined,
+    outer: AbortSignal | undefined,
+    work: (init: Init) => Promise<T>,
+  ): Promise<T> {
+    const attributes = {
+      'db.system.name': 'qdrant',
+      'db.operation.name': operation,
+      'db.collection.name': collection,
+    };
+    const call = async () => {
       const late = AbortSignal.timeout(timeoutMs);
       try {
-        return await work({ ...trusting, signal: outer ? AbortSignal.any([outer, late]) : late });
+        const signal = outer ? AbortSignal.any([outer, late]) : late;
+        return await work({ ...trusting, signal, headers: traceHeaders() });
       } catch (error) {
         outer?.throwIfAborted();
         throw classify(error);
       }
-    });
+    };
+    const described = () => ({ name: `${operation} ${collection}`, kind: 'client' as const, attributes });
+    return breaker.run(() => inPart(described, call), by);
   }
 
-  async function create(
-    name: string,
-    vectors: { size: number; distance: Distance },
-    init: { signal: AbortSignal },
-  ): Promise<void> {
+  async function create(name: string, vectors: { size: number; distance: Distance }, init: Init): Promise<void> {
     const collection = { collection_name: name };
     const { data } = await api.collectionExists(collection, init);
     if (!resultOf(data).exists) {
@@ -136,22 +153,22 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
       let ready = ensured.get(name);
       if (!ready) {
         // Other attempts wait for the same, so it does not stop with the signal of one.
-        ready = guarded(undefined, (init) => create(name, { size, distance }, init));
+        ready = guarded('create', name, undefined, undefined, (init) => create(name, { size, distance }, init));
         ensured.set(name, ready);
         ready.catch(() => ensured.delete(name));
       }
       return ready;
     },
-    upsert: (collection, points, outer) =>
-      guarded(outer, async (init) => {
+    upsert: (collection, points, outer, by) =>
+      guarded('upsert', collection, by, outer, async (init) => {
         const { data } = await api
           .upsertPoints({ collection_name: collection, wait: true, points }, init)
           .catch(rememberLoss(collection));
         if (resultOf(data).status !== 'completed')
           throw new TaskError('upstream_unavailable', 'Qdrant has not stored the points yet.', { retryable: true });
       }),
-    query: (collection, { vector, filter, limit, scoreThreshold }, outer) =>
-      guarded(outer, async (init) => {
+    query: (collection, { vector, filter, limit, scoreThreshold }, outer, by) =>
+      guarded('query', collection, by, outer, async (init) => {
         const request = {
           ...{ collection_name: collection, filter, limit, with_payload: true },
           ...(vector === undefined ? {} : { query: vector }),
@@ -163,8 +180,8 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
           payload: (withoutBigInts(payload) ?? {}) as Record<string, unknown>,
         }));
       }),
-    count: (collection, filter, outer) =>
-      guarded(outer, async (init) => {
+    count: (collection, filter, outer, by) =>
+      guarded('count', collection, by, outer, async (init) => {
         try {
           const { data } = await api.countPoints({ collection_name: collection, filter, exact: true }, init);
           return resultOf(data).count;
@@ -173,8 +190,8 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
           throw error;
         }
       }),
-    remove: (collection, filter, outer) =>
-      guarded(outer, async (init) => {
+    remove: (collection, filter, outer, by) =>
+      guarded('delete', collection, by, outer, async (init) => {
         try {
           const { data } = await api.deletePoints({ collection_name: collection, wait: true, filter }, init);
           if (resultOf(data).status !== 'completed')
@@ -184,7 +201,7 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
         }
       }),
     drop: (collection, outer) =>
-      guarded(outer, async (init) => {
+      guarded('drop', collection, undefined, outer, async (init) => {
         ensured.delete(collection);
         try {
           await api.deleteCollection({ collection_name: collection }, init);

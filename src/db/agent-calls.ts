@@ -51,9 +51,12 @@ export async function insertCall(trx: Transaction<Database>, call: NewCall, givi
   const others = sql`from agent_calls c where agent_id = ${call.agent_id} and task_id <> ${call.task_id} and ${isTaken}`;
   const { rows } = await sql<Given>`
     with gone as (
+      -- What is kept is left alone: there may be very much of it. What of it belongs to nobody any more goes with the day.
       delete from agent_calls where ctid = any(array(
-        select ctid from agent_calls c where agent_id = ${call.agent_id} and at < now() - interval '1 minute'
-          and not ${isTaken} limit 100))
+        (select ctid from agent_calls where agent_id = ${call.agent_id} and ended_at is not null
+          and at < now() - interval '1 minute' order by at limit 100)
+        union all (select ctid from agent_calls c where agent_id = ${call.agent_id} and ended_at is null and not kept
+          and at < now() - interval '1 minute' and not ${isTaken} limit 100)))
     ), found as (
       select ${concurrency === null ? sql`0` : sql`(select count(*)::int from (select ${others} limit ${concurrency}) few)`} as running,
         ${trial ? sql`exists (select ${others} and not c.kept)` : sql`false`} as tried,
@@ -91,4 +94,36 @@ export async function endKeptCalls(db: Db, agentId: string, taskId: string): Pro
 /** Keeps a place until it is given back or its task ends. */
 export async function keepCall(db: Db, id: string): Promise<void> {
   await sql`update agent_calls set kept = true where id = ${id}`.execute(db);
+}
+
+/** A common table expression that notes of which of the tasks in `source` (rows of `tasks`) an agent goes on with something that is not wanted any more. */
+export function noteStops(source: string) {
+  const m = sql.ref(source);
+  return sql`stopped_calls as (
+      update agent_calls c set stop = true from ${m} m
+      where c.task_id = m.id and c.kept and c.ended_at is null and m.completed_at is not null
+    )`;
+}
+
+/** What an agent was at work on for a task that was cancelled, and what was kept of that. */
+export interface StoppedCall {
+  agent_id: string;
+  task_id: string;
+  /** What was kept for the attempts to come. */
+  kept: unknown[];
+}
+
+/** Takes such calls; each is answered once. */
+export async function takeStoppedCalls(db: Db, limit: number): Promise<StoppedCall[]> {
+  const { rows } = await sql<StoppedCall>`
+    with taken as (
+      update agent_calls c set ended_at = clock_timestamp() from (
+        select id from agent_calls where stop and ended_at is null order by at limit ${limit} for update skip locked) one
+      where c.id = one.id returning c.agent_id, c.task_id
+    )
+    select agent_id, task_id, array(
+      select value -> 'state' from task_memos m where m.task_id = taken.task_id and m.kind = 'call' and m.name like '%.awaiting'
+        and value ->> 'agentId' = agent_id::text) as kept
+    from taken`.execute(db);
+  return rows;
 }

@@ -1,7 +1,7 @@
 import { type Selectable, sql, type Transaction, type Updateable } from 'kysely';
 import { interval, running, stateNow } from './agent-candidates.ts';
 import type { Db } from './connect.ts';
-import type { AgentHealthTable, AgentProbeTable, Database, HeardBy } from './schema.ts';
+import type { AgentHealthTable, AgentProbeTable, AgentState, Database, HeardBy } from './schema.ts';
 
 export type AgentHealthRow = Selectable<AgentHealthTable>;
 export type AgentProbeRow = Selectable<AgentProbeTable>;
@@ -22,6 +22,14 @@ export async function holdHealth(
   await sql`insert into agent_health (agent_id) select id from agents where id = ${agentId}
     on conflict do nothing`.execute(trx);
   return (await held.execute(trx)).rows[0];
+}
+
+/** How many active agents there are of each state. */
+export async function countAgentStates(db: Db): Promise<Map<AgentState, number>> {
+  const { rows } = await sql<{ state: AgentState; count: number }>`
+    select ${stateNow} as state, count(*)::int as count from agents a left join agent_health h on h.agent_id = a.id
+    where a.is_active group by 1`.execute(db);
+  return new Map(rows.map(({ state, count }) => [state, count]));
 }
 
 export async function writeHealth(

@@ -37,6 +37,21 @@ export async function findAgentFor(db: Db, userId: string | null, nameOrId: stri
     .executeTakeFirst();
 }
 
+/** Those of the names and ids that stand for an agent which this user may use. */
+export async function findAgentNames(db: Db, userId: string, namesOrIds: string[]): Promise<Set<string>> {
+  const ids = namesOrIds.filter(isId);
+  const rows = await db
+    .selectFrom('agents')
+    .select(['id', 'name'])
+    .where(sql<boolean>`(name = any(${namesOrIds}::text[]) or id = any(${ids}::uuid[]))`)
+    .where(isFor(userId))
+    .where('deleted_at', 'is', null)
+    .execute();
+  return new Set(
+    namesOrIds.filter((given) => rows.some(({ id, name }) => name === given || id === given.toLowerCase())),
+  );
+}
+
 /** An agent of anybody's, by its id. */
 export async function findAgent(db: Db, id: string): Promise<AgentRow | undefined> {
   return db.selectFrom('agents').selectAll().where('id', '=', id).where('deleted_at', 'is', null).executeTakeFirst();

@@ -1,3 +1,5 @@
+import { goOn, present } from '../telemetry/tracing.ts';
+
 /**
  * Group commit: calls that arrive while a statement is under way go together in the next one. Nobody waits for a timer;
  * a lone caller pays for a batch of one.
@@ -20,6 +22,14 @@ export class Overloaded extends Error {
   override readonly name = 'Overloaded';
 }
 
+interface Waiter<I, O> {
+  item: I;
+  since: number;
+  trace: ReturnType<typeof present>;
+  resolve: (result: O) => void;
+  reject: (error: unknown) => void;
+}
+
 /** Makes a function that does the work of one item, together with others. When the batch fails, each of its callers gets the error. */
 export function createBatch<I, O>({
   run,
@@ -28,12 +38,12 @@ export function createBatch<I, O>({
   limit,
   isolate = isDataError,
 }: BatchOptions<I, O>): (item: I) => Promise<O> {
-  let waiting: Array<{ item: I; since: number; resolve: (result: O) => void; reject: (error: unknown) => void }> = [];
+  let waiting: Array<Waiter<I, O>> = [];
   let underWay = 0;
   let armed: NodeJS.Timeout | undefined;
 
-  async function alone({ item, resolve, reject }: (typeof waiting)[number]): Promise<void> {
-    await run([item]).then(([result]) => resolve(result as O), reject);
+  async function alone({ item, trace, resolve, reject }: Waiter<I, O>): Promise<void> {
+    await goOn(trace, () => run([item])).then(([result]) => resolve(result as O), reject);
   }
 
   /** Work that was asked for so long ago that its caller has given up must not be done behind its back. */
@@ -53,7 +63,8 @@ export function createBatch<I, O>({
       waiting = waiting.slice(max);
       armed ??= limit && setInterval(dropStale, limit.ms / 4);
       try {
-        const results = await run(batch.map(({ item }) => item));
+        // Of the trace of one of them; the others do not see it.
+        const results = await goOn(batch[0]?.trace, () => run(batch.map(({ item }) => item)));
         batch.forEach(({ resolve }, index) => {
           resolve(results[index] as O);
         });
@@ -72,7 +83,7 @@ export function createBatch<I, O>({
   return (item) =>
     new Promise<O>((resolve, reject) => {
       if (limit && waiting.length >= limit.items) return reject(new Overloaded('too many wait already'));
-      waiting.push({ item, since: Date.now(), resolve, reject });
+      waiting.push({ item, since: Date.now(), trace: present(), resolve, reject });
       if (underWay < parallel) void flush();
     });
 }

@@ -92,6 +92,25 @@ export async function settleDimensions(db: Db, id: string, dimensions: number): 
   });
 }
 
+/**
+ * Notes the digest of the embedding model of a collection, where it still is the one that it was before; answers what holds
+ * afterwards, and nothing where the collection is gone.
+ */
+export async function adoptModel(
+  db: Db,
+  id: string,
+  { was, is, probe }: { was: string | null; is: string; probe: Buffer },
+): Promise<CollectionRow | undefined> {
+  await sql`update collections set model_digest = ${is}, model_probe = ${probe}
+    where id = ${id} and model_digest is not distinct from ${was}`.execute(db);
+  return db
+    .selectFrom('collections')
+    .selectAll()
+    .where('id', '=', id)
+    .where('removed_at', 'is', null)
+    .executeTakeFirst();
+}
+
 /** Whether a collection is still there; what is written into one that is not would stay for ever. */
 export async function isThere(db: Db, id: string): Promise<boolean> {
   const { rows } = await sql`select 1 from collections where id = ${id} and removed_at is null`.execute(db);

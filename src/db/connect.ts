@@ -5,6 +5,7 @@ import type { Logger } from '../log.ts';
 import { currentUrl, type DatabaseAddress, openPatiently } from './address.ts';
 import type { Database } from './schema.ts';
 import { createSockets, LIVELINESS } from './sockets.ts';
+import { inStatement } from './statement.ts';
 
 export type Db = Kysely<Database>;
 
@@ -96,7 +97,7 @@ function discarding(pool: pg.Pool): PostgresPool {
       const query = async (sql: string, parameters: readonly unknown[]) => {
         if (silence) throw silence;
         try {
-          return await client.query(sql, [...parameters]);
+          return await inStatement(sql, () => client.query(sql, [...parameters]));
         } catch (error) {
           if (isSilence(error)) silence = error;
           throw error;

@@ -1,4 +1,5 @@
 import { type Selectable, sql } from 'kysely';
+import { isTracing } from '../telemetry/tracing.ts';
 import type { Db } from './connect.ts';
 import type { DeliveryTable } from './schema.ts';
 import type { Place, Waiting } from './tasks/waiting.ts';
@@ -15,6 +16,8 @@ export interface ClaimedDelivery extends DeliveryRow {
   secrets: Buffer[];
   /** Whether no attempt at this address has succeeded since one failed, as far as is known. */
   failing: boolean;
+  /** The trace of its task, while there are traces. */
+  traceparent: string | null;
 }
 
 /**
@@ -44,7 +47,10 @@ export async function claimDelivery(
     update deliveries d set status = 'running', attempt = d.attempt + 1, url = coalesce(due.url, d.url),
       lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
     from due where d.id = due.id and due.off is null
-    returning d.*, array_remove(array[due.secret, due.previous], null) as secrets, due.failing`.execute(db);
+    returning d.*, array_remove(array[due.secret, due.previous], null) as secrets, due.failing,
+      ${isTracing() ? sql`(select t.traceparent from tasks t where t.id = d.task_id)` : sql`null`} as traceparent`.execute(
+    db,
+  );
   return rows[0];
 }
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Insertable, sql } from 'kysely';
 import type { Db } from './connect.ts';
-import type { ChunkRow, DocumentRow } from './documents.ts';
+import { type ChunkRow, countOthers, type DocumentRow } from './documents.ts';
 import { ENDED, hasEnded, type Status } from './schema.ts';
 import type { DocumentTable } from './schema-documents.ts';
 
@@ -28,10 +28,14 @@ export type Standing = { is: 'mine' | 'there' | 'busy' | 'old'; document: Docume
 
 /**
  * Makes the document of a content, or takes over the one that is there: the same content is one document of a collection.
- * `undefined` where the collection is gone.
+ * @param max how many documents the user may have, those apart that this one replaces; 0 is no limit
+ * @returns `full` where it would be one too many, `undefined` where the collection is gone
  */
-export async function openDocument(db: Db, given: NewDocument): Promise<Standing | undefined> {
+export async function openDocument(db: Db, given: NewDocument, max: number): Promise<Standing | 'full' | undefined> {
   return db.transaction().execute(async (trx) => {
+    // Two tasks of one user wait for each other here, so that they cannot both have the last place.
+    if (max > 0) await sql`select 1 from users where id = ${given.user_id} for no key update`.execute(trx);
+    const others = countOthers(given);
     // What is deleted between the two statements is not found by either: once more.
     for (let turn = 0; turn < 3; turn++) {
       const { rows } = await sql<DocumentRow>`
@@ -39,7 +43,7 @@ export async function openDocument(db: Db, given: NewDocument): Promise<Standing
           metadata, status, bytes)
         select ${given.id}, ${given.user_id}, id, ${given.task_id}, ${given.identity}, ${given.title}, ${given.source},
           ${given.content_type}, ${given.content_hash}, ${given.metadata}::jsonb, 'reading', ${given.bytes}
-        from collections where id = ${given.collection_id} for key share
+        from collections where id = ${given.collection_id} and (${max}::int = 0 or (${others}) < ${max}::int) for key share
         on conflict (collection_id, content_hash) do nothing returning *`.execute(trx);
       if (rows[0]) return { is: 'mine', document: rows[0] };
       const there = await trx
@@ -56,7 +60,9 @@ export async function openDocument(db: Db, given: NewDocument): Promise<Standing
         return stand(trx, document, task_status, given);
       }
     }
-    return undefined;
+    const { rows } = await sql`select 1 from collections where id = ${given.collection_id}
+      and (${others}) >= ${max}::int`.execute(trx);
+    return max > 0 && rows.length > 0 ? 'full' : undefined;
   });
 }
 

@@ -115,3 +115,19 @@ export async function postponeOld(db: Db, id: string): Promise<void> {
     .where('status', '=', 'deleting')
     .execute();
 }
+
+/** Of whom a document is, in which collection, and by what it is the same when its content is another. */
+type Name = Pick<DocumentRow, 'user_id' | 'collection_id'> & { identity?: string | null };
+
+/** Whether a user has as many documents as they may have, those apart that one of this name would replace. */
+export async function hasAllDocuments(db: Db, given: Name, max: number): Promise<boolean> {
+  if (max === 0) return false;
+  const { rows } = await sql<{ full: boolean }>`select (${countOthers(given)}) >= ${max}::int as full`.execute(db);
+  return rows[0]?.full ?? false;
+}
+
+/** The query for how many documents a user has, those apart that one of this name would replace. */
+export function countOthers({ user_id, collection_id, identity = null }: Name) {
+  return sql`select count(*) from documents where user_id = ${user_id} and status <> 'deleting'
+    and (collection_id = ${collection_id} and identity = ${identity}::text) is not true`;
+}

@@ -15,6 +15,8 @@ export interface KeyUse {
   key: string;
   /** What is asked for, hashed: something else under the same key is refused. */
   fingerprint: Buffer;
+  /** The same as it was hashed under other keys that are known. */
+  others?: Buffer[];
   /** The name of this request; only who holds the key may write its answer. */
   holder: string;
 }
@@ -39,7 +41,7 @@ export type Taken = Exclude<Standing, { is: 'mine' }>;
 /** Reads a {@link Standing} from the row that `held` answered for the key. */
 export function standingOf(use: KeyUse, row: KeyRow): Standing {
   if (row.holder === use.holder) return { is: 'mine' };
-  if (!row.fingerprint.equals(use.fingerprint)) return { is: 'reused' };
+  if (![use.fingerprint, ...(use.others ?? [])].some((one) => row.fingerprint.equals(one))) return { is: 'reused' };
   return row.answer ? { is: 'answered', answer: row.answer, created_at: row.created_at } : { is: 'in_use' };
 }
 
@@ -49,7 +51,7 @@ export function standingOf(use: KeyUse, row: KeyRow): Standing {
  * Each key may be there once. A statement of another process that takes the same key is waited for.
  */
 export function takeKeys(uses: Array<KeyUse & { answer: Buffer | null }>) {
-  const given = uses.map(({ fingerprint, answer, ...use }) => ({
+  const given = uses.map(({ fingerprint, others: _, answer, ...use }) => ({
     ...use,
     fingerprint: fingerprint.toString('base64'),
     answer: answer?.toString('base64'),

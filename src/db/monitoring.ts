@@ -9,6 +9,8 @@ export interface LaneCount {
   lane: Lane;
   status: Status;
   count: number;
+  /** How many of them are held back until a place of their user or their key is free. */
+  held: number;
   /** How long the one of them that waits longest has been due, in seconds; `null` where none waits. */
   oldest_seconds: number | null;
 }
@@ -21,17 +23,17 @@ export async function countLanes(db: Db, since: Date): Promise<LaneCount[]> {
   const first = firstIdAt(since);
   const { rows } = await sql<LaneCount>`
     with rows as (
-      select lane, status, ready_at from tasks where status in ('scheduled', 'pending', 'running', 'cancelling')
+      select lane, status, ready_at, held_by is not null as held from tasks where status in ('scheduled', 'pending', 'running', 'cancelling')
       union all
-      select lane, status, null from tasks where status in ('completed', 'failed', 'cancelled', 'expired') and id > ${first}
+      select lane, status, null, false from tasks where status in ('completed', 'failed', 'cancelled', 'expired') and id > ${first}
       union all
-      select 'webhook', case when status = 'pending' and ready_at > now() then 'scheduled' else status end, ready_at
+      select 'webhook', case when status = 'pending' and ready_at > now() then 'scheduled' else status end, ready_at, false
       from deliveries where status in ('pending', 'running')
       union all
-      select 'webhook', case status when 'delivered' then 'completed' else 'failed' end, null
+      select 'webhook', case status when 'delivered' then 'completed' else 'failed' end, null, false
       from deliveries where status in ('delivered', 'failed') and task_id > ${first}
     )
-    select lane, status, count(*)::int as count,
+    select lane, status, count(*)::int as count, (count(*) filter (where held))::int as held,
       extract(epoch from now() - min(ready_at) filter (where status = 'pending'))::float8 as oldest_seconds
     from rows group by lane, status`.execute(db);
   return rows;

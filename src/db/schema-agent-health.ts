@@ -59,6 +59,8 @@ export interface AgentCallTable {
   attempt: number;
   /** Whether the agent goes on with it after the attempt: the place is taken for as long as the task is parked. */
   kept: Generated<boolean>;
+  /** Whether its task was cancelled while the agent went on with it, of which the agent is to be told. */
+  stop: Generated<boolean>;
   at: GeneratedTime;
   ended_at: NullableTime;
 }

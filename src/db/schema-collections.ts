@@ -15,8 +15,10 @@ export interface CollectionTable {
   /** `null` until the first vector of a collection without a model. */
   dimensions: number | null;
   distance: Generated<Distance>;
-  /** The digest that the model had when this was last told; `null` where no host has. */
+  /** The digest that the model has by which its texts were embedded; `null` until the first one was, and where no host tells. */
   model_digest: Generated<string | null>;
+  /** What that model makes of a text that is known, as floats of 32 bits. */
+  model_probe: Generated<Buffer | null>;
   created_at: GeneratedTime;
   removed_at: NullableTime;
   /** When a removed one is looked at next. */

@@ -108,6 +108,8 @@ export interface TaskTable {
   signals: Generated<number>;
   /** How often it was run again by an explicit retry; what belongs to an earlier life is of no use in this one. */
   life: Generated<number>;
+  /** How many of its attempts ended only because it had to wait for something outside. */
+  parkings: Generated<number>;
   watched: Generated<boolean>;
   /** Whether its events are read: changes are announced, and its text is published while it runs. */
   streamed: Generated<boolean>;
@@ -131,6 +133,8 @@ export interface TaskTable {
   /** Whether it is held back no more: a job was made for it, which finds a place, or holds it back again. */
   called: Generated<boolean>;
   request_id: string | null;
+  /** The trace that it belongs to, as W3C writes it. */
+  traceparent: string | null;
   cancel_reason: string | null;
   created_at: GeneratedTime;
   ready_at: GeneratedTime;

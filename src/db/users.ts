@@ -32,6 +32,14 @@ export async function findUserByLogin(
     .executeTakeFirst();
 }
 
+/** Those of the names that users have, in lower case. */
+export async function findUsernames(db: Db, names: string[]): Promise<Set<string>> {
+  const { rows } = await sql<{ name: string }>`
+    select lower(username) as name from users
+    where lower(username) = any(${names.map((name) => name.toLowerCase())}::text[])`.execute(db);
+  return new Set(rows.map(({ name }) => name));
+}
+
 export async function findUser(db: Db, id: string): Promise<UserRow | undefined> {
   return db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst();
 }

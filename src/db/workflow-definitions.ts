@@ -18,11 +18,11 @@ export async function loadDefinition(
   db: Db,
   userId: string,
   { workflow, version }: { workflow: string; version?: number | undefined },
-): Promise<{ definition: Definition; version: number } | undefined> {
+): Promise<{ id: string; definition: Definition; version: number } | undefined> {
   return db
     .selectFrom('workflow_definitions as w')
     .innerJoin('workflow_versions as v', 'v.workflow_id', 'w.id')
-    .select(['v.definition', 'v.version'])
+    .select(['v.id', 'v.definition', 'v.version'])
     .where('w.user_id', '=', userId)
     .where('w.name', '=', workflow)
     .where('v.version', '=', version ?? sql<number>`w.version`)

@@ -51,10 +51,12 @@ export function createBudget(): {
   function payForAll(value: unknown): void {
     pay(1 + (lengthOf(value) >> 8));
     if (Array.isArray(value)) for (const one of value) payForAll(one);
+    else if (value instanceof Map) for (const one of value.values()) payForAll(one);
     else if (isRecord(value)) for (const key in value) payForAll(value[key]);
   }
 
   function keysOf(value: Record<string, unknown>): number {
+    if (value instanceof Map) return value.size;
     let keys = 0;
     for (const _ in value) if (++keys > left) break;
     return keys;

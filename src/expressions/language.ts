@@ -1,7 +1,7 @@
 import { Environment, type ParseResult } from '@marcbachmann/cel-js';
 import { createBudget, isNode, type Node } from './budget.ts';
 import { ExpressionError } from './error.ts';
-import { plainValue } from './values.ts';
+import { plainValue, readable, readableParts } from './values.ts';
 
 /** Longer expressions are refused; a program belongs into a task. */
 export const MAX_EXPRESSION = 4_096;
@@ -18,6 +18,8 @@ export interface Reference {
 export interface Expression {
   text: string;
   references: Reference[];
+  /** The value that it is, where it is nothing but the name of one: it fails where that is not there. */
+  alone: Reference | undefined;
   /** What it gives, as far as that is known: `bool`, `string`, `double`, `list`, …; `dyn` where it depends on values. */
   type: string;
   /**
@@ -68,13 +70,14 @@ export function createLanguage(options: { variables: readonly string[]; named?: 
     return {
       text,
       references,
+      alone: isChain(tree) ? references[0] : undefined,
       type: typeof checked.type === 'string' ? checked.type.replace(/<.*/, '') : 'dyn',
       evaluate(context) {
         if (!watched) budget.watch(tree);
         watched = true;
         return orError(() =>
           plainValue(
-            budget.spend(() => run(program, context)),
+            budget.spend(() => run(program, context, options.named ?? [])),
             budget.payForResult,
           ),
         );
@@ -86,15 +89,18 @@ export function createLanguage(options: { variables: readonly string[]; named?: 
 
 function readJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return readable(JSON.parse(text));
   } catch {
     throw new ExpressionError('json() was given a text that is no JSON');
   }
 }
 
 /** A context without a prototype, so that nothing is there but what was given. */
-function run(program: ParseResult, context: Record<string, unknown>): unknown {
-  return program(Object.assign(Object.create(null), context));
+function run(program: ParseResult, context: Record<string, unknown>, named: readonly string[]): unknown {
+  const values = Object.create(null);
+  for (const [name, value] of Object.entries(context))
+    values[name] = named.includes(name) && isObject(value) ? readableParts(value) : readable(value);
+  return program(values);
 }
 
 const MIXED: Array<[string, (a: number, b: number) => number]> = [
@@ -153,6 +159,16 @@ function pathOf(node: Node): { names: string[]; at: number } | undefined {
   if (!path || (typeof name !== 'string' && typeof name !== 'bigint')) return undefined;
   return { names: [...path.names, String(name)], at: path.at };
 }
+
+/** Whether it is a name, or what is in one by names and places that stand there, and all of it has to be there. */
+function isChain({ op, args }: Node): boolean {
+  if (op === 'id') return true;
+  if (op !== '.' && op !== '[]') return false;
+  const [left, right] = args as [Node, unknown];
+  return isChain(left) && (!isNode(right) || right.op === 'value');
+}
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
 function orError<T>(work: () => T): T {
   try {

@@ -13,8 +13,8 @@ const MAX_EXPRESSION_CHARACTERS = 131_072;
 export interface Template {
   /** Whether there is no expression in it, so that it always gives what it is. */
   constant: boolean;
-  /** The places of all texts that expressions stand in: keys and indexes from the top. */
-  places: Array<Array<string | number>>;
+  /** All texts that expressions stand in. */
+  texts: FilledText[];
   /** All values it names, each with the place of its text. */
   references: Array<Reference & { place: Array<string | number> }>;
   /**
@@ -23,6 +23,16 @@ export interface Template {
    * @throws TemplateError
    */
   fill(context: Record<string, unknown>): unknown;
+}
+
+/** A text in which expressions stand. */
+export interface FilledText {
+  /** Keys and indexes from the top. */
+  place: Array<string | number>;
+  /** What it gives, as far as that is known; see {@link Expression.type}. */
+  type: string;
+  /** The values that it is made of and that have to be there. */
+  wants: Reference[];
 }
 
 /** An expression in a template that cannot be read, or gave no value. */
@@ -45,7 +55,7 @@ type Fill = (context: Record<string, unknown>, meter: Meter) => unknown;
  */
 export function parseTemplate(language: Language, value: unknown): Template {
   const references: Template['references'] = [];
-  const places: Template['places'] = [];
+  const texts: FilledText[] = [];
   let expressions = 0;
   let characters = 0;
 
@@ -73,9 +83,11 @@ export function parseTemplate(language: Language, value: unknown): Template {
   function readText(text: string, place: Array<string | number>): Fill | undefined {
     const parts = located(place, () => split(parse, text));
     if (parts.length === 1 && parts[0] === text) return undefined;
-    places.push(place);
-    for (const part of parts)
-      if (typeof part !== 'string') for (const one of part.references) references.push({ ...one, place });
+    const inner = parts.filter((part): part is Expression => typeof part !== 'string');
+    const wants = inner.flatMap(({ alone }) => (alone ? [alone] : []));
+    const [only] = inner;
+    texts.push({ place, type: only && parts.length === 1 ? only.type : 'string', wants });
+    for (const part of inner) for (const one of part.references) references.push({ ...one, place });
     return (context, meter) =>
       located(place, () => {
         const values = parts.map((part) => {
@@ -89,7 +101,7 @@ export function parseTemplate(language: Language, value: unknown): Template {
   const fill = read(value, []);
   return {
     constant: fill === undefined,
-    places,
+    texts,
     references,
     fill: (context) => (fill ? bounded(language.together(() => fill(context, createMeter()))) : value),
   };

@@ -4,6 +4,7 @@ import type { Logger } from '../log.ts';
 import type { Lane } from '../tasks/lanes.ts';
 import { openPostgres } from './postgres-backend.ts';
 import { openRedis } from './redis-backend.ts';
+import type { RedisReach } from './redis-connect.ts';
 
 export { migrateQueueBackend } from './postgres-backend.ts';
 
@@ -68,6 +69,7 @@ export interface QueueBackend {
 export interface BackendOptions {
   kind: 'redis' | 'postgres';
   redisUrl: string | undefined;
+  redis?: RedisReach;
   databaseUrl: DatabaseAddress;
   prefix: string;
   /** How many workers this process opens on the backend; each listens on a connection of its own. */

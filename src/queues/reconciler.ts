@@ -8,6 +8,7 @@ import { endForsaken } from '../db/tasks/stop.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import type { QueueBackend } from './backend.ts';
 import { createComparison } from './comparison.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -145,18 +146,22 @@ export function createReconciler(options: Options): Reconciler {
   }
 
   async function runOnce(): Promise<Repairs> {
+    const before = { ...repairs };
     await repairRows();
     comparison.restart();
     await repairLanes(Number.POSITIVE_INFINITY);
     retention.restart();
     await retention.goOn(Number.POSITIVE_INFINITY);
+    sayRepairs(before, repairs, log);
     return { ...repairs };
   }
 
   /** The rows come first in each round, so that nothing that the lanes lack keeps a task from being rescued. */
   async function lead(): Promise<boolean> {
     try {
-      if (!(await leadership.hold())) return false;
+      const leads = await leadership.hold();
+      metrics.leader.set(leads ? 1 : 0);
+      if (!leads) return false;
       if (interrupted) rescueFrom = Date.now() + leaseMs;
       interrupted = false;
       await repairRows();
@@ -164,6 +169,7 @@ export function createReconciler(options: Options): Reconciler {
     } catch (error) {
       // Nobody could renew a lease meanwhile, so one that ran out says nothing about its worker.
       interrupted = true;
+      metrics.leader.set(0);
       leadership.resign();
       throw error;
     }
@@ -177,11 +183,13 @@ export function createReconciler(options: Options): Reconciler {
     try {
       if (!(await lead())) return false;
       repairs.rounds++;
+      metrics.rounds.inc();
       const more = await repairLanes(began + SLICE_MS);
       await retention.goOn(Date.now() + DELETE_MS);
       return more;
     } finally {
       repairs.lastRoundMs = Date.now() - began;
+      metrics.roundSeconds.set(repairs.lastRoundMs / 1_000);
       sayRepairs(before, repairs, log);
     }
   }
@@ -216,6 +224,7 @@ export function createReconciler(options: Options): Reconciler {
     async close() {
       closing = true;
       await stop();
+      metrics.leader.set(0);
       leadership.resign();
     },
   };

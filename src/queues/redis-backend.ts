@@ -1,62 +1,17 @@
 import { Queue, Worker } from 'bullmq';
-import { Redis } from 'ioredis';
-import { errorMessage, UsageError } from '../errors.ts';
-import type { Logger } from '../log.ts';
 import type { Lane } from '../tasks/lanes.ts';
-import type { BackendOptions, QueueBackend, StoreFlaw } from './backend.ts';
-import { CALL_TIMEOUT_MS, closeQueues, openQueues } from './lane-queues.ts';
+import type { BackendOptions, QueueBackend } from './backend.ts';
+import { closeQueues, openQueues } from './lane-queues.ts';
+import { connectConsumer, connectProducer } from './redis-connect.ts';
 import { listJobs, readFirstJobs, readJobStates } from './redis-jobs.ts';
-import { checkRedis, watchRedis } from './redis-settings.ts';
+import { watchRedis } from './redis-settings.ts';
 
 /** How many finished jobs a lane keeps for the dashboard is set per job; the stream of events is kept short. */
 const EVENT_STREAM_LENGTH = 500;
-const CONNECT_TIMEOUT_MS = 5_000;
-const SILENCE_MS = 5_000;
-const BLOCKING_SILENCE_MS = 12_000;
-
 /** BullMQ's jobs in Redis. @throws UsageError when it cannot be reached or must not be used */
-export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions): Promise<QueueBackend> {
-  const retryStrategy = (times: number) => Math.min(50 * 2 ** Math.min(times, 5), 1_000);
-  // Adds must fail at once while Redis is away, because the row is durable and the answer to the client must not wait.
-  const producer = new Redis(redisUrl, {
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 1,
-    commandTimeout: CALL_TIMEOUT_MS,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    // A connection that a network forgot is never reset: one that owes an answer for so long is given up.
-    socketTimeout: SILENCE_MS,
-    retryStrategy,
-    keepAlive: 10_000,
-  });
-  let lastError: unknown;
-  let flaw: StoreFlaw | undefined;
-  producer.on('error', (error) => {
-    lastError = error;
-    log.debug({ err: error }, 'Redis connection');
-  });
-  reportOutages(producer, log);
-  try {
-    await producer.connect();
-    flaw = await checkRedis(producer, log);
-  } catch (error) {
-    producer.disconnect();
-    if (error instanceof UsageError) throw error;
-    // The call itself only says that the connection is closed.
-    throw new UsageError(
-      `Redis cannot be used (${errorMessage(lastError ?? error)}): look at REDIS_URL. Is the server up, and are host, port and password right?`,
-      { cause: error },
-    );
-  }
-  const consumer = new Redis(redisUrl, {
-    maxRetriesPerRequest: null,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    // Workers wait for a job up to ten seconds in one call.
-    socketTimeout: BLOCKING_SILENCE_MS,
-    retryStrategy,
-    keepAlive: 10_000,
-  });
-  consumer.on('error', (error) => log.debug({ err: error }, 'Redis connection'));
+export async function openRedis({ redisUrl = '', redis, prefix, log }: BackendOptions): Promise<QueueBackend> {
+  const { producer, flaw } = await connectProducer(redisUrl, redis, log);
+  const consumer = connectConsumer(redisUrl, redis, log);
 
   const queues = openQueues(
     (lane) =>
@@ -112,17 +67,4 @@ export async function openRedis({ redisUrl = '', prefix, log }: BackendOptions):
       consumer.disconnect();
     },
   };
-}
-
-/** One line when Redis goes and one when it is back, however often it is tried in between. */
-function reportOutages(redis: Redis, log: Logger): void {
-  let away = false;
-  redis.on('reconnecting', () => {
-    if (!away) log.warn('Redis is away; tasks are accepted and wait');
-    away = true;
-  });
-  redis.on('ready', () => {
-    if (away) log.info('Redis is back');
-    away = false;
-  });
 }

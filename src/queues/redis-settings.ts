@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { UsageError } from '../errors.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import type { StoreFlaw } from './backend.ts';
 
 const OLDEST = [6, 2] as const;
@@ -16,9 +17,11 @@ const ADVICE: Record<StoreFlaw['reason'], string> = {
   cannot_persist: 'Redis cannot write to its disk and refuses jobs: make room. Tasks are accepted and wait',
 };
 
+const fieldOf = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+
 /** What is wrong with a Redis, by its own `INFO`; the worst where there are several. */
 export function redisFlaw(info: string): StoreFlaw | undefined {
-  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+  const field = (name: string) => fieldOf(info, name);
   const [major = 0, minor = 0] = field('redis_version').split('.').map(Number);
   if (major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1])) return { reason: 'too_old', useless: true };
   if (field('role') === 'slave') return { reason: 'replica', useless: true };
@@ -38,6 +41,7 @@ export function redisFlaw(info: string): StoreFlaw | undefined {
 export async function checkRedis(redis: Redis, log: Logger): Promise<StoreFlaw | undefined> {
   const info = await redis.info();
   const flaw = redisFlaw(info);
+  record(info, flaw);
   if (flaw?.useless) throw new UsageError(ADVICE[flaw.reason]);
   if (flaw) log.warn({ reason: flaw.reason }, ADVICE[flaw.reason]);
   if (/^aof_enabled:0/m.test(info))
@@ -51,7 +55,9 @@ export function watchRedis(redis: Redis, first: StoreFlaw | undefined, log: Logg
   const stop = repeat(
     WATCH_EVERY_MS,
     async () => {
-      const next = redisFlaw(await redis.info());
+      const info = await redis.info();
+      const next = redisFlaw(info);
+      record(info, next);
       if (next?.reason === flaw?.reason) return;
       if (next) log.warn({ reason: next.reason }, ADVICE[next.reason]);
       else log.info('Redis is as it should be again');
@@ -61,4 +67,15 @@ export function watchRedis(redis: Redis, first: StoreFlaw | undefined, log: Logg
     (error) => log.debug({ err: error }, 'Redis could not be looked at'),
   );
   return { flaw: () => flaw, stop };
+}
+
+function record(info: string, flaw: StoreFlaw | undefined): void {
+  const figure = (name: string) => Number(fieldOf(info, name)) || 0;
+  metrics.redisMemory.set(figure('used_memory'));
+  metrics.redisMemoryMax.set(figure('maxmemory'));
+  metrics.redisClients.set(figure('connected_clients'));
+  // Redis counts them itself, and begins anew with each of its starts.
+  metrics.redisCommands.reset();
+  metrics.redisCommands.inc(figure('total_commands_processed'));
+  for (const reason of Object.keys(ADVICE)) metrics.redisFlaw.set({ reason }, reason === flaw?.reason ? 1 : 0);
 }

@@ -1,4 +1,5 @@
 import type { Logger } from '../log.ts';
+import { metrics } from '../telemetry/metrics.ts';
 
 /** What the reconciler of this process repaired since it was made. */
 export interface Repairs {
@@ -42,6 +43,11 @@ const SAID = {
   emptied: 'deleted what was in tasks and is kept no longer',
 } as const;
 
+const COUNTED = [
+  ...([...Object.keys(SAID), 'promoted'] as Array<keyof typeof SAID | 'promoted'>).map((kind) => [kind, kind] as const),
+  ['epochsLost', 'epochs_lost'] as const,
+];
+
 export function noRepairs(): Repairs {
   return {
     rescued: 0,
@@ -60,8 +66,9 @@ export function noRepairs(): Repairs {
   };
 }
 
-/** Logs what was repaired between two counts. */
+/** Says what was repaired between two counts, in the log and to whoever measures. */
 export function sayRepairs(before: Repairs, after: Repairs, log: Logger): void {
+  for (const [key, kind] of COUNTED) metrics.repairs.inc({ kind }, after[key] - before[key]);
   for (const [kind, message] of Object.entries(SAID)) {
     const count = after[kind as keyof typeof SAID] - before[kind as keyof typeof SAID];
     if (count > 0) log.info({ count }, message);

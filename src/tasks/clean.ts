@@ -3,8 +3,8 @@ export const MAX_JSON_DEPTH = 64;
 /** How many names one object may have before it is refused. */
 export const MAX_JSON_NAMES = 10_000;
 
-/** Names that reach behind an object instead of into it, or that validation would leave out without a word. */
-const FORBIDDEN_NAMES = new Set(['__proto__', 'constructor', 'prototype']);
+/** The name that reaches behind an object instead of into it. */
+const FORBIDDEN_NAME = '__proto__';
 
 /** What was found in a value, and where: a JSON pointer with the leading `#`. */
 interface Found {
@@ -100,7 +100,7 @@ function unstorable(value: unknown, depth: number): Found | undefined {
 
 function unusableName(name: string): Found | undefined {
   if (!isStorable(name)) return { pointer: '', detail: 'the name holds a NUL character or half of a surrogate pair' };
-  return FORBIDDEN_NAMES.has(name) ? { pointer: '', detail: 'is a name that cannot be used' } : undefined;
+  return name === FORBIDDEN_NAME ? { pointer: '', detail: 'is a name that cannot be used' } : undefined;
 }
 
 /** Pointers (RFC 6901) are put together on the way back, because nearly always there is nothing to point at. */

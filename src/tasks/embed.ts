@@ -32,5 +32,8 @@ export const embed = defineTask({
   output: v.strictObject({ embeddings: v.array(vector), dimensions: v.number(), ...modelChoice }),
   defaults: { attempts: 3, timeoutSeconds: 300, backoff: { minMs: 1_000, maxMs: 60_000 } },
   examples: [{ input: ['The cat sits on the mat.', 'A kitten rests on a rug.'] }],
-  run: ({ input, ...choice }, tools) => tools.models.embed({ input: [input].flat(), ...choice }),
+  async run({ input, ...choice }, tools) {
+    const { digest: _, ...answer } = await tools.models.embed({ input: [input].flat(), ...choice });
+    return answer;
+  },
 });

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { defineTask } from './define.ts';
 import { decodeBody, encodeBody } from './http-body.ts';
-import { jsonObject, maxCharacters, strictObject } from './schemas.ts';
+import { jsonObject, maxCharacters, record, strictObject } from './schemas.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 const MAX_HEADERS = 50;
@@ -36,7 +36,7 @@ export const httpRequest = defineTask({
       headers: v.optional(
         v.pipe(
           jsonObject,
-          v.record(headerName, headerValue),
+          record(headerName, headerValue),
           v.check((given) => Object.keys(given).length <= MAX_HEADERS, `must be at most ${MAX_HEADERS}`),
           v.check((given) => new Set(lower(given)).size === lower(given).length, 'must not name a header twice'),
         ),
@@ -50,7 +50,7 @@ export const httpRequest = defineTask({
   ),
   output: v.strictObject({
     status: v.number(),
-    headers: v.record(v.string(), v.string()),
+    headers: record(v.string(), v.string()),
     body: v.unknown(),
     body_format: v.picklist(['json', 'text', 'none']),
   }),

@@ -52,6 +52,38 @@ export function strictObject<const E extends v.ObjectEntries>(entries: E): v.Str
   });
 }
 
+/** Names that a record of valibot leaves out without a word. */
+const LEFT_OUT = ['constructor', 'prototype'];
+
+/** An object of names and values like these, whatever the names are. */
+export function record<const K extends v.GenericSchema<string, string>, const V extends v.GenericSchema>(
+  key: K,
+  value: V,
+): v.RecordSchema<K, V, undefined> {
+  const schema = v.record(key, value);
+  const run = schema['~run'];
+  return Object.assign(schema, {
+    '~run'(...[dataset, config]: Parameters<typeof run>): ReturnType<typeof run> {
+      const input = dataset.value as object | null;
+      const result = run.call(this, dataset, config);
+      const names = result.typed && input ? LEFT_OUT.filter((name) => Object.hasOwn(input, name)) : [];
+      for (const name of names) {
+        const named = v.pipe(
+          v.unknown(),
+          v.transform(() => name),
+          key,
+        );
+        for (const rule of [named, value]) {
+          const one = v.object({ [name]: rule })['~run']({ value: input }, config);
+          for (const issue of one.issues ?? []) v._addIssue(schema, 'value', result, config, issue as never);
+          Object.assign(result.value as object, one.value);
+        }
+      }
+      return result;
+    },
+  });
+}
+
 /** At most so many characters, as Postgres and JSON Schema count them: one outside of the basic plane is one, not two. */
 export function maxCharacters(max: number): v.MaxLengthAction<string, number, string> {
   const action = v.maxLength<string, number, string>(max, `must be at most ${max} characters`);
@@ -71,7 +103,7 @@ export const jsonObject = v.pipe(
   v.unknown(),
   v.check((given) => typeof given === 'object' && given !== null && !Array.isArray(given), 'must be an object'),
   v.metadata({ type: 'object' }),
-  v.record(v.string(), v.unknown()),
+  record(v.string(), v.unknown()),
 );
 
 const isoTimestamp = v.pipe(v.string(), v.isoTimestamp());

@@ -1,10 +1,12 @@
 import type { AgentTools } from './agent-tools.ts';
 import type { DurableTools } from './durable.ts';
+import type { Embedded, ModelChoice } from './model-choice.ts';
 import type { TaskFilter } from './task-filter.ts';
 import type { WorkflowTools } from './workflow-tools.ts';
 
 export type { AgentAnswer, AgentRequest } from './agent-tools.ts';
 export type { Awaiting, DurableTools } from './durable.ts';
+export type { EmbedAnswer, Embedded, ModelChoice } from './model-choice.ts';
 
 /** A chat message in Ollama's words. */
 export interface Message {
@@ -40,14 +42,6 @@ export interface GenerateRequest extends TextRequest {
   images?: string[];
 }
 
-/** Which model answered, and why that one. */
-export interface ModelChoice {
-  model: string;
-  model_reason: 'requested' | 'default' | 'fallback' | 'first_available' | 'pulled';
-  /** The one that was asked for, or is the default, where it is not there and this one stands in for it. */
-  model_missing?: string;
-}
-
 /** What chat and generate answer beside the text. */
 interface TextAnswer extends ModelChoice {
   done_reason: string;
@@ -62,11 +56,6 @@ export interface ChatAnswer extends TextAnswer {
 export interface GenerateAnswer extends TextAnswer {
   text: string;
   thinking?: string;
-}
-
-export interface EmbedAnswer extends ModelChoice {
-  embeddings: number[][];
-  dimensions: number;
 }
 
 export interface Point {
@@ -181,7 +170,7 @@ export interface Tools extends DurableTools {
     /** `onUsage` hears what the call used, which counts for the attempt besides. */
     chat(request: ChatRequest, call?: CallOptions & { onUsage?: (usage: Usage) => void }): Promise<ChatAnswer>;
     generate(request: GenerateRequest): Promise<GenerateAnswer>;
-    embed(request: { input: string[]; model?: string; fallback?: boolean }): Promise<EmbedAnswer>;
+    embed(request: { input: string[]; model?: string; fallback?: boolean }): Promise<Embedded>;
     /** Brings a model to all hosts, or to those with these labels. Hears of bytes, of all hosts together. */
     pull(
       request: { model: string; hosts?: string[] },

@@ -1,4 +1,16 @@
+import { STORE_METRICS } from './catalogue-stores.ts';
 import { counter, gauge, histogram, type Metric } from './metric.ts';
+
+/** Why somebody was not let in. What of name and password was wrong is not told apart, because that would say which names there are. */
+export const AUTH_FAILURES = [
+  ...(['no_credential', 'two_credentials', 'other_scheme', 'bad_token', 'bad_key', 'forbidden'] as const),
+  ...(['bad_login', 'too_many_failures', 'bad_refresh_token'] as const),
+] as const;
+export const REPAIR_KINDS = [
+  ...(['rescued', 'poisoned', 'expired', 'woken', 'promoted', 'called', 'rebuilt', 'orphans'] as const),
+  ...(['forgotten', 'emptied', 'epochs_lost'] as const),
+] as const;
+const AGENT_TYPES = ['http', 'a2a', 'openai', 'ollama'] as const;
 
 const FAST = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const LONG = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600];
@@ -23,7 +35,9 @@ export const CATALOGUE = {
   httpInFlight: gauge('sutazai_http_requests_in_flight', 'requests that are not answered yet', []),
   httpProblems: counter('sutazai_http_problems_total', 'answers that are a problem, by its code', ['code']),
   eventStreams: gauge('sutazai_event_streams_open', 'streams of events that are open', []),
-  authFailures: counter('sutazai_auth_failures_total', 'requests and logins that were not let in', ['reason']),
+  authFailures: counter('sutazai_auth_failures_total', 'requests and logins that were not let in', ['reason'], {
+    reason: AUTH_FAILURES,
+  }),
 
   tasksAccepted: counter('sutazai_tasks_accepted_total', 'tasks stored', ['lane', 'type']),
   tasksEnded: counter(
@@ -89,7 +103,7 @@ export const CATALOGUE = {
     'host',
     'direction',
   ]),
-  modelLoads: counter('sutazai_model_loads_total', 'calls that had to wait for their model to be loaded', [
+  modelLoads: counter('sutazai_model_loads_total', 'times that a model answered which the host had not in memory', [
     'model',
     'host',
   ]),
@@ -100,30 +114,41 @@ export const CATALOGUE = {
   modelHostUp: gauge('sutazai_model_host_up', '1 where the host answered when it was last asked', ['host']),
   modelHostBusy: gauge('sutazai_model_host_calls', 'calls that this process has under way at the host', ['host']),
 
-  agentCalls: counter('sutazai_agent_calls_total', 'calls of agents, by the type of the agent and outcome', [
-    'agent_type',
-    'outcome',
-  ]),
+  agentCalls: counter(
+    'sutazai_agent_calls_total',
+    'calls of agents, by the type of the agent and outcome',
+    ['agent_type', 'outcome'],
+    {
+      agent_type: AGENT_TYPES,
+      outcome: ['ok', 'failed', 'parked', 'stopped'],
+    },
+  ),
   agentDuration: histogram(
     'sutazai_agent_call_duration_seconds',
     'how long calls of agents took',
     ['agent_type'],
     LONG,
   ),
-  agents: gauge('sutazai_agents', 'agents that are switched on, by how they are', ['state']),
+  agents: gauge('sutazai_agents', 'agents that are switched on, by how they are', ['state'], {
+    state: ['healthy', 'degraded', 'down', 'unknown'],
+  }),
 
   deliveries: counter(
     'sutazai_webhook_deliveries_total',
     'attempts of webhook deliveries, by outcome: `retry` failed and is tried again, `released` was not made',
     ['outcome'],
+    { outcome: ['delivered', 'retry', 'failed', 'released'] },
   ),
   deliveryDuration: histogram('sutazai_webhook_delivery_duration_seconds', 'how long receivers took', [], FAST),
-  endpointsDisabled: counter('sutazai_webhooks_disabled_total', 'endpoints that were switched off', ['reason']),
+  endpointsDisabled: counter('sutazai_webhooks_disabled_total', 'endpoints that were switched off', ['reason'], {
+    reason: ['gone', 'failing'],
+  }),
 
   repairs: counter(
     'sutazai_reconciler_repairs_total',
-    'what the reconciler repaired, by kind: `rescued` from lost workers, `poisoned` by the third of them, `rebuilt` jobs …',
+    'what the reconciler repaired, by kind: tasks `rescued` from lost workers or `poisoned` by the third of them, jobs `rebuilt` …',
     ['kind'],
+    { kind: REPAIR_KINDS },
   ),
   rounds: counter('sutazai_reconciler_rounds_total', 'rounds that this process made as the leader', []),
   roundSeconds: gauge('sutazai_reconciler_round_seconds', 'how long its last round took', []),
@@ -141,5 +166,6 @@ export const CATALOGUE = {
     'state',
   ]),
   poolWaiting: gauge('sutazai_database_pool_waiting', 'statements that wait for a connection', ['pool']),
+  ...STORE_METRICS,
   buildInfo: gauge('sutazai_build_info', 'always 1; what runs here', ['version', 'node', 'mode']),
 } as const satisfies Record<string, Metric>;

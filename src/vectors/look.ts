@@ -59,7 +59,7 @@ async function textsOf(look: Look, points: FoundPoint[]): Promise<Map<unknown, u
 }
 
 function ask({ store, collection, signal }: Look, query: Parameters<Look['store']['query']>[1]): Promise<FoundPoint[]> {
-  return inStore(store, collection, (kept) => store.query(kept, query, signal));
+  return inStore(store, collection, (kept) => store.query(kept, query, signal, collection.user_id));
 }
 
 /**

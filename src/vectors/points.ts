@@ -6,6 +6,7 @@ import { TaskError } from '../errors.ts';
 import { looksLikeChunk, pieceId } from './chunks.ts';
 import { noSuchCollection, pointId, pointIds, scopeOf, storeName, wrongDimensions } from './collection.ts';
 import { scopeFilter } from './filter.ts';
+import type { PointRoom } from './room.ts';
 
 /** Where points are kept, and where it is known whose they are. */
 export interface Stores {
@@ -31,10 +32,10 @@ export type Choice = { ids: Array<string | number> } | { filter: unknown } | 'al
 
 /**
  * Stores points and answers when they are applied; the same points again change nothing.
- * @throws TaskError `dimension_mismatch`, and `collection_not_found` where the collection was removed meanwhile
+ * @throws TaskError `dimension_mismatch`, `limit_reached`, and `collection_not_found` where the collection was removed meanwhile
  */
 export async function putPoints(
-  { db, store }: Stores,
+  { db, store, room }: Stores & { room: PointRoom },
   collection: CollectionRow,
   points: NewPoint[],
   signal: AbortSignal,
@@ -55,7 +56,9 @@ export async function putPoints(
       data: point.payload ?? {},
     },
   }));
-  await inStore(store, collection, (kept) => store.upsert(kept, stored, signal));
+  const ids = stored.map((point) => point.id);
+  await room.take(store, collection, ids, signal);
+  await inStore(store, collection, (kept) => store.upsert(kept, stored, signal, user_id));
   if (await isThere(db, id)) return;
   await store.remove(storeName(collection), { must: scopeOf(collection) }, signal);
   throw noSuchCollection(name);
@@ -97,8 +100,8 @@ export async function deletePoints(
   const filter = { must: [...scopeOf(collection), OF_NO_DOCUMENT, ...conditionsOf(collection.id, choice)] };
   if (collection.dimensions === null) return 0;
   const kept = storeName(collection);
-  const count = await store.count(kept, filter, signal);
-  if (count > 0) await store.remove(kept, filter, signal);
+  const count = await store.count(kept, filter, signal, collection.user_id);
+  if (count > 0) await store.remove(kept, filter, signal, collection.user_id);
   return count;
 }
 

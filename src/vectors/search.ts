@@ -1,11 +1,12 @@
 import { DOCUMENT_FIELD } from '../clients/qdrant.ts';
-import { findCollection } from '../db/collections.ts';
+import { type CollectionRow, findCollection } from '../db/collections.ts';
 import { listHidden } from '../db/documents.ts';
 import type { Hit, SearchRequest, Tools } from '../tasks/tools.ts';
 import { modelGone, noSuchCollection, pointIds, takesNoTexts, wrongDimensions } from './collection.ts';
 import { scopeFilter } from './filter.ts';
 import { fuse } from './fusion.ts';
 import { type Look, nearest, withWords } from './look.ts';
+import { holdToModel } from './model.ts';
 import type { Stores } from './points.ts';
 
 const DEFAULT_HITS = 10;
@@ -43,7 +44,7 @@ export async function searchCollection(
   if (hidden.length > 0) conditions.push({ must_not: [{ key: DOCUMENT_FIELD, match: { any: hidden } }] });
   const look: Look = { ...stores, collection, conditions, request, signal };
   if (mode === 'text') return { hits: placed(await withWords(look, query ?? '', limit)) };
-  const vector = request.vector ?? (await embedQuery(embed, query ?? '', name, model ?? ''));
+  const vector = request.vector ?? (await embedQuery(stores.db, embed, query ?? '', collection));
   if (vector.length !== dimensions) throw wrongDimensions(name, dimensions, vector.length);
   if (mode === 'vector') return { hits: await nearest(look, vector, limit) };
   const depth = Math.max(limit, DEPTH);
@@ -82,8 +83,16 @@ function partOf({ payload: { document_id, heading } }: Hit): string | undefined 
     : undefined;
 }
 
-async function embedQuery(embed: Searcher['embed'], query: string, name: string, model: string): Promise<number[]> {
+async function embedQuery(
+  db: Stores['db'],
+  embed: Searcher['embed'],
+  query: string,
+  collection: CollectionRow,
+): Promise<number[]> {
+  const { name, embedding_model } = collection;
+  const model = embedding_model ?? '';
   const embedded = await embed({ input: [query], model, fallback: false });
   if (embedded.model !== model) throw modelGone(name, model);
+  await holdToModel(db, embed, collection, { digest: embedded.digest, writes: false });
   return embedded.embeddings[0] as number[];
 }

@@ -16,6 +16,8 @@ import type { Logger } from '../log.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { cleanText } from '../tasks/clean.ts';
 import { LANE_DEFAULTS } from '../tasks/lanes.ts';
+import { metrics } from '../telemetry/metrics.ts';
+import { type Described, inSpan, say } from '../telemetry/tracing.ts';
 import { bodyOf } from './body.ts';
 import { createReceivers } from './receivers.ts';
 import { signWebhook } from './sign.ts';
@@ -93,19 +95,22 @@ export function createDeliverer({
   async function disable(id: string, reason: 'gone' | 'failing'): Promise<void> {
     const disabled = await disableEndpoint(db, id, reason);
     if (!disabled) return;
+    metrics.endpointsDisabled.inc({ reason });
     log.warn({ webhook_id: id, user_id: disabled.endpoint.user_id, reason }, 'a webhook was disabled');
     wake(DISABLED_EVENT, disabled.deliveries);
     await endWaitingDeliveries(db, id, ENDPOINT_DISABLED);
   }
 
   async function giveBack(delivery: ClaimedDelivery, retryInMs: number): Promise<{ retryInMs: number }> {
+    metrics.deliveries.inc({ outcome: 'released' });
     await postponeDelivery(db, delivery, retryInMs);
     return { retryInMs };
   }
 
-  return async ({ id, generation }, stop) => {
-    const delivery = await claimDelivery(db, id, generation, Math.max(LEASE_MS, timeoutMs * 2));
-    if (!delivery) return undefined;
+  async function attempt(
+    delivery: ClaimedDelivery,
+    stop: AbortSignal | undefined,
+  ): Promise<{ retryInMs: number } | undefined> {
     const entrance = await receivers.enter(delivery.url, {
       endpoint: delivery.endpoint_id,
       failing: delivery.failing,
@@ -118,7 +123,7 @@ export function createDeliverer({
     const settled = await settleDelivery(db, delivery, result);
     log.info(
       {
-        delivery_id: id,
+        delivery_id: delivery.id,
         task_id: delivery.task_id,
         event: delivery.event,
         attempt: delivery.attempt,
@@ -127,9 +132,41 @@ export function createDeliverer({
       `webhook ${result.status}`,
     );
     if (!settled) return undefined;
+    const outcome = result.status === 'pending' ? 'retry' : result.status;
+    metrics.deliveries.inc({ outcome });
+    metrics.deliveryDuration.observe(result.latencyMs / 1_000);
+    say({ 'sutazai.delivery.outcome': outcome }, outcome === 'delivered' ? undefined : outcome);
     const reason = result.httpStatus === GONE ? 'gone' : settled.failedTooLong ? 'failing' : undefined;
     if (reason && delivery.endpoint_id) await disable(delivery.endpoint_id, reason);
     return result.status === 'pending' ? { retryInMs: result.delayMs } : undefined;
+  }
+
+  return async ({ id, generation }, stop) => {
+    const delivery = await claimDelivery(db, id, generation, Math.max(LEASE_MS, timeoutMs * 2));
+    return (
+      delivery &&
+      inSpan(
+        () => delivering(delivery),
+        () => attempt(delivery, stop),
+      )
+    );
+  };
+}
+
+function delivering({ id, event, attempt, traceparent }: ClaimedDelivery): Described {
+  return {
+    name: 'process webhook',
+    kind: 'consumer',
+    parent: traceparent,
+    attributes: {
+      'messaging.system': 'bullmq',
+      'messaging.operation.name': 'process',
+      'messaging.operation.type': 'process',
+      'messaging.destination.name': 'webhook',
+      'messaging.message.id': id,
+      'sutazai.delivery.event': event,
+      'sutazai.delivery.attempt': attempt,
+    },
   };
 }
 

@@ -48,6 +48,11 @@ export interface Attempt {
   usage: Usage | null;
 }
 
+/** The number of an attempt among those that did not end only to wait outside. */
+export function triesOf({ attempt, parkings }: Pick<ClaimedTask, 'attempt' | 'parkings'>): number {
+  return attempt - parkings;
+}
+
 /** The attempts that this process runs, by task. */
 export interface RunningAttempts {
   start(claimed: Claimed): Attempt;

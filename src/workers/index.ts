@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createProbe } from '../agents/probe.ts';
 import { createProber } from '../agents/prober.ts';
+import { createStopTeller } from '../agents/stops.ts';
 import { createEmbeddingCache, type EmbeddingCache, embedTogether } from '../clients/embeddings/index.ts';
 import { createModelRights } from '../clients/model-rights.ts';
 import { findEmbeddings, keepEmbeddings } from '../db/embedding-cache.ts';
@@ -11,6 +11,7 @@ import type { Parts } from '../parts.ts';
 import { wakesOfDeliveries } from '../queues/wakes.ts';
 import { LANE_DEFAULTS, type Lane } from '../tasks/lanes.ts';
 import { createSweeper } from '../vectors/sweeper.ts';
+import { VERSION } from '../version.ts';
 import { createDeliverer } from '../webhooks/deliver.ts';
 import { createLiveTexts } from './live/index.ts';
 import { createProgress } from './progress.ts';
@@ -18,10 +19,6 @@ import { createTelling } from './progress-telling.ts';
 import { createPulse } from './pulse.ts';
 import { createToolFactory } from './tools/index.ts';
 import { type LaneWorkers, startWorkers } from './worker.ts';
-
-const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 /** Starts the workers of this process on the lanes that the configuration names. */
 export function startLaneWorkers(parts: Parts): LaneWorkers {
@@ -68,7 +65,7 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
       end: async (attempt) => void (await Promise.all([texts.end(attempt), progress.end(attempt)])),
     },
     tools: createToolFactory({
-      ...{ ...parts, models, limits: config.limits.user, maxCollections: config.vectors.maxCollections },
+      ...{ ...parts, models, limits: config.limits.user, most: config.vectors.most },
       ...{ maxOutputBytes, progress, emit: texts.emit, rights: createModelRights(config.models.byRole) },
       ...{ reader, maxFileBytes: config.files.maxBytes, callbacks: parts.callbacks },
     }),
@@ -83,11 +80,12 @@ export function startLaneWorkers(parts: Parts): LaneWorkers {
   const clearing = parts.vectors && startClearing({ db, store: parts.vectors, log });
   // Who calls agents asks them how they are.
   const prober = lanes.includes('agent') ? createProber({ ...parts, probe: createProbe(parts) }) : undefined;
+  const stops = prober && createStopTeller(parts);
   log.info({ lanes, queue: parts.backend.kind, ...parts.kinds }, 'working');
   return {
     ...workers,
     async close(graceMs) {
-      const stopped = [pulse.close(), sweeper?.close(), clearing?.close(), prober?.close()];
+      const stopped = [pulse.close(), sweeper?.close(), clearing?.close(), prober?.close(), stops?.close()];
       const [left] = await Promise.all([workers.close(graceMs), ...stopped]);
       reader.close();
       texts.close();

@@ -4,6 +4,7 @@ import { beatWorker, type Down, deleteWorker, type LaneDone, type Loading } from
 import { repeat, within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { Lane } from '../tasks/lanes.ts';
+import { metrics } from '../telemetry/metrics.ts';
 
 /** Tells the others that this process works, on what, and how quickly. */
 export interface Pulse {
@@ -46,10 +47,10 @@ export function createPulse({ db, name, version, lanes, down, loading, log, ever
 
   async function beat(): Promise<void> {
     const counts = Map.groupBy(running.values(), ({ lane }) => lane);
-    const work = [...lanes].map(([lane, concurrency]) => [
-      lane,
-      { concurrency, running: counts.get(lane)?.length ?? 0 },
-    ]);
+    const work = [...lanes].map(
+      ([lane, concurrency]) => [lane, { concurrency, running: counts.get(lane)?.length ?? 0 }] as const,
+    );
+    for (const [lane, { running }] of work) metrics.workerRunning.set({ lane }, running);
     const said = { name, version, lanes: Object.fromEntries(work), down: down(), loading: await loading(), started_at };
     const told = done;
     done = new Map();

@@ -10,8 +10,9 @@ import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
 import { WORKFLOW } from '../tasks/workflow-definition.ts';
-import { type Attempt, AttemptStopped, Parked, type RunningAttempts } from './attempt.ts';
+import { type Attempt, AttemptStopped, Parked, type RunningAttempts, triesOf } from './attempt.ts';
 import type { Claimed } from './claims.ts';
+import { idsOf, measureAttempt, noteEnd } from './measure.ts';
 
 /** What a run of a job came to, as BullMQ has to hear it. */
 export type RunResult =
@@ -71,7 +72,8 @@ export async function runTask(
   const attempt = context.running.start(claimed);
   let known = false;
   try {
-    const result = await runAttempt(attempt, { early, limited: claimed.limited ?? false }, context);
+    const how = { early, limited: claimed.limited ?? false };
+    const result = await measureAttempt(task, () => runAttempt(attempt, how, context));
     known = true;
     return result;
   } finally {
@@ -104,13 +106,8 @@ async function runAttempt(
     ...ending,
     new_job: wantsJob,
   });
-  if (!moved) {
-    context.log.warn(
-      { task_id: task.id, attempt: task.attempt },
-      'a late outcome changed nothing: the task had moved on',
-    );
-    return { kind: 'dropped' };
-  }
+  noteEnd(attempt, ending, { fenced: !moved, log: context.log });
+  if (!moved) return { kind: 'dropped' };
   // One that was signalled meanwhile waits again, and no job of it is left.
   const signalled = ending.park !== undefined && moved.status === 'pending';
   await context.onSettled(moved, { wantsJob: wantsJob || signalled, limited });
@@ -197,7 +194,7 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
       ? new TaskError('timeout', `The task did not end within ${task.timeout_ms} ms.`, { retryable: true })
       : error;
   if (!(cause instanceof TaskError))
-    log.error({ err: cause, task_id: task.id, type: task.type }, 'a task type threw what it does not understand');
+    log.error({ err: cause, ...idsOf(task), type: task.type }, 'a task type threw what it does not understand');
   const known =
     cause instanceof TaskError ? cause : new TaskError('internal_error', 'Internal error', { retryable: true });
   const stored = { code: known.code, message: cleanText(known.message.slice(0, 2_000)), retryable: known.retryable };
@@ -205,7 +202,7 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
     // Who says when it is worth coming back is believed, so that a long outage leaves no long waits behind.
     const delay =
       known.retryAfterMs === undefined
-        ? laterMs(type.defaults.backoff, task.attempt)
+        ? laterMs(type.defaults.backoff, triesOf(task))
         : known.retryAfterMs + backoffMs(type.defaults.backoff, 1);
     return { ...nothing, status: 'pending', outcome: 'released', error: stored, delay_ms: delay };
   }

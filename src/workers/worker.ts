@@ -1,7 +1,6 @@
 import { isDatabaseAway } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
 import type { Notifications } from '../db/notify.ts';
-import { hasEnded } from '../db/schema.ts';
 import type { HoldOptions } from '../db/tasks/holds.ts';
 import { TASK_CHANNEL, type Transition } from '../db/tasks/transition.ts';
 import { within } from '../lifecycle.ts';
@@ -14,6 +13,7 @@ import type { Registry } from '../tasks/index.ts';
 import type { Lane } from '../tasks/lanes.ts';
 import type { Tools } from '../tasks/tools.ts';
 import type { Deliver } from '../webhooks/deliver.ts';
+import { moveOnAfter } from '../workflows/after.ts';
 import type { Workflows } from '../workflows/engine.ts';
 import { type Attempt, createRunningAttempts, type RunningAttempts } from './attempt.ts';
 import { createWorker, LOCK_MS, RetryLater } from './bullmq.ts';
@@ -119,7 +119,7 @@ export function startWorkers(options: Options): LaneWorkers {
     moved: Transition,
     { wantsJob, limited }: { wantsJob: boolean; limited: boolean },
   ): Promise<void> {
-    if (moved.parent_id !== null && hasEnded(moved.status)) options.workflows.advance(moved.parent_id);
+    moveOnAfter([moved], options.workflows);
     // Within its generation a task waits in the job that BullMQ delays.
     const wakes = wantsJob ? wakesOf(moved) : deliveryWakes(moved);
     await Promise.all([

@@ -1,12 +1,10 @@
 import type { Transaction } from 'kysely';
-import { findUsed } from '../db/limits.ts';
 import { type Database, hasEnded, type StoredError } from '../db/schema.ts';
 import { acceptTasks } from '../db/tasks/accept.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { signalTasks } from '../db/tasks/signal.ts';
 import { stopParts } from '../db/tasks/stop.ts';
 import type { Transition } from '../db/tasks/transition.ts';
-import { findLimitsOf } from '../db/user-admin.ts';
 import { type End, takeEnds } from '../db/workflows/ends.ts';
 import { isToRestart, lockRun, type Run, saveRun } from '../db/workflows/runs.ts';
 import {
@@ -20,7 +18,8 @@ import {
   releaseDependents,
 } from '../db/workflows/steps.ts';
 import { endUndos } from '../db/workflows/undo.ts';
-import { wrong } from './children.ts';
+import { sentence, wrong } from './children.ts';
+import { findRoom, type RoomLimits } from './room.ts';
 import { type StartOptions, startSteps } from './start.ts';
 import { undoNext } from './undo.ts';
 
@@ -29,8 +28,7 @@ type Trx = Transaction<Database>;
 export interface AdvanceOptions extends StartOptions {
   /** So many tasks of a workflow wait and run at a time. */
   window: number;
-  /** What users may have, where nothing else was set for them; 0 is no limit. */
-  limits: { waiting_tasks: number; tokens_per_day: number };
+  limits: RoomLimits;
 }
 
 /** What moving a workflow on came to, once the transaction is through. */
@@ -101,11 +99,14 @@ async function reckon(state: Pick<State, 'trx' | 'run'>, ends: End[]): Promise<v
   if (ends.length === 0) return;
   // Also once it has ended: a task that undid something may have been at work when it was cancelled.
   if (run.undo) run.busy -= await endUndos(trx, run.id, ends);
-  const ended = await endSteps(trx, run.id, ends);
+  const ended = await endSteps(trx, run.id, ends, goesOn(run));
   const tasks = new Set(ends.flatMap(({ child_id, step }) => (child_id === null && step !== null ? [step] : [])));
   run.busy -= ended.filter(({ step, item }) => item >= 0 || !tasks.has(step)).length;
   await follow(state, ended);
 }
+
+/** Whether steps may begin, and have failed where their task was cancelled. */
+const goesOn = ({ phase, status }: Run) => phase === 'forward' && !hasEnded(status) && status !== 'cancelling';
 
 /** What follows from the end of steps and items: others may begin, or the workflow stops. */
 async function follow(state: Pick<State, 'trx' | 'run'>, ended: EndedStep[]): Promise<void> {
@@ -117,7 +118,7 @@ async function follow(state: Pick<State, 'trx' | 'run'>, ended: EndedStep[]): Pr
   const counts = [...items].map(([step, all]): ItemCount => {
     const failed = all.filter(({ status }) => status === 'failed');
     for (const one of failed) if (one.on_failure !== 'continue') stop(run, one);
-    return { step, ended: all.length, failed: failed.length, more: run.phase === 'forward' };
+    return { step, ended: all.length, failed: failed.length, more: goesOn(run) };
   });
   const whole = ended.filter(({ item }) => item < 0);
   if (counts.length > 0) whole.push(...(await countItems(trx, run.id, counts)));
@@ -140,7 +141,7 @@ function stop(run: Run, { step, item, error, on_failure }: EndedStep): void {
 }
 
 const stepFailed = (which: string, error: StoredError | null): StoredError =>
-  wrong('step_failed', `The step ${which} failed: ${error?.code ?? 'unknown'}: ${error?.message ?? ''}`);
+  wrong('step_failed', sentence(`The step ${which} failed: ${error?.code ?? 'unknown'}: ${error?.message ?? ''}`));
 
 async function goOn(state: State): Promise<void> {
   const { trx, run, done } = state;
@@ -178,15 +179,9 @@ async function begin(state: State): Promise<boolean> {
 /** For how many more tasks its user has room. */
 async function roomOf(state: State, wanted: number): Promise<number> {
   const { trx, run, options } = state;
-  const own = (await findLimitsOf(trx, [run.user_id])).get(run.user_id);
-  const waiting = own?.waiting_tasks ?? options.limits.waiting_tasks;
-  const tokens = own?.tokens_per_day ?? options.limits.tokens_per_day;
-  if (waiting === 0 && tokens === 0) return wanted;
-  const [used] = await findUsed(trx, [{ userId: run.user_id, upTo: waiting }]);
-  const spent = tokens > 0 && (used?.tokens ?? 0) >= tokens;
-  const room = spent ? 0 : waiting > 0 ? Math.max(0, waiting - (used?.waiting ?? 0)) : wanted;
-  if (room < wanted) state.lookInMs = spent ? NO_TOKENS_MS : NO_ROOM_MS;
-  return Math.min(room, wanted);
+  const { room, bound } = await findRoom(trx, run.user_id, wanted, options.limits);
+  if (bound) state.lookInMs = bound.limit === 'tokens_per_day' ? NO_TOKENS_MS : NO_ROOM_MS;
+  return room;
 }
 
 async function undo(state: State): Promise<void> {

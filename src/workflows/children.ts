@@ -7,6 +7,7 @@ import { loadDefinition } from '../db/workflow-definitions.ts';
 import type { Run } from '../db/workflows/runs.ts';
 import { cleanJson, cleanText, findNotJson } from '../tasks/clean.ts';
 import type { Registry } from '../tasks/index.ts';
+import { fieldErrors } from '../tasks/issues.ts';
 import { type Step, WORKFLOW, type WorkflowInput } from '../tasks/workflow-definition.ts';
 
 /** What the tasks of steps are made with. */
@@ -40,10 +41,11 @@ export async function makeChild(
     return wrong('invalid_input', `The input of the step has ${bytes} bytes; at most ${MAX_INPUT_BYTES} are taken.`);
   const parsed = v.safeParse(type.input, clean);
   if (!parsed.success) {
-    const issue = parsed.issues[0];
+    const [issue] = parsed.issues;
+    const [{ detail } = { detail: issue.message }] = fieldErrors([issue], '');
     return wrong(
       'invalid_input',
-      `The input of the step: ${v.getDotPath(issue) ?? 'the whole of it'} ${issue.message}.`,
+      sentence(`The input of the step: ${v.getDotPath(issue) ?? 'the whole of it'} ${detail}`),
     );
   }
   for (const field of type.urls ?? []) {
@@ -79,6 +81,7 @@ export async function makeChild(
     ...(key ? { concurrency_key: key.key, concurrency_limit: key.limit ?? 1, concurrency_policy: 'queue' } : {}),
     webhook: null,
     request_id: run.request_id,
+    ...(run.traceparent ? { traceparent: run.traceparent } : {}),
     scheduled_for: null,
     delay_ms: null,
     expires_in_ms: null,
@@ -92,5 +95,8 @@ export const wrong = (code: string, message: string): StoredError => ({
   message: cleanText(message.slice(0, 2_000)),
   retryable: false,
 });
+
+/** The text with a full stop, where nothing else ends it. */
+export const sentence = (text: string) => (/[.!?…]\s*$/.test(text) ? text : `${text.trimEnd()}.`);
 
 export const isTask = (made: NewTask | StoredError): made is NewTask => 'user_id' in made;

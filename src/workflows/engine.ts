@@ -4,13 +4,14 @@ import type { Db } from '../db/connect.ts';
 import { signalTasks } from '../db/tasks/signal.ts';
 import { stopParts } from '../db/tasks/stop.ts';
 import { expireApprovals, listNeglected } from '../db/workflows/ends.ts';
-import { lockRun, saveRun } from '../db/workflows/runs.ts';
+import { restartRun } from '../db/workflows/restart.ts';
+import { isToRestart, lockRun, saveRun } from '../db/workflows/runs.ts';
 import { closeSteps } from '../db/workflows/steps.ts';
 import type { Logger } from '../log.ts';
 import type { Dispatcher } from '../queues/dispatcher.ts';
 import type { Places } from '../queues/places.ts';
 import { wakesOf } from '../queues/wakes.ts';
-import { type Advanced, type AdvanceOptions, advanceOnce } from './advance.ts';
+import { type Advanced, type AdvanceOptions, advanceOnce, reckonAll } from './advance.ts';
 import { wrong } from './children.ts';
 
 /** Moves workflows on. Any number of processes may do it. */
@@ -19,6 +20,8 @@ export interface Workflows {
   advance(id: string): void;
   /** Moves a workflow on until nothing can be done at once. @throws when the database is away, or this is closed */
   moveOn(id: string): Promise<void>;
+  /** Has a workflow begin again that its user wants again, where nobody has seen to that. @throws when the database is away */
+  restart(id: string): Promise<void>;
   /**
    * Moves those on that nobody has moved on: whose process is gone, that wait for room, or whose human did not decide in time.
    * Answers how many, and says when that is done; nobody has to wait for it.
@@ -146,8 +149,22 @@ export function createWorkflows(options: EngineOptions): Workflows {
     return known.promise;
   }
 
+  async function restart(id: string): Promise<void> {
+    const moved = await db.transaction().execute(async (trx) => {
+      const run = await lockRun(trx, id);
+      if (!run || !isToRestart(run)) return [];
+      // Tasks of its steps may have been run again by themselves. None completes any more from here on, so that what has is known.
+      const parts = await stopParts(trx, id, { reason: 'the workflow begins again' });
+      await reckonAll(trx, run);
+      await restartRun(trx, id, run.phase === 'anew');
+      return parts;
+    });
+    await tell({ children: [], moved });
+  }
+
   return {
     moveOn,
+    restart,
     advance(id) {
       moveOn(id).catch((error) => log.debug({ err: error, task_id: id }, 'a workflow could not be moved on now'));
     },

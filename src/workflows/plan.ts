@@ -1,5 +1,5 @@
 import type { StepResult } from '../db/workflows/outputs.ts';
-import { ExpressionError, type Language, parseTemplate, type Reference } from '../expressions/index.ts';
+import { ExpressionError, type Language, parseTemplate, type Reference, TemplateError } from '../expressions/index.ts';
 import type { Step } from '../tasks/workflow-definition.ts';
 import { STEP_LANGUAGE } from './language.ts';
 
@@ -19,30 +19,55 @@ export interface Context {
   output?: unknown;
 }
 
-/** Whether it begins at all, and with which list; without `for_each` there is none. */
+type Place = Array<string | number>;
+
+/** Whether it begins at all, and with which list; without `for_each` there is none. @throws TemplateError */
 export function planOfStart({ when, for_each }: Step): Plan<{ begins: boolean; list?: unknown[] }> {
-  const condition = when === undefined ? undefined : STEP_LANGUAGE.parse(when);
-  const list = typeof for_each === 'string' ? STEP_LANGUAGE.parse(for_each) : undefined;
+  const condition = when === undefined ? undefined : at(['when'], () => STEP_LANGUAGE.parse(when));
+  const list = typeof for_each === 'string' ? at(['for_each'], () => STEP_LANGUAGE.parse(for_each)) : undefined;
   return {
     steps: stepsOf([...(condition?.references ?? []), ...(list?.references ?? [])]),
     evaluate(context) {
-      if (condition && !truth(condition.evaluate({ ...context }))) return { begins: false };
+      if (condition && !at(['when'], () => truth(condition.evaluate({ ...context })))) return { begins: false };
       if (for_each === undefined) return { begins: true };
-      const found = list ? list.evaluate({ ...context }) : for_each;
-      if (!Array.isArray(found)) throw new ExpressionError('for_each must give a list');
+      const found = at(['for_each'], () => entries(list ? list.evaluate({ ...context }) : for_each));
       return { begins: true, list: found };
     },
   };
 }
 
-/** What a template comes to: an input, or an output. */
-export function planOfTemplate(language: Language, template: unknown): Plan<unknown> {
-  const parsed = parseTemplate(language, template);
-  return { steps: stepsOf(parsed.references), evaluate: (context) => parsed.fill({ ...context }) };
+/** What a template comes to: an input, or an output. @param place where it stands @throws TemplateError */
+export function planOfTemplate(language: Language, template: unknown, place: Place): Plan<unknown> {
+  const parsed = at(place, () => parseTemplate(language, template));
+  return {
+    steps: stepsOf(parsed.references),
+    evaluate: (context) => at(place, () => parsed.fill({ ...context })),
+  };
+}
+
+/** What is wrong with an expression, as a sentence that says where it stands. */
+export function told(error: ExpressionError): string {
+  const place = error instanceof TemplateError ? error.place : [];
+  return `The expression in ${place.join('.')}: ${error.message}.`;
+}
+
+function at<T>(place: Place, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error;
+    const inner = error instanceof TemplateError ? error.place : [];
+    throw new TemplateError(error.message, error.at, [...place, ...inner]);
+  }
 }
 
 function truth(value: unknown): boolean {
-  if (typeof value !== 'boolean') throw new ExpressionError('when must give true or false');
+  if (typeof value !== 'boolean') throw new ExpressionError('must give true or false');
+  return value;
+}
+
+function entries(value: unknown): unknown[] {
+  if (!Array.isArray(value)) throw new ExpressionError('must give a list');
   return value;
 }
 

@@ -8,7 +8,7 @@ import { cleanText } from '../tasks/clean.ts';
 import type { Step } from '../tasks/workflow-definition.ts';
 import { type ChildOptions, isTask, makeChild, wrong } from './children.ts';
 import { inputOf, isApproval, STEP_LANGUAGE } from './language.ts';
-import { type Context, type Plan, planOfStart, planOfTemplate } from './plan.ts';
+import { type Context, type Plan, planOfStart, planOfTemplate, told } from './plan.ts';
 
 export interface StartOptions extends ChildOptions {
   /** The outputs that are in memory at a time, for one step at least, have at most so many bytes. */
@@ -40,7 +40,7 @@ export async function startSteps(trx: Db, run: Run, ready: ReadyStep[], options:
   const templateOf = (step: string, its: Step) => {
     const known = templates.get(step);
     if (known) return known;
-    const plan = planOfTemplate(STEP_LANGUAGE, inputOf(its));
+    const plan = planOfTemplate(STEP_LANGUAGE, inputOf(its), ['input']);
     templates.set(step, plan);
     return plan;
   };
@@ -116,8 +116,7 @@ function namedBy(
 
 /** What is wrong with an expression is an error of its step; the rest is thrown on. */
 export function failureOf(error: unknown, maxBytes: number): { status: 'failed'; error: ReturnType<typeof wrong> } {
-  if (error instanceof ExpressionError)
-    return { status: 'failed', error: wrong('invalid_expression', `An expression of the step ${error.message}.`) };
+  if (error instanceof ExpressionError) return { status: 'failed', error: wrong('invalid_expression', told(error)) };
   if (error instanceof OutputsTooLarge)
     return {
       status: 'failed',

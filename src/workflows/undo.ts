@@ -40,7 +40,7 @@ async function undoingOf(
   const its = definition as unknown as Step;
   if (!its.compensate) return wrong('internal_error', 'Internal error');
   try {
-    const template = planOfTemplate(UNDO_LANGUAGE, inputOf(its.compensate));
+    const template = planOfTemplate(UNDO_LANGUAGE, inputOf(its.compensate), ['compensate', 'input']);
     const input = template.evaluate({
       input: run.input,
       steps: await createResults(trx, run, options.maxOutputBytes).of(template.steps),

@@ -1,11 +1,10 @@
 import { setImmediate as breathe } from 'node:timers/promises';
-import * as v from 'valibot';
 import type { FieldError } from '../errors.ts';
-import { ExpressionError, parseTemplate, TemplateError } from '../expressions/index.ts';
+import { ExpressionError, parseTemplate, type Template, TemplateError } from '../expressions/index.ts';
 import type { TaskType } from '../tasks/define.ts';
-import { fieldErrors } from '../tasks/issues.ts';
 import { APPROVAL, type Definition, type Step, WORKFLOW, type WorkflowInput } from '../tasks/workflow-definition.ts';
 import { cycleOf } from './cycle.ts';
+import { kindOf, misfits, touches } from './fit.ts';
 import { inputOf, isApproval, needsOf, OUTPUT_LANGUAGE, type ReadStep, readStep, STEP_LANGUAGE } from './language.ts';
 
 /** What definitions are checked against. */
@@ -14,6 +13,9 @@ export interface CheckContext {
   /** What is wrong with a URL that users want to be called. */
   checkUrl: (url: string) => string | undefined;
 }
+
+/** Hears of each step with its expressions, until something is wrong. */
+type OnStep = (step: Step, read: ReadStep, index: number) => void;
 
 type Place = Array<string | number>;
 type Report = (place: Place, detail: string) => void;
@@ -39,6 +41,7 @@ export async function checkDefinition(
   definition: Definition,
   base: string,
   context: CheckContext,
+  onStep: OnStep = () => {},
 ): Promise<FieldError[]> {
   const errors: FieldError[] = [];
   const report = (place: Place, detail: string) =>
@@ -65,6 +68,7 @@ export async function checkDefinition(
     checkFields(step, at);
     checkMentions(step, read, at);
     checkInputs(step, read, context, at);
+    if (errors.length === 0) onStep(step, read, index);
     const own = needsOf(step, read);
     for (const [id, place] of own) {
       if (id === step.id) at(place, 'is the step itself');
@@ -100,7 +104,8 @@ function checkMentions(step: Step, { mentions }: ReadStep, report: Report): void
   ] as const) {
     const text = step[name];
     const type = typeof text === 'string' ? typeOf(text) : wanted;
-    if (type !== undefined && type !== wanted && type !== 'dyn') report([name], `must give ${list}, not a ${type}`);
+    if (type !== undefined && type !== wanted && type !== 'dyn')
+      report([name], `must give ${list}, not ${kindOf(type)}`);
   }
   for (const { root, path, place } of mentions) {
     const ofItem = root === 'item' || root === 'index';
@@ -131,7 +136,7 @@ function checkInputs(step: Step, { input, undo }: ReadStep, context: CheckContex
 /** Whether there is such a type, and whether it would take the input, as far as that can be said without its expressions. */
 function checkTask(
   task: { type: string; input?: unknown },
-  template: { references: Array<{ place: Place }>; constant: boolean; places: Place[] },
+  { texts }: Pick<Template, 'texts'>,
   at: Place,
   { registry, checkUrl }: CheckContext,
   report: Report,
@@ -145,20 +150,11 @@ function checkTask(
     return void report([...at, 'type'], detail);
   }
   const input = inputOf(task);
-  const parsed = v.safeParse(type.input, input);
-  const isOpen = (place: Place) => template.places.some((one) => touches(one, place));
+  const isOpen = (place: Place) => texts.some((one) => touches(one.place, place));
   if (type.name === WORKFLOW)
     checkInner(input as WorkflowInput | null, isOpen, (place, detail) => report([...at, 'input', ...place], detail));
-  const issues = (parsed.issues ?? []).filter(
-    (issue) => !isOpen((issue.path ?? []).map(({ key }) => key as string | number)),
-  );
-  for (const { pointer, detail } of fieldErrors(issues, '')) {
-    const keys = pointer
-      .split('/')
-      .slice(1)
-      .map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
-    report([...at, 'input', ...keys], detail);
-  }
+  for (const { place, detail } of misfits(type.input, input, texts).slice(0, MAX_ERRORS))
+    report([...at, 'input', ...place], detail);
   for (const field of type.urls ?? []) {
     const url = (input as Record<string, unknown> | null)?.[field];
     const wrong = typeof url === 'string' && !isOpen([field]) ? checkUrl(url) : undefined;
@@ -171,12 +167,6 @@ function checkInner(input: WorkflowInput | null, isOpen: (place: Place) => boole
   if (input?.steps !== undefined) report(['steps'], 'must be a stored workflow here: give its name as workflow');
   else if (isOpen(['workflow'])) report(['workflow'], 'must be a name as it is, without expressions');
   else if (isOpen(['version'])) report(['version'], 'must be a number as it is, without expressions');
-}
-
-/** Whether one of two places is in the other one. */
-function touches(one: Place, other: Place): boolean {
-  const length = Math.min(one.length, other.length);
-  return one.slice(0, length).every((key, index) => String(key) === String(other[index]));
 }
 
 function checkOutput({ output }: Definition, places: ReadonlyMap<string, number>, report: Report): void {

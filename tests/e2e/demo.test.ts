@@ -24,6 +24,7 @@ it('runs one task of each kind, shows the results, checks a webhook, and exits 0
     );
   expect(stdout).toContain('{"greeting":"Hello, Ada"}');
   expect(stdout).toContain('"output":"Hello, Grace"');
+  expect(stdout).toContain('{"collection":"notes","deleted":1}');
   expect(stdout).toContain('"text":"The kettle is in the kitchen."');
   expect(stdout).toContain('Webhook received and its signature verified: task.completed for workflow');
   expect(stdout).toMatch(/\/admin\/queues/);

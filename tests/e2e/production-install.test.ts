@@ -1,6 +1,6 @@
 import { execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,27 +87,61 @@ test('the image migrates an empty database, serves the API, passes its own healt
   const migrated = sutazai(['migrate', 'up'], env);
   expect(migrated.stdout, migrated.stderr).toContain('applied 0001_initial');
 
-  const api = spawn(process.execPath, [...image.entrypoint.slice(1), ...image.command], {
+  const api = await start(image.command, env, 'is up at');
+  expect(healthCheck({ PORT: env.PORT })).toBe(0);
+  expect(await (await fetch(`http://127.0.0.1:${env.PORT}/docs/reference.js`)).text()).toContain('createApiReference');
+  expect(await api.stop()).toEqual([0, null]);
+  expect(healthCheck({ PORT: env.PORT })).toBe(1);
+
+  const HEALTH_PORT = String(await freePort());
+  const worker = await start(
+    ['worker'],
+    { ...env, HEALTH_PORT, WORKER_LANES: 'system' },
+    'worker is up, lanes: system',
+  );
+  expect(healthCheck({ HEALTH_PORT })).toBe(0);
+  expect(await worker.stop()).toEqual([0, null]);
+  expect(healthCheck({ HEALTH_PORT })).toBe(1);
+});
+
+test('the image writes the configuration of the gateway, as the pods of the gateway have it do', () => {
+  const made = join(folder, 'rendered.yml');
+  const args = ['scripts/render-kong.mjs', 'kong.yml', made];
+  const { status, stderr } = spawnSync(process.execPath, args, {
+    cwd: folder,
+    env: { JWT_SECRET_KEY: SERVICES.JWT_SECRET_KEY },
+    encoding: 'utf8',
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  expect(readFileSync(made, 'utf8')).toContain(`secret: "${SERVICES.JWT_SECRET_KEY}"`);
+});
+
+const healthCheck = (env: Record<string, string>) =>
+  spawnSync(process.execPath, image.healthCheck.slice(1), { env }).status;
+
+/** A process of the image, once it says that it is up. */
+async function start(args: string[], env: Record<string, string>, up: string) {
+  const child = spawn(process.execPath, [...image.entrypoint.slice(1), ...args], {
     cwd: folder,
     env: { ...image.environment, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const ended = once(api, 'exit');
+  const ended = once(child, 'exit');
   let output = '';
   await new Promise<void>((resolve, reject) => {
-    api.stdout.on('data', (chunk) => {
+    child.stdout.on('data', (chunk) => {
       output += chunk;
-      if (output.includes('is up at')) resolve();
+      if (output.includes(up)) resolve();
     });
     void ended.then(() => reject(new Error(`it ended before it was up: ${output}`)));
   });
-  const health = spawnSync(process.execPath, image.healthCheck.slice(1), { env: { PORT: env.PORT } });
-  expect(health.status).toBe(0);
-  expect(await (await fetch(`http://127.0.0.1:${env.PORT}/docs/reference.js`)).text()).toContain('createApiReference');
-  api.kill('SIGTERM');
-  expect(await ended).toEqual([0, null]);
-  expect(spawnSync(process.execPath, image.healthCheck.slice(1), { env: { PORT: env.PORT } }).status).toBe(1);
-});
+  return {
+    stop: () => {
+      child.kill('SIGTERM');
+      return ended;
+    },
+  };
+}
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

@@ -107,6 +107,23 @@ describe.each(VERSIONS)('an A2A agent that speaks %s', (speaks) => {
 });
 
 describe('an A2A agent', () => {
+  it('is told once that its task was cancelled, whether a worker held that or not', async () => {
+    const host = await start();
+    const asked = host.nextCall('GetTask');
+    const held = await submit();
+    await asked;
+    const heard = host.nextCall('CancelTask');
+    await client.request('POST', `/api/v1/tasks/${held.id}/cancel`);
+    expect((await heard).body).toMatchObject({ method: 'CancelTask', params: { id: 't1' } });
+    const { id } = await submit();
+    await parked(id);
+    const again = host.nextCall('CancelTask');
+    await client.request('POST', `/api/v1/tasks/${id}/cancel`);
+    const { body, headers } = await again;
+    expect([body.params, headers.authorization]).toEqual([{ id: 't2' }, `Bearer ${SECRET}`]);
+    expect(methods(host).filter((method) => method === 'CancelTask')).toHaveLength(2);
+  });
+
   it.each([
     ['failed', 'agent_failed', 'it has failed: no more tea'],
     ['rejected', 'upstream_rejected', 'has rejected it: no more tea'],

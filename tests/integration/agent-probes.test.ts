@@ -123,9 +123,20 @@ test('an A2A agent has to show its card', async () => {
 test('a model of our own hosts has to be there, on a host that answers', async () => {
   expect(await ask('ollama')).not.toHaveProperty('failure');
   expect(await ask('ollama', { model: 'tinyllama' })).not.toHaveProperty('failure');
-  expect(await ask('ollama', { model: 'nobody-has-it' })).toMatchObject({
-    failure: 'The model nobody-has-it is not there.',
-  });
+  const missing = await ask('ollama', { model: 'nobody-has-it' });
+  expect(missing).not.toHaveProperty('failure');
+  expect(missing.note).toMatch(/^The model nobody-has-it is not there. \S+ answers in its place.$/);
+  const pulling = createModelClient({ hosts: [ollama.url], allowed: [], autoPull: true, log: createLog('silent') });
+  const agent = { type: 'ollama', config: v.parse(AGENT_CONFIGS.ollama, { model: 'nobody-has-it' }) } as Agent;
+  const pulled = await createProbe({ outbound, models: pulling })(agent, forever);
+  expect(pulled).toMatchObject({ note: 'The model nobody-has-it is not there. The next call has it pulled.' });
+  await pulling.close();
+  const known = ollama.models.splice(0);
+  const empty = createModelClient({ hosts: [ollama.url], allowed: [], autoPull: false, log: createLog('silent') });
+  const nothing = await createProbe({ outbound, models: empty })(agent, forever);
+  expect(nothing.failure).toBe('The model nobody-has-it is not there.');
+  await empty.close();
+  ollama.models.push(...known);
   ollama.everything = () => true;
   const asked = ask('ollama', { model: 'tinyllama', health: { interval_seconds: 1 } });
   expect((await asked).failure).toMatch(/No model host answers|did not answer within 1 s/);

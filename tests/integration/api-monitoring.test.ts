@@ -14,6 +14,7 @@ interface Queue {
   paused_at: string | null;
   paused_by: string | null;
   counts: Record<string, number>;
+  demand: number;
   oldest_waiting_seconds: number;
 }
 const QUEUES = '/api/v1/monitoring/queues';
@@ -60,6 +61,7 @@ describe.each(BACKENDS)('monitoring on %s', (backend) => {
       paused_by: null,
       counts: noCounts,
       parked: 0,
+      demand: 0,
       oldest_waiting_seconds: 0,
       throughput: { started_per_minute: 0, completed_per_minute: 0, failed_per_minute: 0, mean_run_ms: 0 },
     });
@@ -95,6 +97,21 @@ describe.each(BACKENDS)('monitoring on %s', (backend) => {
     });
   });
 
+  it('says how many tasks want a worker: those that run, and those that wait for nothing else', async () => {
+    world.ollama.script = () => new Promise(() => {});
+    const called = world.ollama.nextCall('/api/chat');
+    const chat = { messages: [{ role: 'user', content: 'x' }] };
+    const keyed = { concurrency_key: { key: 'one at a time', limit: 1 } };
+    const ids = [(await client.submit('chat', chat, keyed)).id];
+    await called;
+    for (const more of [keyed, keyed, {}]) ids.push((await client.submit('chat', chat, more)).id);
+    await until('two are held back', async () => (await queue('llm'))?.demand === 2);
+    expect(await queue('llm')).toMatchObject({ counts: { scheduled: 0, pending: expect.any(Number) } });
+    for (const id of ids.reverse()) await client.request('POST', `/api/v1/tasks/${id}/cancel`);
+    await until('nobody wants a worker', async () => (await queue('llm'))?.demand === 0);
+    world.ollama.script = undefined;
+  });
+
   it('counts deliveries of webhooks in their own queue', async () => {
     await turn('webhook', 'pause');
     await client.runTask('echo', { message: 'x' }, { webhook: { url: 'http://127.0.0.1:1/hook' } });
@@ -109,7 +126,7 @@ describe.each(BACKENDS)('monitoring on %s', (backend) => {
     const { id } = await client.submit('echo', { message: 'x' });
     const vector = await client.runTask('vector.upsert', { collection: 'raw', points: [{ id: 1, vector: [1, 0, 0] }] });
     expect([vector.status, await statusOf(id)]).toEqual(['completed', 'pending']);
-    expect(await queue('system')).toMatchObject({ paused: true, counts: { pending: 1 } });
+    expect(await queue('system')).toMatchObject({ paused: true, counts: { pending: 1 }, demand: 0 });
     expect((await turn('system', 'pause')).body.paused_at).toBe(paused.body.paused_at);
     expect((await turn('system', 'resume')).body).toEqual({
       name: 'system',

@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { VectorClient } from '../../src/clients/qdrant.ts';
 import type { Db } from '../../src/db/connect.ts';
-import { finishDocument, markEmbedded, openDocument, storeChunks, takeReady } from '../../src/db/document-work.ts';
+import {
+  finishDocument,
+  markEmbedded,
+  openDocument,
+  type Standing,
+  storeChunks,
+  takeReady,
+} from '../../src/db/document-work.ts';
 import type { DocumentRow } from '../../src/db/documents.ts';
 import { newId } from '../../src/db/ids.ts';
 import { acceptTasks } from '../../src/db/tasks/accept.ts';
@@ -39,11 +46,11 @@ async function open(
   more: { title?: string; metadata?: object; identity?: string } = {},
 ) {
   const { title = null, metadata = {}, identity = null } = more;
-  const standing = await openDocument(db, {
+  const given = {
     ...{ id: newId(), user_id: userId, collection_id: collectionId, task_id: taskId, identity, title, source: null },
     ...{ content_type: 'text/plain', content_hash: content, metadata: JSON.stringify(metadata), bytes: 1 },
-  });
-  return standing?.document as DocumentRow;
+  };
+  return ((await openDocument(db, given, 0)) as Standing).document;
 }
 
 async function cut(document: DocumentRow, title = document.title): Promise<void> {

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Script, startFakeOllama } from '../support/fake-ollama.ts';
 import { gate, refuse, signal, useTwoHosts } from '../support/model-hosts.ts';
 
@@ -76,6 +76,41 @@ describe('the host of a call', () => {
     expect(hosts.a.calls.map(({ path }) => path).toSorted()).toEqual(['/api/embed', '/api/generate', '/api/generate']);
     held.open();
     await Promise.all(calls);
+  });
+});
+
+describe('a call that finds no room', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it('is not overtaken for ever by calls of a model that follow each other closely', async () => {
+    await hosts.use({ hosts: [hosts.a.url], parallel: 2, maxLoaded: 1 });
+    await hosts.client.models.list();
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const ends = new Map<unknown, () => void>();
+    hosts.a.script = ({ body }) => new Promise((resolve) => ends.set(body.prompt, () => resolve(false)));
+    const text = (prompt: string) => hosts.client.generate({ prompt }, { signal });
+    const texts = [text('first'), text('second')];
+    await vi.waitFor(() => expect([...ends.keys()]).toEqual(['first', 'second']));
+    const vector = hosts.client.embed({ input: ['a'] }, { signal });
+    ends.get('first')?.();
+    await texts[0];
+    texts.push(text('third'));
+    await vi.waitFor(() => expect(ends.size).toBe(3));
+
+    vi.advanceTimersByTime(6_000);
+    ends.get('second')?.();
+    await texts[1];
+    expect(hosts.client.outlook(undefined)).toBe('full');
+    const last = text('fourth');
+    // It waits behind the vector, which waits until nothing of the other model is there.
+    ends.get('third')?.();
+    await vi.waitFor(() => expect(hosts.a.calls.at(-1)?.path).toBe('/api/embed'));
+    expect([...ends.keys()]).toEqual(['first', 'second', 'third', undefined]);
+    ends.get(undefined)?.();
+    await vector;
+    await vi.waitFor(() => expect(ends.has('fourth')).toBe(true));
+    ends.get('fourth')?.();
+    await Promise.all([...texts, last]);
   });
 });
 
@@ -167,5 +202,25 @@ describe('a host that fails before it said anything', () => {
     }
     expect(await round(refuse(503), 4)).toBe(4);
     for (const expected of [2, 3, 4]) expect(await round(() => false, expected)).toBe(expected);
+  });
+
+  it('for one user alone is left alone by that one, and for several by all', async () => {
+    await hosts.use({ hosts: [hosts.a.url] });
+    hosts.a.script = ({ body }, response) =>
+      String(body.prompt ?? body.input).includes('bad') && refuse(500, 'runner has terminated')({} as never, response);
+    const ask = (user: string, prompt: string) =>
+      hosts.client.generate({ prompt }, { signal, by: [user] }).catch((thrown) => thrown);
+    for (let n = 0; n < 5; n++) expect(await ask('eve', 'bad')).toMatchObject({ outage: 'failing' });
+    // Who only fails waits, alone; the others do not.
+    const turnedAway = await ask('eve', 'bad');
+    expect(turnedAway).toMatchObject({
+      later: true,
+      message: expect.stringMatching(/^What one user asks of the model/),
+    });
+    expect(await ask('alice', 'good')).toMatchObject({ answer: { text: 'Hello from a scripted host' } });
+    expect([hosts.client.breaker.state(), hosts.client.down(), hosts.a.calls.length]).toEqual(['closed', [], 6]);
+    for (const user of ['bob', 'carol', 'carol', 'bob', 'bob']) await ask(user, 'bad');
+    expect(await ask('alice', 'good')).toMatchObject({ message: expect.stringMatching(/^The model tinyllama:latest/) });
+    expect(hosts.client.down()).toEqual(['tinyllama:latest']);
   });
 });

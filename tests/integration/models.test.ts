@@ -165,12 +165,12 @@ describe('a pull', () => {
   });
 
   it('goes to the hosts that are named, and twice at once ends well twice', async () => {
-    const both = await Promise.all([1, 2].map(() => pull({ model: 'phi:2b', hosts: ['host-2'] })));
-    for (const { body } of both)
-      expect(await operator.waitForEnd(body.id)).toMatchObject({
-        status: 'completed',
-        output: { hosts: [{ host: 'host-2' }] },
-      });
+    const given = { model: 'phi:2b', hosts: ['host-2'] };
+    const wait = () => operator.request('POST', '/api/v1/models/pull', given, { prefer: 'wait=20' });
+    for (const { status, headers, body } of await Promise.all([wait(), wait()])) {
+      expect([status, headers.get('preference-applied')]).toEqual([200, 'wait=20']);
+      expect(body).toMatchObject({ status: 'completed', output: { hosts: [{ host: 'host-2' }] } });
+    }
     expect(world.ollama.models.some(({ name }) => name === 'phi:2b')).toBe(false);
     expect(
       pointersOf(expectProblem(await pull({ model: 'x', hosts: ['host-2', 'host-9'] }), 'validation_failed')),

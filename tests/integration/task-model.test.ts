@@ -241,4 +241,4 @@ it(`tasks do what the model says, whatever comes in whatever order, in ${SEQUENC
       { numRuns: 10, interruptAfterTimeLimit: 100_000, markInterruptAsFailure: true },
     );
   }
-}, 300_000);
+}, 900_000);

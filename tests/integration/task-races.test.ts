@@ -143,4 +143,4 @@ it('tasks keep both promises when six processes do everything to them at once, a
     expect(deliveries).toHaveLength(ends.length);
   };
   await fc.assert(fc.asyncProperty(scripts, race), { numRuns: 100, endOnFailure: true });
-}, 300_000);
+}, 900_000);

@@ -8,6 +8,7 @@ import { createLog } from '../../src/log.ts';
 import type { Hit } from '../../src/tasks/tools.ts';
 import { pointId } from '../../src/vectors/collection.ts';
 import { countPoints, deletePoints, type NewPoint, putPoints } from '../../src/vectors/points.ts';
+import { createPointRoom } from '../../src/vectors/room.ts';
 import { searchCollection } from '../../src/vectors/search.ts';
 import { emptyCollection } from '../../src/vectors/sweeper.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -55,8 +56,9 @@ const pointsOf = (index: number): NewPoint[] =>
     },
   }));
 const fill = async () => {
+  const room = createPointRoom({ db: database.db, max: 0 });
   for (const [index, one] of collections.entries())
-    await putPoints({ db: database.db, store }, one, pointsOf(index), signal);
+    await putPoints({ db: database.db, store, room }, one, pointsOf(index), signal);
 };
 const counts = () => Promise.all(collections.map((one) => countPoints(store, one, signal)));
 

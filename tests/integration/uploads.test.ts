@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
 import type { Form } from '../../src/api/request.ts';
-import { receiveFile } from '../../src/api/upload.ts';
+import { receiveBody, receiveFile } from '../../src/api/upload.ts';
 import {
   appendToFile,
   createFile,
@@ -198,4 +198,26 @@ it('a file that is finished does not change, and the files of a user are listed 
   expect(await list({ order: 'asc', after: ids[0] })).toEqual([1, 2]);
   expect(await list({ after: ids[2], limit: 1 })).toEqual([1, 0]);
   expect(await list({ purpose: 'batch' })).toEqual([2, 0]);
+});
+
+it('a file whose name has more bytes than one can have is refused, and nothing of it is stored', async () => {
+  const before = await counts();
+  const named = async (name: string) =>
+    upload(
+      await formOf([
+        ['purpose', 'batch'],
+        ['file', new Blob(['x']), name],
+      ]),
+    );
+  await expect(named(`${'ü'.repeat(127)}.md`)).rejects.toMatchObject({
+    code: 'validation_failed',
+    errors: [{ pointer: '#/file', detail: 'has a name of more than 255 bytes' }],
+  });
+  const raw = { raw: true, type: 'text/plain', length: 1, body: new Blob(['x']).stream() } as Form;
+  await expect(
+    receiveBody({ db: database.db, files: LIMITS }, raw, database.userId, { filename: 'a'.repeat(256), purpose: 'x' }),
+  ).rejects.toMatchObject({ errors: [{ pointer: '#/filename', detail: 'has a name of more than 255 bytes' }] });
+  expect(await counts()).toEqual(before);
+  const whole = `${'ü'.repeat(126)}.md`;
+  expect((await named(whole)).file.filename).toBe(whole);
 });

@@ -165,6 +165,23 @@ it('the breaker of the vector store opens when it does not answer, and asks for 
   expect(client.breaker.state()).toBe('closed');
 });
 
+it('the breaker of the vector store is not opened by what fails for one user alone', async () => {
+  const panics: FrontScript = async (call, response, forward) => {
+    if (call.path !== '/') return void answer(500, 'panicked')(call, response, forward);
+    const { status, body } = await forward();
+    response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+  };
+  front.script = panics;
+  const search = (user: string) => client.query(name, { vector: [1, 1, 0], filter: {}, limit: 1 }, signal, user);
+  for (let n = 0; n < 12; n++) await expect(search('eve')).rejects.toMatchObject({ outage: 'failing' });
+  expect(client.breaker.state()).toBe('closed');
+  front.script = undefined;
+  expect(await search('alice')).toEqual(expect.any(Array));
+  front.script = panics;
+  for (const user of ['eve', 'alice', 'eve', 'eve', 'alice']) await search(user).catch(() => {});
+  expect(client.breaker.state()).toBe('open');
+});
+
 describe('tasks over a vector store that fails', () => {
   let world: World;
   beforeEach(async () => {

@@ -75,7 +75,7 @@ describe.each(BACKENDS)('a task that waits for something outside, on %s', (backe
     expect(why).toMatchObject({ reason: 'awaiting_callback', detail: expect.stringContaining('calls back') });
     const operator = await world.client('operator');
     const { body: queues } = await operator.request<{ data: object[] }>('GET', '/api/v1/monitoring/queues');
-    expect(queues.data).toContainEqual(expect.objectContaining({ name: 'agent', parked: 1 }));
+    expect(queues.data).toContainEqual(expect.objectContaining({ name: 'agent', parked: 1, demand: 0 }));
     const { body: workers } = await operator.request('GET', '/api/v1/monitoring/workers');
     expect(JSON.stringify(workers)).not.toContain(id);
 

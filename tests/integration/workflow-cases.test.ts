@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { retryTask } from '../../src/db/tasks/steer.ts';
-import { useTasks } from '../support/tasks.ts';
+import { explainTask } from '../../src/api/explain.ts';
+import { settleTasks } from '../../src/db/tasks/run.ts';
+import { cancelTask, retryTask, retryTasks } from '../../src/db/tasks/steer.ts';
+import { listSteps } from '../../src/db/workflows/graph.ts';
+import { settlement, useTasks } from '../support/tasks.ts';
 import { createDriver, type Driver } from '../support/workflow-driver.ts';
 
 const { database, accept, read } = useTasks();
@@ -52,6 +55,32 @@ it('a task that is run again after its end was reckoned with changes nothing of 
   expect(await standing(id)).toEqual({ a: 'failed', b: 'completed', c: 'completed' });
 });
 
+it('a workflow that begins again takes the place of tasks of its steps that were run again by themselves', async () => {
+  const id = await begin([say('a'), say('b')]);
+  await turn('failed', 'a');
+  await turn(undefined, 'b');
+  await turn();
+  const [a] = await driver.steps(id);
+  const since = await accept();
+  const moved = await retryTasks(database.db, 'any', [id, a?.child_id as string], since, null);
+  expect(moved.map((one) => one.id)).toEqual([id]);
+  await turn();
+  await turn('failed', 'a');
+  await turn();
+  const [again] = await driver.steps(id);
+  await retryTask(database.db, 'any', again?.child_id as string);
+  await retryTask(database.db, 'any', id);
+  const whole = (await driver.waiting()).find((task) => task.id === id);
+  await driver.work(whole!, { output: null });
+  expect(await read(again?.child_id as string)).toMatchObject({ status: 'cancelled' });
+  // Each once, the one that was cancelled with it included.
+  const steps = (await driver.waiting()).filter(({ parent_id }) => parent_id === id);
+  expect(steps.map(({ title }) => title).sort()).toEqual(['a', 'b']);
+  await turn();
+  await turn();
+  expect((await read(id)).status).toBe('completed');
+});
+
 it('a step whose task costs three workers has failed', async () => {
   const id = await begin([say('a')]);
   for (let loss = 0; loss < 3; loss++) await turn('lost');
@@ -67,15 +96,22 @@ it('once an item has failed, none begins that had not, and what waits is cancell
   expect(await driver.waiting()).toMatchObject([{ id }]);
   await turn();
   expect((await read(id)).error?.message).toContain('The step a[0] failed');
-  expect(await standing(id)).toEqual({ a: 'failed', a0: 'failed', a1: 'failed', a2: 'cancelled', b: 'cancelled' });
+  expect(await standing(id)).toEqual({ a: 'failed', a0: 'failed', a1: 'cancelled', a2: 'cancelled', b: 'cancelled' });
 });
 
 it('a workflow takes no more room than its user has, and goes on once there is some', async () => {
   const id = await begin([say('a', { for_each: [1, 2, 3, 4, 5] })]);
   expect(await driver.waiting()).toHaveLength(3);
   expect((await standing(id)).a4).toBe('ready');
+  const limits = { waiting_tasks: 3, tokens_per_day: 0 };
+  const why = async () => explainTask(database.db, await read(id), { everybody: 0, agingMs: 600_000, limits });
+  expect(await why()).toMatchObject({
+    reason: 'user_limit',
+    detail: expect.stringContaining('3 tasks of its user wait'),
+  });
   await turn();
   expect(await driver.waiting()).toHaveLength(2);
+  expect((await why()).reason).toBe('awaiting_steps');
   await turn();
   await turn();
   expect((await read(id)).status).toBe('completed');
@@ -89,9 +125,55 @@ it('what cannot be a task is the failure of its step', async () => {
   ];
   const id = await begin(steps);
   await turn();
-  const codes = (await driver.steps(id)).map(({ error }) => error?.code);
-  expect(codes).toEqual(['invalid_expression', 'invalid_input', 'invalid_expression']);
+  expect((await driver.steps(id)).map(({ error }) => [error?.code, error?.message])).toEqual([
+    ['invalid_expression', 'The expression in input.message: No such key: nothing.'],
+    ['invalid_input', 'The input of the step: message is missing.'],
+    ['invalid_expression', 'The expression in for_each: must give a list.'],
+  ]);
   expect((await read(id)).output).toMatchObject({ steps: { failed: 3 } });
+});
+
+it('what was undone is counted by steps, and seen of a step with a list', async () => {
+  const undo = { compensate: { type: 'echo', input: { message: 'no' } } };
+  const id = await begin([
+    say('a', { for_each: [1, 2, 3], ...undo }),
+    say('b', { needs: ['a'], ...undo }),
+    say('c', { needs: ['b'], compensate: { type: 'echo', input: { message: '${{ output.nothing }}' } } }),
+    say('d', { needs: ['c'], on_failure: 'compensate' }),
+  ]);
+  for (let step = 0; step < 3; step++) await turn();
+  const [last] = await driver.waiting();
+  await driver.work(last!, 'failed');
+  await driver.engine.sweep(0);
+  const undoing = async () => (await listSteps(database.db, id, 0, 10)).map(({ undo }) => undo);
+  expect(await undoing()).toEqual(['ready', 'running', 'failed', null]);
+  await turn();
+  expect(await undoing()).toEqual(['running', 'completed', 'failed', null]);
+  for (let item = 0; item < 4; item++) await turn();
+  expect(await undoing()).toEqual(['completed', 'completed', 'failed', null]);
+  expect((await read(id)).error?.message).toBe(
+    'The step d failed: upstream_rejected: no. 2 steps were undone, and 1 could not be.',
+  );
+});
+
+it('all that a workflow takes along when it ends is cancelled, whether it runs or waits', async () => {
+  const id = await begin([
+    say('a', { on_failure: 'compensate' }),
+    say('list', { for_each: [1, 2], max_parallel: 1 }),
+    { id: 'ask', type: 'approval' },
+    say('b', { needs: ['a'] }),
+  ]);
+  const [running] = (await driver.waiting()).filter(({ title }) => title === 'a');
+  await driver.claim([running!]);
+  await cancelTask(database.db, 'any', id, 'enough');
+  const end = settlement(running!.id, 1, { status: 'cancelled', outcome: 'cancelled', output: null });
+  await settleTasks(database.db, [{ ...end, follows: true }]);
+  await driver.engine.sweep(0);
+  const all = await driver.steps(id);
+  expect(all.map(({ status, error }) => [status, error])).toEqual(Array(6).fill(['cancelled', null]));
+  await retryTask(database.db, 'any', id);
+  await turn();
+  expect(await standing(id)).toMatchObject({ a: 'running', list0: 'running', list1: 'waiting', ask: 'awaiting' });
 });
 
 it('a list in which one long text is very often is the failure of its step, and is not written', async () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { loadDefinition } from '../../src/db/workflow-definitions.ts';
+import { agentCalls } from '../support/agents.ts';
 import { expectProblem, pointersOf } from '../support/problem.ts';
 import { anonymousClient, type Client, createWorld, type World } from '../support/world.ts';
 
@@ -57,7 +58,7 @@ describe('stored workflows', () => {
     expectProblem(await get('/greeting/versions/x'), 'not_found');
 
     const last = await loadDefinition(world.db, client.userId, { workflow: 'greeting' });
-    expect(last).toEqual({ version: 2, definition: { steps: [echo('c')] } });
+    expect(last).toEqual({ id: expect.any(String), version: 2, definition: { steps: [echo('c')] } });
     const first = await loadDefinition(world.db, client.userId, { workflow: 'greeting', version: 1 });
     expect(first?.definition.output).toBe('${{ steps.b.output }}');
   });
@@ -94,6 +95,108 @@ describe('stored workflows', () => {
     expect(pointersOf(expectProblem(worse, 'validation_failed'))).toEqual(['#/steps/0/when']);
     expectProblem(await patch('greeting', { output: 'x' }), 'validation_failed');
     expect((await get('/greeting')).body.version).toBe(1);
+  });
+
+  it('do not contain themselves, straight or by others', async () => {
+    const of = (workflow: string, more: object = {}) => ({ id: 'w', type: 'workflow', input: { workflow, ...more } });
+    const detailOf = (answer: Awaited<ReturnType<typeof post>>) => {
+      const [error] = expectProblem(answer, 'validation_failed').errors ?? [];
+      return `${error?.pointer} ${error?.detail}`;
+    };
+    const itself = '#/steps/0/input/workflow would run itself without end';
+    expect(detailOf(await post({ name: 'inner', steps: [of('inner')] }))).toBe(itself);
+    await post({ ...greeting, name: 'inner' });
+    await post({ name: 'outer', steps: [of('inner')] });
+    expect(detailOf(await patch('inner', { steps: [of('inner')] }))).toBe(itself);
+    expect(detailOf(await patch('inner', { steps: [of('outer')] }))).toBe(
+      '#/steps/0/input/workflow has the step w, which would run itself without end',
+    );
+    // A version never changes, so there is an end.
+    expect((await patch('inner', { steps: [of('inner', { version: 1 })] })).body.version).toBe(2);
+  });
+
+  it('name agents and approvers who are there', async () => {
+    const ask = (agent: string, id = 'a') => ({ id, type: 'agent.run', input: { agent, input: 1 } });
+    const { id } = await agentCalls.make(client, { name: 'helper' });
+    const stranger = await world.client();
+    await agentCalls.make(stranger, { name: 'theirs' });
+    const steps = [
+      ask('helper'),
+      ask(id.toUpperCase(), 'b'),
+      ask('${{ input.agent }}', 'c'),
+      { id: 'd', type: 'approval', approvers: [stranger.username.toUpperCase(), 'nobody-has-this-name'] },
+      echo('e', { compensate: { type: 'agent.run', input: { agent: 'theirs', input: 1 } } }),
+      ask('missing', 'f'),
+    ];
+    const wrong = ['#/steps/4/compensate/input/agent', '#/steps/5/input/agent', '#/steps/3/approvers/1'];
+    expect(pointersOf(expectProblem(await post({ name: 'named', steps }), 'validation_failed'))).toEqual(wrong);
+    const submitted = await client.request('POST', '/api/v1/tasks', {
+      type: 'workflow',
+      input: { steps, input: { agent: 'helper' } },
+    });
+    const below = wrong.map((pointer) => pointer.replace('#', '#/input'));
+    expect(pointersOf(expectProblem(submitted, 'validation_failed'))).toEqual(below);
+  });
+
+  it('are refused with an input that lacks what their steps take straight from it', async () => {
+    const steps = [
+      echo('a', { for_each: 'input.list' }),
+      echo('b', { input: { message: 'to ${{ input.who[0].name }}' } }),
+      echo('c', { when: 'input.sure' }),
+      // What may not come to it, or may fail, is no reason.
+      echo('d', { when: 'steps.a.status == "failed"', input: { message: '${{ input.x }}' } }),
+      echo('e', { for_each: '[]', input: { message: '${{ input.x }}' } }),
+      echo('f', { on_failure: 'continue', input: { message: '${{ input.x }}' } }),
+      echo('g', { input: { message: '${{ input.?x.orValue("") }}${{ has(input.x) }}' } }),
+    ];
+    const submit = (input: object) => client.request('POST', '/api/v1/tasks', { type: 'workflow', input });
+    const good = { list: [], who: [{ name: 'Ann' }], sure: true };
+    const bad = { list: {}, who: [{}], sure: null };
+    const pointers = ['#/input/steps/0/for_each', '#/input/steps/1/input/message', '#/input/steps/2/when'];
+    expect(pointersOf(expectProblem(await submit({ steps, input: bad }), 'validation_failed'))).toEqual(pointers);
+    expect(pointersOf(expectProblem(await submit({ steps }), 'validation_failed'))).toEqual(pointers);
+    expect((await submit({ steps, input: good })).status).toBe(202);
+
+    await post({ name: 'wanting', steps });
+    const { errors = [] } = expectProblem(await submit({ workflow: 'wanting', input: bad }), 'validation_failed');
+    expect(errors.map(({ pointer, detail }) => `${pointer} ${detail}`)).toEqual([
+      '#/input/input is not what the step a wants: its for_each must give a list, and input.list is none',
+      '#/input/input is not what the step b wants: its input.message names input.who.0.name, which is not in the input of the workflow',
+      '#/input/input is not what the step c wants: its when must give true or false, and input.sure is none',
+    ]);
+    expect((await submit({ workflow: 'wanting', input: good })).status).toBe(202);
+    const whole = await submit({ steps: [echo('a', { for_each: 'input' })] });
+    expect(expectProblem(whole, 'validation_failed').errors?.[0]?.detail).toBe(
+      'must give a list, and there is no input',
+    );
+  });
+
+  it('that were stored by a version that read something else are refused, and shown', async () => {
+    const rewrite = async (name: string, steps: object[]) => {
+      const { body } = await get(`/${name}`);
+      await world.db
+        .updateTable('workflow_versions')
+        .set({ definition: JSON.stringify({ steps }) })
+        .where('workflow_id', '=', body.id)
+        .execute();
+    };
+    const submit = (workflow: string) =>
+      client.request('POST', '/api/v1/tasks', { type: 'workflow', input: { workflow } });
+    const refused = async () => (expectProblem(await submit('old'), 'validation_failed').errors ?? [])[0];
+    const odd = [echo('a'), echo('b', { needs: ['a'], when: '1 +' })];
+    await post({ name: 'shown', steps: [echo('a')] });
+    const { body } = await submit('shown');
+    await rewrite('shown', odd);
+    const graph = await client.request('GET', `/api/v1/tasks/${body.id}/graph`);
+    expect(graph.body).toMatchObject({ phase: 'waiting', edges: [{ from: 'a', to: 'b' }] });
+    await post({ name: 'old', steps: [echo('a')] });
+    await rewrite('old', odd);
+    expect(await refused()).toMatchObject({ detail: expect.stringContaining('cannot be read any more') });
+    await rewrite('old', [{ id: 'w', type: 'workflow', input: { workflow: 'shown', version: '${{ input.n }}' } }]);
+    expect(await refused()).toEqual({
+      pointer: '#/input/workflow',
+      detail: 'has the step w, which names no workflow and version that are known before it runs',
+    });
   });
 
   it('have no step that the API key of who stores them may not submit', async () => {

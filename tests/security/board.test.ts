@@ -196,10 +196,12 @@ describe.each(BACKENDS)('the queue dashboard on %s', (backend) => {
   });
 });
 
-it('the queue dashboard is not there where monitoring is off, and its cookie is Secure in production', async () => {
+it('the queue dashboard and /metrics are not there where monitoring is off, and its cookie is Secure in production', async () => {
   const world = await createWorld({ mode: 'api', env: { ENABLE_MONITORING: 'false' } });
   for (const path of ['/admin/login', '/admin/queues'])
     expectProblem(await world.anonymous.request('GET', path), 'not_found');
+  const off = await (await world.client('admin')).request('GET', '/metrics');
+  expect(expectProblem(off, 'not_found').detail).toContain('ENABLE_MONITORING');
   const { url = '' } = await world.join('api', { ENABLE_MONITORING: 'true', NODE_ENV: 'production' });
   const form = new URLSearchParams({ login: 'admin', password: ADMIN_PASSWORD });
   const answer = await fetch(`${url}/admin/login`, {

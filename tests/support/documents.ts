@@ -24,7 +24,8 @@ export function deadReferences(path: string, text: string): string[] {
     ...[...code.matchAll(/\bnpm run ([\w:-]+)/g)]
       .filter(([, name]) => !scripts().has(name as string))
       .map(([all]) => all),
-    ...[...code.matchAll(/(?:^|[\s(])(?:bin\/)?(sutazai(?: --)? ([a-z][\w-]*)(?: ([a-z][\w-]*))?)/gm)]
+    // Not the namespace of kubectl.
+    ...[...code.matchAll(/(?:^|[\s(])(?<!-n )(?:bin\/)?(sutazai(?: --)? ([a-z][\w-]*)(?: ([a-z][\w-]*))?)/gm)]
       .filter(([, , command, verb]) => !isCommand(command as string, verb))
       .map(([, all]) => all as string),
   ].map((dead) => `${path} names ${dead}`);

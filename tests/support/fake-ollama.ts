@@ -1,9 +1,10 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 
 /** What the fake was asked. */
 export interface OllamaCall {
   path: string;
+  headers: IncomingHttpHeaders;
   body: Record<string, unknown>;
   /** Whether the client closed the connection before the answer was whole. */
   closedEarly: Promise<boolean>;
@@ -62,8 +63,7 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
     const path = request.url ?? '';
     const body = await readJson(request);
     const call: OllamaCall = {
-      path,
-      body,
+      ...{ path, headers: request.headers, body },
       closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
     };
     fake.asked.push(path);

@@ -1,10 +1,11 @@
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /** A request that came to the front. */
 export interface FrontCall {
   method: string;
   path: string;
+  headers: IncomingHttpHeaders;
   body: Buffer;
   /** Whether the client closed the connection before the answer was whole. */
   closedEarly: Promise<boolean>;
@@ -42,6 +43,7 @@ export async function startHttpFront(target: string): Promise<HttpFront> {
     const call: FrontCall = {
       method: incoming.method ?? '',
       path: incoming.url ?? '',
+      headers: incoming.headers,
       body,
       closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
     };

@@ -10,5 +10,6 @@ export function fixedKeys(secret: string): Pick<SigningKeys, 'current' | 'find'>
 
 /** What seals refresh tokens, from a secret of the test. */
 export function sealWith(secret: string): Seal {
-  return (text) => createHmac('sha256', secret).update(text).digest();
+  const digest = (text: string) => createHmac('sha256', secret).update(text).digest();
+  return { digest, digests: (text) => [digest(text)] };
 }

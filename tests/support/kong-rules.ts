@@ -3,7 +3,7 @@ import { METHODS, plainPath, plugins, positive } from './kong-plugins.ts';
 
 /**
  * What Kong 3 itself checks in a declarative file without a database, in our words, for the entities and plugins that we
- * use; decK's schema lets most of these mistakes pass. The last two rules are ours, where Kong takes what cannot be meant.
+ * use; decK's schema lets most of these mistakes pass. The last three rules are ours, where Kong takes what cannot be meant.
  */
 export function kongProblems(document: unknown): string[] {
   const parsed = v.safeParse(File, document);
@@ -160,7 +160,10 @@ function referenceProblems({ services = [], routes = [], upstreams = [] }: v.Inf
   const lost = routes
     .filter(({ service }) => service && !known.has(service))
     .map(({ service }) => `no service ${service}`);
-  return [...twice, ...lost];
+  // A host that is no upstream is asked for in the DNS, without health checks, and Kong says nothing of it.
+  const hosts = services.map(({ host }) => host);
+  const idle = upstreams.filter((one) => !hosts.includes(one.name)).map((one) => `no service goes to ${one.name}`);
+  return [...twice, ...lost, ...idle];
 }
 
 /** Kong takes `${X}` for the text that it is. */

@@ -45,7 +45,15 @@ export async function startOwnWorker(
     registry: createRegistry({ vectors: false }, types),
     tools: createToolFactory({
       ...{ db, models: nothing, vectors: undefined, outbound: nothing, maxOutputBytes, log, emit: () => {} },
-      ...{ progress, dispatcher, places, limits: nothing, maxCollections: 0, reader: nothing, maxFileBytes: 0 },
+      ...{
+        progress,
+        dispatcher,
+        places,
+        limits: nothing,
+        most: { collections: 0, documents: 0, points: 0 },
+        reader: nothing,
+        maxFileBytes: 0,
+      },
       ...{ rights: createModelRights({}), callbacks: callbacksOf(world), box: nothing, workflows: nothing },
     }),
     reports: { start: () => {}, end: async (attempt) => progress.end(attempt) },

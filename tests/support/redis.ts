@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import { open } from './open.ts';
 
 /** A Redis of the test's own, which it may stop, kill, freeze and flush. */
@@ -18,8 +18,15 @@ export interface PrivateRedis {
   close(): Promise<void>;
 }
 
+interface Options {
+  /** Further settings, as lines of a configuration file. */
+  settings?: (port: number) => string[];
+  /** How the test itself speaks to it, where that takes more than a port. */
+  client?: RedisOptions;
+}
+
 /** Starts it on a free port. */
-export async function startPrivateRedis(): Promise<PrivateRedis> {
+export async function startPrivateRedis({ settings, client: more = {} }: Options = {}): Promise<PrivateRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-redis-'));
   const port = await freePort();
   let server: ChildProcess | undefined;
@@ -27,7 +34,7 @@ export async function startPrivateRedis(): Promise<PrivateRedis> {
   open.add(folder);
 
   async function command(name: string, ...args: string[]): Promise<unknown> {
-    const client = new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null, retryStrategy: () => 20 });
+    const client = new Redis(port, '127.0.0.1', { maxRetriesPerRequest: null, retryStrategy: () => 20, ...more });
     client.on('error', () => {});
     return client.call(name, ...args).finally(() => client.disconnect());
   }
@@ -36,8 +43,9 @@ export async function startPrivateRedis(): Promise<PrivateRedis> {
     url: `redis://127.0.0.1:${port}`,
     command,
     async start() {
-      const args = `--port ${port} --bind 127.0.0.1 --dir ${folder} --save  --appendonly no --maxmemory-policy noeviction`;
-      server = spawn('redis-server', args.split(' '), { stdio: 'ignore' });
+      const usual = [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, 'save ""', 'appendonly no'];
+      server = spawn('redis-server', ['-'], { stdio: ['pipe', 'ignore', 'ignore'] });
+      server.stdin?.end([...usual, 'maxmemory-policy noeviction', ...(settings?.(port) ?? [])].join('\n'));
       exited = new Promise((resolve) => server?.once('exit', () => resolve()));
       await command('PING');
     },

@@ -11,7 +11,7 @@ interface Rule {
 }
 
 /** What every room may use: files at the top of `src` that know nothing of the business. */
-const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle', 'telemetry'];
+const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle', 'telemetry', 'version'];
 const EVERYTHING_BELOW = [
   ...[...GROUND, 'config', 'permissions', 'secretbox', 'callbacks'],
   ...['tasks', 'db', 'clients', 'queues', 'schedules', 'webhooks', 'vectors', 'documents', 'health', 'agents'],
@@ -22,7 +22,15 @@ const UPPER = ['api', 'workers', 'embedded'];
 const COMPOSITION = ['deps', 'services', 'main', 'serve', 'demo', 'secrets-command'];
 
 const RULES: Record<string, Rule> = {
-  telemetry: { rooms: [], types: ['log'], packages: ['prom-client'] },
+  telemetry: {
+    rooms: ['version'],
+    types: ['log'],
+    packages: [
+      ...['prom-client', 'node:os', '@opentelemetry/api', '@opentelemetry/context-async-hooks', '@opentelemetry/core'],
+      ...['@opentelemetry/exporter-trace-otlp-http', '@opentelemetry/resources', '@opentelemetry/sdk-trace'],
+    ],
+  },
+  version: { rooms: [] },
   errors: { rooms: GROUND },
   log: { rooms: GROUND },
   lifecycle: { rooms: GROUND },
@@ -41,7 +49,7 @@ const RULES: Record<string, Rule> = {
   vectors: { rooms: [...GROUND, 'db', 'clients'], types: ['tasks'] },
   documents: { rooms: [...GROUND, 'tasks', 'db', 'clients', 'vectors'] },
   agents: { rooms: [...GROUND, 'secretbox', 'tasks', 'db', 'clients', 'expressions'] },
-  health: { rooms: [...GROUND, 'db'], types: ['parts', 'clients', 'queues'] },
+  health: { rooms: [...GROUND, 'tasks', 'db'], types: ['parts', 'clients', 'queues'] },
   parts: { rooms: [], types: EVERYTHING_BELOW },
   api: { rooms: EVERYTHING_BELOW, types: ['parts'] },
   workers: { rooms: EVERYTHING_BELOW, types: ['parts'] },

@@ -46,7 +46,7 @@ export async function startWorkerHere(world: World, { maxOutputBytes = 50_000_00
       places: nothing,
       workflows: nothing,
       limits: nothing,
-      maxCollections: 0,
+      most: { collections: 0, documents: 0, points: 0 },
     },
     rights: createModelRights({}),
     ...{ reader: nothing, maxFileBytes: 0, box: nothing, callbacks: callbacksOf(world) },

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
 import { readCard } from '../../src/agents/a2a/card.ts';
-import { getTask, isOver, readAnswer, sendMessage } from '../../src/agents/a2a/messages.ts';
+import { cancelTask, getTask, isOver, readAnswer, sendMessage } from '../../src/agents/a2a/messages.ts';
 import { isWithin } from '../../src/agents/loop/reach.ts';
 
 describe('an address that an agent may read', () => {
@@ -127,6 +127,12 @@ it('a request goes to the interface alone, whatever an id is like', () => {
   expect(getTask(rest, '../x?y#z').url).toBe(
     'https://agent.example.com/a2a/a%2Fb/tasks/..%2Fx%3Fy%23z?historyLength=0',
   );
+  const place = 'https://agent.example.com/a2a/a%2Fb/tasks/..%2Fx:cancel';
+  expect(cancelTask(rest, '../x')).toMatchObject({ method: 'POST', url: place, body: '{}' });
+  const said = { jsonrpc: '2.0', id: 't', method: 'CancelTask', params: { id: 't' } };
+  expect(JSON.parse(cancelTask(rpc, 't').body ?? '')).toEqual(said);
+  const before = cancelTask({ ...rpc, version: '0.3' }, 't').body ?? '';
+  expect(JSON.parse(before)).toEqual({ ...said, method: 'tasks/cancel' });
   const sent = JSON.parse(sendMessage({ ...rpc, tenant: 'blue' }, { id: 'k', input: [1] }).body ?? '');
   expect(sent.params).toEqual({
     tenant: 'blue',

@@ -93,6 +93,12 @@ describe('secrets', () => {
     ['a number', { a: 1 }],
   ])('are refused with %s', (_, given) => expect(errorsOf(newSecrets, given)).toHaveLength(1));
 
+  it('may have names that every object has in JavaScript', () => {
+    const given = { constructor: 'x', prototype: 'y', a: 'z' };
+    expect(v.parse(newSecrets, given)).toEqual(given);
+    expect(errorsOf(newSecrets, { constructor: '' })).toEqual(['#/constructor must not be empty']);
+  });
+
   it('may be forgotten later', () => expect(errorsOf(changedSecrets, { a: null })).toEqual([]));
 });
 

@@ -144,6 +144,19 @@ describe('the secret box', () => {
     expect(() => box.open(createSecretBox(Buffer.alloc(32, 2).toString('base64')).seal('x'))).toThrow();
   });
 
+  it('names the key that sealed, and opens with every key that it has, also what names none', () => {
+    const [one, two] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString('base64')) as [string, string];
+    const both = createSecretBox(two, [one]);
+    const sealed = box.seal('tops3cret');
+    expect(sealed.subarray(0, 8)).toEqual(box.mark);
+    expect(both.seal('x').subarray(0, 8)).toEqual(createSecretBox(two).mark);
+    for (const text of [sealed, sealed.subarray(8)])
+      for (const opener of [box, both, createSecretBox(one, [two])]) expect(opener.open(text)).toBe('tops3cret');
+    expect(() => createSecretBox(two).open(sealed.subarray(8))).toThrow();
+    expect(both.digests('a')).toEqual([createSecretBox(two).digest('a'), box.digest('a')]);
+    expect(both.digest('a')).toEqual(createSecretBox(two).digest('a'));
+  });
+
   it('refuses a tag that was cut to four bytes', () => {
     const sealed = box.seal('');
     expect(() => box.open(sealed.subarray(0, 12 + 4))).toThrow();

@@ -1,16 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { parse } from 'yaml';
 import { loadConfig } from '../../src/config.ts';
 import { LANES } from '../../src/tasks/lanes.ts';
-import { type Compose, composeProblems, type Service } from '../support/compose-rules.ts';
+import { readCompose, readYaml, schemaProblems } from '../support/compose-files.ts';
+import { type Compose, composeProblems, networksOf, type Service } from '../support/compose-rules.ts';
+import { ROOT, readText } from '../support/sources.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const read = (): Compose => parse(readFileSync(join(ROOT, 'docker-compose.yml'), 'utf8'), { merge: true });
+const OVERRIDES = ['deploy/compose/dev.yml'];
+const read = () => structuredClone(readCompose());
 const service = (compose: Compose, name: string) => compose.services[name] as Service;
 
 /** The environment that a service gets where nothing is overridden. */
@@ -25,13 +25,72 @@ test('docker-compose.yml keeps the rules', () => {
   expect(composeProblems(read())).toEqual([]);
 });
 
+test.each(['docker-compose.yml', ...OVERRIDES])('%s fits the schema of the compose specification', (path) => {
+  expect(schemaProblems(readYaml(path))).toEqual([]);
+});
+
+test.each<[string, (compose: Compose) => void, string]>([
+  ['a word that is none', (c) => Object.assign(service(c, 'api'), { restarts: 'always' }), 'restarts'],
+  ['a time without a unit', (c) => Object.assign(service(c, 'api'), { stop_grace_period: '45' }), 'duration'],
+  ['a condition that is none', (c) => setWait(c, 'service_up'), '/services/api/depends_on'],
+  ['a list that is a text', (c) => Object.assign(service(c, 'api'), { cap_drop: 'ALL' }), '/services/api/cap_drop'],
+])('%s does not fit the schema', (_, spoil, problem) => {
+  const compose = read();
+  spoil(compose);
+  expect(schemaProblems(compose).join('\n')).toContain(problem);
+});
+
+test.each(OVERRIDES)('%s lies upon services that are there, and opens ports on this machine alone', (path) => {
+  const names = Object.keys(read().services);
+  expect(names).toEqual(expect.arrayContaining(Object.keys(readYaml(path).services as object)));
+  const merged = readCompose(path);
+  expect(schemaProblems(merged)).toEqual([]);
+  expect(composeProblems(merged, { development: true })).toEqual([]);
+});
+
+test('in development, processes of the product run the sources of the folder, each of them once', () => {
+  const { services } = readCompose('deploy/compose/dev.yml');
+  for (const [name, { entrypoint, volumes, deploy }] of Object.entries(services) as Array<
+    [string, Service & { entrypoint: string[] }]
+  >)
+    if (/^(api|worker-)/.test(name)) {
+      expect(entrypoint.join(' '), name).toBe('node --disable-warning=ExperimentalWarning --watch src/main.ts');
+      expect(volumes, name).toContain('./src:/app/src:ro');
+      expect(deploy?.replicas, name).toBe(1);
+    }
+});
+
+test('what the files mount is there, and every variable that they take from outside has a default', () => {
+  for (const path of ['docker-compose.yml', ...OVERRIDES]) {
+    const { services } = readYaml(path) as unknown as Compose;
+    const mounted = Object.values(services).flatMap(({ volumes = [] }) =>
+      volumes.map((one) => one.split(':')[0] ?? ''),
+    );
+    expect(mounted.filter((one) => one.startsWith('.') && !existsSync(join(ROOT, one)))).toEqual([]);
+    expect(readText(path).match(/(?<!\$)\$\{\w+\}/g)).toBeNull();
+  }
+});
+
 test.each<[string, (compose: Compose) => void, string]>([
   ['a published port', (c) => Object.assign(service(c, 'redis'), { ports: ['6379:6379'] }), 'redis publishes a port'],
-  ['an unknown network', (c) => service(c, 'api').networks?.push('lan'), 'api is on no network lan'],
+  ['an unknown network', (c) => Object.assign(service(c, 'api'), { networks: ['lan'] }), 'api is on no network lan'],
   ['the default network', (c) => delete service(c, 'api').networks, 'default network'],
   ['an unknown secret', (c) => service(c, 'api').secrets?.push('pin'), 'api reads no secret pin'],
   ['an unknown volume', (c) => service(c, 'redis').volumes?.push('disk:/x'), 'redis mounts no volume disk'],
   ['a service that is not there', (c) => delete c.services.ollama, 'worker-llm waits for ollama'],
+  ['a service in no profile', (c) => delete service(c, 'redis').profiles, 'redis is in no profile'],
+  ['an unknown profile', (c) => service(c, 'redis').profiles?.push('cpu'), 'redis is in the profile cpu'],
+  [
+    'a wait for what another profile starts',
+    (c) => Object.assign(service(c, 'redis'), { profiles: ['core'] }),
+    'api waits for redis, which is not in the profile gpu',
+  ],
+  ['an image without a version', (c) => Object.assign(service(c, 'redis'), { image: 'redis' }), 'without a version'],
+  ['the latest image', (c) => Object.assign(service(c, 'redis'), { image: 'redis:latest' }), 'without a version'],
+  ['a container that writes to its image', (c) => delete service(c, 'api').read_only, 'api may write to its image'],
+  ['a container with capabilities', (c) => delete service(c, 'api').cap_drop, 'api keeps capabilities'],
+  ['a container that may gain privileges', (c) => delete service(c, 'api').security_opt, 'api may gain privileges'],
+  ['a container without an init', (c) => delete service(c, 'api').init, 'api has no init'],
   ['a wait for the start alone', (c) => setWait(c, 'service_started'), 'does not wait until'],
   ['a health that nobody checks', (c) => delete service(c, 'postgres').healthcheck, 'which has no health check'],
   ['an unknown setting', (c) => setVariable(c, 'PORTS', '1'), 'api sets PORTS'],
@@ -65,11 +124,24 @@ test('what two of the services have to agree on is the same for both', () => {
   expect(environmentOf('api').OLLAMA_NUM_PARALLEL).toBe(String(settings.models.slots.parallel));
 });
 
-test('every lane has a worker, and none is served by two services', () => {
-  const served = Object.values(read().services).flatMap(
-    ({ environment }) => environment?.WORKER_LANES?.split(',') ?? [],
-  );
-  expect(served.sort()).toEqual([...LANES].sort());
+test('every lane has workers of its own', () => {
+  const served = Object.entries(read().services)
+    .filter(([, { environment }]) => environment?.WORKER_LANES)
+    .map(([name, { environment, deploy }]) => [name, environment?.WORKER_LANES, (deploy?.replicas ?? 0) > 0]);
+  expect(served).toEqual(LANES.map((lane) => [`worker-${lane}`, lane, true]));
+});
+
+test('Redis keeps what it was given, and forgets nothing to make room', () => {
+  const [, , script = ''] = service(read(), 'redis').command ?? [];
+  for (const line of ['appendonly yes', 'appendfsync everysec', 'maxmemory-policy noeviction'])
+    expect(script.split('\n').map((one) => one.trim())).toContain(line);
+});
+
+test('the gateway has no Admin API, and tells its state and its metrics to the inner network alone', () => {
+  const { ports } = service(read(), 'kong');
+  const { KONG_ADMIN_LISTEN, KONG_STATUS_LISTEN, KONG_DATABASE } = environmentOf('kong');
+  expect([KONG_ADMIN_LISTEN, KONG_DATABASE, KONG_STATUS_LISTEN]).toEqual(['off', 'off', '0.0.0.0:8100']);
+  expect(ports).toEqual(['${GATEWAY_PORT:-8080}:8000']);
 });
 
 test('whoever serves requests or tasks is asked for its health, by a port that a busy process answers too', () => {
@@ -82,8 +154,11 @@ test('whoever serves requests or tasks is asked for its health, by a port that a
 
 test('stores, models and the API are on networks that the gateway does not publish', () => {
   const { services, networks } = read();
-  for (const [name, { networks: on = [] }] of Object.entries(services))
-    expect(on.includes('edge'), name).toBe(name === 'kong');
+  for (const [name, one] of Object.entries(services)) {
+    expect(networksOf(one).includes('edge'), name).toBe(name === 'kong');
+    if (/^(kong|api|migrate|postgres|redis|qdrant|gateway-config)$/.test(name))
+      expect(networksOf(one), `${name} has no way out`).not.toContain('outside');
+  }
   expect(networks.inner?.internal).toBe(true);
 });
 
@@ -97,7 +172,7 @@ test('the secrets that generate_secrets.sh makes are the declared ones, and each
     expect(readdirSync(join(folder, 'secrets')).sort()).toEqual(Object.keys(read().secrets).sort());
     expect(makeSecrets(), 'a second run leaves them').toBe('');
 
-    for (const name of ['api', 'migrate', 'worker-llm', 'worker-vectors', 'worker-short']) {
+    for (const name of ['api', 'migrate', ...LANES.map((lane) => `worker-${lane}`)]) {
       const env = Object.fromEntries(
         Object.entries(environmentOf(name)).map(([key, value]) => [
           key,

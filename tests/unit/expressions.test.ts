@@ -107,6 +107,19 @@ test('what JSON calls __proto__ and constructor is data like any other', () => {
   expect(({} as Record<string, unknown>).admin).toBeUndefined();
 });
 
+test('what is called constructor is data like any other, wherever it stands', () => {
+  const driver = { driver: 'Ann', constructor: { name: 'Blue', prototype: 2 } };
+  const values = { input: { list: [driver, driver], constructor: null }, steps: { constructor: { output: driver } } };
+  const give = (text: string) => language.parse(text).evaluate(values);
+  expect(give('input')).toEqual(values.input);
+  expect(give('steps.constructor.output.constructor.name')).toBe('Blue');
+  expect(give('input.list.map(one, one.constructor.prototype)')).toEqual([2, 2]);
+  expect(give('input.list.filter(one, has(one.constructor) && "driver" in one).size()')).toBe(2);
+  expect(give('input.list[0] == steps.constructor.output && input.list[0].size() == 2')).toBe(true);
+  expect(give('json("{\\"constructor\\": [1]}").constructor[0]')).toBe(1);
+  expect(parseTemplate(language, { a: '${{ input.list[1] }}' }).fill(values)).toEqual({ a: driver });
+});
+
 const big = { input: { many: Array.from({ length: 20_000 }, (_, n) => n), long: 'a'.repeat(1_000_000), gone: {} } };
 const doubled = '.map(x, x + x)';
 
@@ -212,6 +225,9 @@ test.each([
   'of a template of many expressions that make much, %s, no more are worked out than may be',
   (_, b, text, most, message) => {
     const asked = counted(b);
+    // What an expression is about is looked through once.
+    language.parse('1').evaluate({ input: asked.input });
+    asked.times = 0;
     const template = parseTemplate(language, Array(200).fill(text));
     expect(errorOf(() => template.fill({ input: asked.input })).message).toMatch(message);
     expect(asked.times).toBeLessThanOrEqual(most);
@@ -221,7 +237,7 @@ test.each([
 
 test('a template has a bounded number of expressions, and of characters in them', () => {
   const many = (count: number, text: string) => Array(count).fill(`\${{ ${text} }}`);
-  expect(parseTemplate(language, many(1_000, '1')).places).toHaveLength(1_000);
+  expect(parseTemplate(language, many(1_000, '1')).texts).toHaveLength(1_000);
   const error = errorOf(() => parseTemplate(language, many(1_001, '1'))) as TemplateError;
   expect(error.message).toMatch('more than 1000 together');
   expect(error.place).toEqual([1_000]);

@@ -141,6 +141,9 @@ test('without a previous key, or with the present one in its place, the gateway 
   }
 });
 
+/** What is read from within, past the gateway. */
+const INNER = ['GET /metrics'];
+
 test('a route of the API goes without a token exactly where its policy is public', () => {
   for (const [route, policy] of Object.entries(POLICIES)) {
     const [method, path] = route.split(' ') as [string, string];
@@ -148,8 +151,8 @@ test('a route of the API goes without a token exactly where its policy is public
     const asksForToken = matched?.plugins?.some(({ name }: { name: string }) => name === 'jwt') ?? false;
     expect({ route, matched: Boolean(matched), asksForToken }).toEqual({
       route,
-      matched: true,
-      asksForToken: policy !== 'public' && policy !== 'docs',
+      matched: !INNER.includes(route),
+      asksForToken: policy !== 'public' && policy !== 'docs' && !INNER.includes(route),
     });
   }
 });
@@ -167,7 +170,7 @@ test('a token may stand in the query where one task is read, and nowhere else', 
   for (const route of Object.keys(POLICIES)) {
     const [method, path] = route.split(' ') as [string, string];
     const matched = matchedRoute(render(), method, path.replace(/:\w+/, id));
-    const jwt = matched.plugins?.find(({ name }: { name: string }) => name === 'jwt');
+    const jwt = matched?.plugins?.find(({ name }: { name: string }) => name === 'jwt');
     const inQuery = method === 'GET' && path.startsWith('/api/v1/tasks/:id');
     if (jwt) expect(jwt.config.uri_param_names, route).toEqual(inQuery ? ['access_token'] : []);
     else expect(inQuery, route).toBe(false);

@@ -82,12 +82,8 @@ test.each([
     [echo('a', { input: { message: '${{ inputs.x }}' } })],
     /input\/message is no expression.*Unknown variable: inputs/,
   ],
-  [
-    'a condition that is a text',
-    [echo('a', { when: '"yes"' })],
-    /steps\/0\/when must give true or false, not a string/,
-  ],
-  ['a list that is a number', [echo('a', { for_each: '1 + 1' })], /steps\/0\/for_each must give a list, not a int/],
+  ['a condition that is a text', [echo('a', { when: '"yes"' })], /steps\/0\/when must give true or false, not a text/],
+  ['a list that is a number', [echo('a', { for_each: '1 + 1' })], /steps\/0\/for_each must give a list, not a number/],
   ['an item without a list', [echo('a', { input: { message: '${{ item }}' } })], /input\/message names item/],
   ['an item in a condition', [echo('a', { for_each: [1], when: 'item > 1' })], /when names item/],
   ['an input that is missing', [{ id: 'a', type: 'echo' }], '#/input/steps/0/input/message is missing'],
@@ -95,6 +91,21 @@ test.each([
     'an input of a wrong type',
     [echo('a', { input: { message: 7 } })],
     /steps\/0\/input\/message must be string, not 7/,
+  ],
+  [
+    'an expression that gives a number for a text',
+    [echo('a', { input: { message: '${{ 1 }}' } })],
+    '#/input/steps/0/input/message must be a text, not a number',
+  ],
+  [
+    'an expression that gives a list for a text',
+    [echo('a', { compensate: { type: 'echo', input: { message: '${{ [input.x] }}' } } })],
+    '#/input/steps/0/compensate/input/message must be a text, not a list',
+  ],
+  [
+    'text around an expression for a number',
+    [{ id: 'a', type: 'vector.search', input: { collection: 'c', query: 'x', limit: '${{ input.n }} of them' } }],
+    '#/input/steps/0/input/limit must be a number, not a text',
   ],
   [
     'a field that the type does not know',

@@ -54,6 +54,14 @@ export function getTask(face: A2aInterface, id: string): A2aRequest {
   });
 }
 
+/** The request that says that a task is not wanted any more. */
+export function cancelTask(face: A2aInterface, id: string): A2aRequest {
+  const method = face.version === '0.3' ? 'tasks/cancel' : 'CancelTask';
+  return requestOf(face, {
+    ...{ method, verb: 'POST', path: `/tasks/${encodeURIComponent(id)}:cancel`, id, params: { id } },
+  });
+}
+
 interface Call {
   method: string;
   verb: 'GET' | 'POST';

@@ -8,6 +8,7 @@ import type { Role } from '../../db/schema.ts';
 import { revokeSessions, wasLoggedInFrom } from '../../db/sessions.ts';
 import { findUser, findUserByLogin, hasUsers, insertUser, replacePassword, type UserRow } from '../../db/users.ts';
 import { ProblemError, UsageError } from '../../errors.ts';
+import { countAuthFailure } from '../../telemetry/auth.ts';
 import type { AuditAction, Trail } from '../audit.ts';
 import { networkOf } from '../client-address.ts';
 import type { Principal } from '../route.ts';
@@ -104,7 +105,10 @@ export function createAccounts({ db, registration, passwords, logins, forget }: 
       const user = await findUserByLogin(db, login);
       // What was typed as a name is not written down: now and then it is the password.
       const object = user ? { object: { type: 'user', id: user.id } } : {};
-      const refused = (reason: string) => trail.record({ action, outcome: 'refused', ...object, details: { reason } });
+      const refused = (reason: string) => {
+        countAuthFailure(reason === 'too_many_failures' ? reason : 'bad_login');
+        trail.record({ action, outcome: 'refused', ...object, details: { reason } });
+      };
       const tooMany = (error: unknown): never => {
         if (error instanceof ProblemError) refused('too_many_failures');
         throw error;

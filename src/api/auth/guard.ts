@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { ProblemError } from '../../errors.ts';
+import { type AuthFailure, countAuthFailure } from '../../telemetry/auth.ts';
 import type { Trail } from '../audit.ts';
 import { networkOf } from '../client-address.ts';
 import { POLICIES, type Policy } from '../policy.ts';
@@ -23,26 +24,29 @@ export async function authenticate(c: Context, route: Route, principals: Princip
   const [, scheme, bearer] = /^(\S+) +(\S+)$/.exec(authorization ?? '') ?? [];
   const two = apiKey !== undefined && authorization !== undefined && apiKey !== bearer;
   if (two || inQuery.length > 1 || (inQuery.length > 0 && (apiKey ?? authorization) !== undefined))
-    throw new ProblemError('bad_request', 'The request brings two credentials. Send one of them.');
+    throw refused(
+      'two_credentials',
+      new ProblemError('bad_request', 'The request brings two credentials. Send one of them.'),
+    );
 
   if (apiKey === undefined && scheme !== undefined && !isBearer(scheme))
     throw unauthorized(
-      'invalid_token',
+      'other_scheme',
       'The header Authorization wants `Bearer <access token or API key>`; other schemes are not taken. POST /api/v1/auth/login gives a token for a name and a password.',
     );
   const credential = apiKey ?? bearer ?? inQuery[0];
   if (credential === undefined)
     throw unauthorized(
-      'unauthorized',
+      'no_credential',
       'Send the header `Authorization: Bearer <access token or API key>`; POST /api/v1/auth/login gives a token.',
     );
   if (apiKey !== undefined || (isBearer(scheme) && credential.startsWith('sk_'))) {
     const principal = await principals.ofKey(credential, networkOf(c.get('address') ?? ''));
-    if (!principal) throw unauthorized('invalid_token', 'The API key is not good: it is revoked, expired or unknown.');
+    if (!principal) throw unauthorized('bad_key', 'The API key is not good: it is revoked, expired or unknown.');
     return principal;
   }
   const principal = await principals.ofToken(credential, kindsFor(forTask, scheme));
-  if (!principal) throw unauthorized('invalid_token', 'The access token is not good: refresh it, or log in again.');
+  if (!principal) throw unauthorized('bad_token', 'The access token is not good: refresh it, or log in again.');
   if (principal.taskId !== undefined && principal.taskId !== c.req.param('id')?.toLowerCase()) throw noSuchTask();
   return principal;
 }
@@ -74,6 +78,7 @@ export function authorize(
 ): void {
   const permission = policy === 'docs' ? 'self:read' : policy;
   if (principal.can(permission)) return;
+  countAuthFailure('forbidden');
   trail.record({
     action: 'auth.forbidden',
     outcome: 'refused',
@@ -85,8 +90,14 @@ export function authorize(
 }
 
 /** RFC 6750, 3: no error code where no token was sent at all. */
-function unauthorized(code: 'unauthorized' | 'invalid_token', detail: string): ProblemError {
+function unauthorized(reason: AuthFailure, detail: string): ProblemError {
+  const code = reason === 'no_credential' ? 'unauthorized' : 'invalid_token';
   const challenge =
     code === 'invalid_token' ? 'Bearer realm="sutazai", error="invalid_token"' : 'Bearer realm="sutazai"';
-  return new ProblemError(code, detail, { headers: { 'WWW-Authenticate': challenge } });
+  return refused(reason, new ProblemError(code, detail, { headers: { 'WWW-Authenticate': challenge } }));
+}
+
+function refused(reason: AuthFailure, problem: ProblemError): ProblemError {
+  countAuthFailure(reason);
+  return problem;
 }

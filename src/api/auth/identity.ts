@@ -12,6 +12,7 @@ import {
 import type { UserRow } from '../../db/users.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import { countAuthFailure } from '../../telemetry/auth.ts';
 import type { Trail } from '../audit.ts';
 import { type Accounts, createAccounts } from './accounts.ts';
 import type { Logins } from './logins.ts';
@@ -132,6 +133,7 @@ export function createIdentity(options: Options): Identity {
     const standing = await findTokenStanding(db, sessionId, hashRefreshToken(refreshToken), REUSE_GRACE_SECONDS);
     if (standing === 'just_rotated')
       throw new ProblemError('already_refreshed', 'Another request has just used this refresh token. Use its answer.');
+    countAuthFailure('bad_refresh_token');
     if (standing === 'old') {
       const object = { type: 'session', id: sessionId };
       const entry = trail.entry({ action: 'auth.refresh_reused', outcome: 'refused', object });
@@ -156,7 +158,10 @@ export function createIdentity(options: Options): Identity {
 
     async refresh(refreshToken, trail) {
       const sessionId = sessionOfRefreshToken(seal, refreshToken);
-      if (!sessionId) throw new ProblemError('invalid_token', 'This is not a refresh token of ours. Log in again.');
+      if (!sessionId) {
+        countAuthFailure('bad_refresh_token');
+        throw new ProblemError('invalid_token', 'This is not a refresh token of ours. Log in again.');
+      }
       const next = newRefreshToken(seal, sessionId);
       const rotated = await rotateSession(db, hashRefreshToken(refreshToken), hashRefreshToken(next));
       return rotated ? issue(rotated.user, rotated.session, next) : refuseRefresh(sessionId, refreshToken, trail);

@@ -144,7 +144,7 @@ function openKey({ kid, secret, retires_at }: SigningKeyRow, box: SecretBox): Si
     return { kid, secret: box.open(secret), until: retires_at?.getTime() ?? Number.POSITIVE_INFINITY };
   } catch (error) {
     throw new UsageError(
-      'The signing keys in the database were sealed with another ENCRYPTION_KEY. Put that one back. Where it is lost, empty the table signing_keys and start again; what else it sealed is lost too.',
+      'The signing keys in the database were sealed with another ENCRYPTION_KEY. Put that one back, or beside it as ENCRYPTION_KEY_PREVIOUS. Where it is lost, empty the table signing_keys and start again; what else it sealed is lost too.',
       { cause: error },
     );
   }

@@ -3,6 +3,7 @@ import { decode, sign, verify } from 'hono/jwt';
 import type { Config } from '../../config.ts';
 import { isId } from '../../db/ids.ts';
 import { ROLES, type Role } from '../../db/schema.ts';
+import type { SecretBox } from '../../secretbox.ts';
 import type { SigningKey, SigningKeys } from './signing-keys.ts';
 
 /** What a token says. */
@@ -114,8 +115,8 @@ function readTaskClaims({ task, scope }: Record<string, unknown>): AccessClaims[
   return { id: task, permissions: scope.split(' ') };
 }
 
-/** A keyed hash; it tells what we gave out from what others make up. */
-export type Seal = (text: string) => Buffer;
+/** A keyed hash; it tells what we gave out from what others make up, also what we gave out under another key. */
+export type Seal = Pick<SecretBox, 'digest' | 'digests'>;
 
 /**
  * A refresh token: `<session>.<32 random bytes>.<seal of both>`; only its hash is stored. The seal shows for any token,
@@ -123,22 +124,23 @@ export type Seal = (text: string) => Buffer;
  */
 export function newRefreshToken(seal: Seal, sessionId: string): string {
   const body = `${sessionId}.${randomBytes(32).toString('base64url')}`;
-  return `${body}.${sealOf(seal, body)}`;
+  return `${body}.${textOf(seal.digest(sealed(body)))}`;
 }
 
 /** The session that a refresh token was given out for; `undefined` for what we never gave out. */
 export function sessionOfRefreshToken(seal: Seal, token: string): string | undefined {
   const end = token.lastIndexOf('.');
   const given = Buffer.from(token.slice(end + 1));
-  const wanted = Buffer.from(sealOf(seal, token.slice(0, Math.max(end, 0))));
-  if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) return undefined;
-  return token.slice(0, token.indexOf('.'));
+  const ours = seal.digests(sealed(token.slice(0, Math.max(end, 0)))).some((one) => {
+    const wanted = Buffer.from(textOf(one));
+    return given.length === wanted.length && timingSafeEqual(given, wanted);
+  });
+  return ours ? token.slice(0, token.indexOf('.')) : undefined;
 }
 
-function sealOf(seal: Seal, body: string): string {
-  // The prefix keeps these seals apart from whatever else is sealed.
-  return seal(`refresh:${body}`).toString('base64url');
-}
+/** The prefix keeps these seals apart from whatever else is sealed. */
+const sealed = (body: string) => `refresh:${body}`;
+const textOf = (digest: Buffer) => digest.toString('base64url');
 
 export function hashRefreshToken(token: string): Buffer {
   return createHash('sha256').update(token).digest();

@@ -5,6 +5,7 @@ import type { TaskRow } from '../../db/tasks/read.ts';
 import { type FieldError, ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import { cancelOwnTask } from '../cancel.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import type { RouteInput } from '../route.ts';
@@ -58,6 +59,7 @@ export interface Calls {
 
 interface Options extends PrepareContext {
   db: Db;
+  workflows: Pick<Workflows, 'advance'>;
   waiters: Waiters;
   store: StoreTasks;
   dispatcher: Dispatcher;

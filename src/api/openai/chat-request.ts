@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { modelName } from '../../tasks/schemas.ts';
+import { modelName, record } from '../../tasks/schemas.ts';
 import type { ChatRequest, Message } from '../../tasks/tools.ts';
 import { invalid } from '../validate.ts';
 import { imageData, imageUrl, number, text, tokens, unsupported } from './fields.ts';
@@ -49,7 +49,7 @@ const tool = v.strictObject({
   function: v.strictObject({
     name: v.string(),
     description: v.nullish(v.string()),
-    parameters: v.nullish(v.record(v.string(), v.unknown())),
+    parameters: v.nullish(record(v.string(), v.unknown())),
     strict: v.nullish(v.boolean()),
   }),
 });
@@ -62,7 +62,7 @@ const format = v.variant('type', [
     json_schema: v.strictObject({
       name: v.string(),
       description: v.nullish(v.string()),
-      schema: v.optional(v.record(v.string(), v.unknown()), {}),
+      schema: v.optional(record(v.string(), v.unknown()), {}),
       strict: v.nullish(v.boolean()),
     }),
   }),
@@ -91,7 +91,7 @@ export const chatRequest = v.strictObject({
   stream_options: v.nullish(
     v.strictObject({ include_usage: v.nullish(v.boolean()), include_obfuscation: v.nullish(v.boolean()) }),
   ),
-  metadata: v.nullish(v.record(v.string(), v.string())),
+  metadata: v.nullish(record(v.string(), v.string())),
   user: v.nullish(v.string()),
   ...{ safety_identifier: v.nullish(v.string()), prompt_cache_key: v.nullish(v.string()) },
   prompt_cache_retention: v.nullish(v.string()),

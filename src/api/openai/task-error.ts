@@ -33,6 +33,7 @@ const FAILED: Record<TaskErrorCode, [status: number, code?: string]> = {
   poison: [500],
   forbidden: [403],
   limit_reached: [409],
+  model_changed: [409],
   internal_error: [500],
 };
 

@@ -13,7 +13,7 @@ const TAGS: Array<{ name: string; description: string; of: string[] }> = [
   { name: 'Authentication', description: 'Accounts, sessions and tokens.', of: ['auth'] },
   { name: 'API keys', description: 'Access for programs.', of: ['api-keys'] },
   { name: 'Users', description: 'Accounts and invitations, for administrators.', of: ['users', 'invitations'] },
-  { name: 'Monitoring', description: 'Queues and workers, for operators.', of: ['monitoring'] },
+  { name: 'Monitoring', description: 'Queues and workers, for operators.', of: ['monitoring', 'metrics'] },
   { name: 'Audit', description: 'Who did what, for administrators.', of: ['audit'] },
   { name: 'Health', description: 'For load balancers.', of: ['healthz', 'readyz'] },
   { name: 'Reference', description: 'This page.', of: ['', 'docs', 'openapi.json'] },

@@ -1,9 +1,7 @@
 import * as v from 'valibot';
 import type { Db } from '../../db/connect.ts';
-import { hasEnded } from '../../db/schema.ts';
 import type { TaskRow } from '../../db/tasks/read.ts';
 import { chat, chatInput } from '../../tasks/chat.ts';
-import { presentTask } from '../../tasks/present.ts';
 import { strictObject } from '../../tasks/schemas.ts';
 import { type AnswerHeader, answers } from '../answer.ts';
 import { replayed } from '../idempotency.ts';
@@ -18,7 +16,7 @@ import { encodeEvent } from '../streams/sse.ts';
 import { applyCancelAfter, type PrepareContext, parsePreferWait, prepareTask, type Submission } from '../submit.ts';
 import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
-import { awaitEnd, awaitStored, retryAfter } from './task-access.ts';
+import { answerHeld, storeHeld, TASK_HEADERS } from './task-answer.ts';
 
 interface Options extends PrepareContext {
   db: Db;
@@ -32,9 +30,7 @@ type Asked = Pick<RouteInput<unknown, unknown>, 'principal' | 'requestId' | 'hea
 
 /** As long as an answer is ever held. */
 const USUAL_WAIT = 'wait=55';
-const HEADERS: AnswerHeader[] = [
-  ...(['Location', 'Preference-Applied', 'Retry-After', 'Idempotency-Replayed', 'Cache-Control', 'X-Task-Id'] as const),
-];
+const HEADERS: AnswerHeader[] = [...TASK_HEADERS, 'Cache-Control', 'X-Task-Id'];
 const MESSAGES = [{ role: 'user' as const, content: 'Hello!' }];
 const ABOUT = {
   ...{ type: 'chat', input: { messages: MESSAGES }, tags: [], model: 'tinyllama:latest' },
@@ -47,7 +43,7 @@ const OUTPUT = {
 
 /** A chat in one request. */
 export function chatRoutes(options: Options): Route[] {
-  const { db, waiters, store, follow, streams } = options;
+  const { store, follow, streams } = options;
 
   function prepare(input: unknown, { principal, requestId, header }: Asked) {
     const submission: Submission = { type: chat.name, input, metadata: {}, tags: [] };
@@ -112,21 +108,8 @@ export function chatRoutes(options: Options): Route[] {
           }
         }
         const seconds = parsePreferWait(header('prefer') ?? USUAL_WAIT) ?? 0;
-        const watch = waiters.watch(made.task.id);
-        try {
-          const { rows, again } = await store([made], key);
-          const task = again
-            ? await awaitStored(options, rows[0]!, seconds, signal)
-            : await awaitEnd(db, watch, rows[0]!, seconds, signal);
-          const answer = {
-            status: hasEnded(task.status) ? 200 : 202,
-            body: presentTask(task, base),
-            headers: { ...place(task), 'Preference-Applied': `wait=${seconds}`, ...retryAfter(task) },
-          };
-          return again ? replayed(answer) : answer;
-        } finally {
-          watch.close();
-        }
+        const held = await storeHeld(options, made, { key, signal, seconds });
+        return answerHeld(held, { base, seconds }, { headers: { 'X-Task-Id': held.task.id } });
       },
     }),
   ];

@@ -76,9 +76,9 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
     row: CollectionRow,
     signal = AbortSignal.timeout(COUNT_MS),
   ): Promise<v.InferOutput<typeof shape>> {
-    const { id, name, embedding_model, dimensions, distance, created_at } = row;
+    const { id, name, embedding_model, model_digest, dimensions, distance, created_at } = row;
     const points = await countPoints(requireStore(vectors), row, signal).catch(() => null);
-    return { id, name, embedding_model, dimensions, distance, created_at, points };
+    return { id, name, embedding_model, model_digest, dimensions, distance, created_at, points };
   }
 
   /** A few at a time, and together no longer than one: counting is work for the store. */
@@ -131,7 +131,7 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
           embedding_model === null
             ? { embedding_model, dimensions: dimensions ?? null }
             : await asking({ client, ms: PROBE_MS }, (signal) =>
-                kindOf(models, embedding_model, { signal, mayUse: rightsOf(principal) }),
+                kindOf(models, embedding_model, callOf(principal, signal)),
               );
         const made = { id: newId(), user_id: principal.userId, name, ...kind, distance };
         const stored = await db.transaction().execute(async (trx) => {
@@ -195,14 +195,15 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
           hits: [{ id: 'note-1', score: 0.83, payload: { room: 'kitchen' }, text: 'The kettle is in the kitchen.' }],
         }),
       },
+      problems: ['model_changed'],
       handle: async ({ body, params: { name = '' }, principal, signal: client }) => {
         const { userId } = principal;
         if (body.query !== undefined) (await limits.admit(userId, 0))();
         const found = await asking({ client, ms: SEARCH_MS }, (signal) => {
           const embed = async (request: Parameters<ModelClient['embed']>[0]) => {
-            const { answer, usage } = await models.embed(request, { signal, mayUse: rightsOf(principal) });
+            const { answer, usage, served } = await models.embed(request, callOf(principal, signal));
             await addTokens(db, userId, usage.input_tokens);
-            return answer;
+            return { ...answer, digest: served?.digest };
           };
           const stores = { db, store: requireStore(vectors) };
           return searchCollection(stores, { userId, embed, signal }, { ...body, collection: name });
@@ -214,9 +215,9 @@ export function collectionRoutes({ db, models, vectors, limits, maxCollections, 
   return offWhen(vectors === undefined, VECTORS_OFF, routes);
 }
 
-/** Which models somebody may use. */
-function rightsOf(principal: Principal) {
-  return (model: string) => principal.modelRefusal?.(model) === undefined;
+/** A call of a model by somebody, with those that they may use. */
+function callOf(principal: Principal, signal: AbortSignal) {
+  return { signal, by: [principal.userId], mayUse: (model: string) => principal.modelRefusal?.(model) === undefined };
 }
 
 function exists(name: string): ProblemError {

@@ -4,96 +4,95 @@ import type { Config } from '../../config.ts';
 import { insertAudit } from '../../db/audit.ts';
 import { type CollectionRow, findCollection } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
-import { findDocument, hideDocument, listDocuments } from '../../db/documents.ts';
+import { findDocument, hasAllDocuments, hideDocument, listDocuments } from '../../db/documents.ts';
 import { DOCUMENT_PURPOSE, deleteFile } from '../../db/files.ts';
+import { findKey } from '../../db/idempotency.ts';
 import { isId } from '../../db/ids.ts';
 import { findTask } from '../../db/tasks/read.ts';
 import { clearDocuments } from '../../documents/clear.ts';
+import { identityOf, nameOf } from '../../documents/identity.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { contentFields, documentFields, documentIngest } from '../../tasks/document-ingest.ts';
-import { presentTask } from '../../tasks/present.ts';
+import { documentIngest } from '../../tasks/document-ingest.ts';
 import { requireStore } from '../../vectors/points.ts';
 import { answers, answersNothing, pageOf } from '../answer.ts';
 import { noSuchCollection } from '../collections.ts';
-import { replayed, withContent } from '../idempotency.ts';
+import { withContent } from '../idempotency.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import type { Form } from '../request.ts';
 import { defineRoute, offWhen, type Principal, type Route, type RouteAnswer, type RouteInput } from '../route.ts';
 import { documentExample, presentDocument, document as shape } from '../shapes/document.ts';
-import { pendingExample, task as taskShape } from '../shapes/task.ts';
+import { pendingExample, taskExample, task as taskShape } from '../shapes/task.ts';
 import type { StoreTasks } from '../store.ts';
-import { type PrepareContext, prepareTask } from '../submit.ts';
+import { applyCancelAfter, type PrepareContext, parsePreferWait, prepareTask } from '../submit.ts';
 import { receiveBody, receiveFile } from '../upload.ts';
-import { invalid, pageQuery, parseJson } from '../validate.ts';
+import { invalid, pageQuery } from '../validate.ts';
+import type { Waiters } from '../waiters.ts';
 import { VECTORS_OFF } from './collections.ts';
-import { retryAfter } from './task-access.ts';
+import { body, fields, query, RAW, readFields, refuseQuery } from './document-fields.ts';
+import { answerHeld, storeHeld, TASK_HEADERS } from './task-answer.ts';
 
 interface Options extends PrepareContext {
   db: Db;
   store: StoreTasks;
+  waiters: Waiters;
+  /** How many documents a user may have; 0 is no limit. */
+  maxDocuments: number;
   vectors: VectorClient | undefined;
   files: Config['files'];
   log: Logger;
 }
 
+type Asked = Pick<RouteInput<unknown, unknown>, 'principal' | 'requestId' | 'base' | 'key' | 'header' | 'signal'>;
+
 /** How long a request that deletes waits for the vector store; what it does not do then is done later. */
 const CLEAR_MS = 3_000;
 
-const body = v.pipe(
-  v.strictObject({ ...contentFields, ...documentFields }),
-  v.check(({ text, url }) => (text === undefined) !== (url === undefined), 'must have either text or url'),
-);
-
-/** What stands beside the file in a form, where everything is a text. */
-const fields = v.strictObject({
-  title: documentFields.title,
-  content_type: contentFields.content_type,
-  metadata: v.optional(
-    v.pipe(v.string(), v.description('A JSON object, as text.'), v.metadata({ contentMediaType: 'application/json' })),
-  ),
-  chunk_tokens: v.optional(v.pipe(v.string(), v.regex(/^\d{1,5}$/, 'must be a whole number'))),
-  overlap_tokens: v.optional(v.pipe(v.string(), v.regex(/^\d{1,5}$/, 'must be a whole number'))),
-});
-
-const { content_type: _, ...rawFields } = fields.entries;
-
-/** What is said of a file that is the body itself. */
-const query = v.strictObject({
-  ...rawFields,
-  filename: v.optional(v.pipe(v.string(), v.maxLength(255), v.description('What it is called, where it is the body.'))),
-});
-const RAW = ['text/plain', 'text/markdown', 'text/html', 'application/pdf'];
-
 /** Documents in collections of the one who asks. */
-export function documentRoutes({ db, store, vectors, files, log, ...context }: Options): Route[] {
+export function documentRoutes({
+  db,
+  store,
+  waiters,
+  maxDocuments,
+  vectors,
+  files,
+  log,
+  ...context
+}: Options): Route[] {
   async function read({ userId }: Principal, name = ''): Promise<CollectionRow> {
     const row = await findCollection(db, userId, name);
     if (!row) throw noSuchCollection();
     return row;
   }
 
-  /** Makes the task; `pointer` is where its input stands in what was sent. */
+  /** Makes the task; `stored` hears that it is there. */
   async function submit(
     input: Record<string, unknown>,
-    { principal, requestId, base, key }: Pick<RouteInput<unknown, unknown>, 'principal' | 'requestId' | 'base' | 'key'>,
+    { principal, requestId, base, key, header, signal }: Asked,
+    stored?: (again: boolean) => unknown,
   ): Promise<RouteAnswer> {
+    const seconds = parsePreferWait(header('prefer'));
     const given = { type: documentIngest.name, input, metadata: {}, tags: [] };
-    const whose = { userId: principal.userId, requestId, batchId: null, watched: false, pointer: '#' };
-    const made = prepareTask(given, { ...whose, usualPriority: usualPriority(principal) }, context);
+    const whose = { userId: principal.userId, requestId, batchId: null, watched: seconds !== undefined, pointer: '#' };
+    const asked = { ...whose, usualPriority: usualPriority(principal) };
+    const made = prepareTask(applyCancelAfter(given, header('cancel-after')), asked, context);
     // What the caller sent is the input itself.
     if ('errors' in made)
       throw invalid(made.errors.map((one) => ({ ...one, pointer: one.pointer.replace('#/input', '#') })));
-    const { rows, again } = await store([made], key);
+    const { task, again } = await storeHeld({ db, store, waiters }, made, { key, signal, seconds }, stored);
     // The file of a repetition is another one, with the same content.
-    const first = again && 'file_id' in input ? await findTask(db, principal, rows[0]!.id) : undefined;
-    const task = { ...rows[0]!, ...(first && { input: first.input }) };
-    const answer = {
-      status: 202,
-      body: presentTask(task, base),
-      headers: { Location: `${base}/api/v1/tasks/${task.id}`, ...retryAfter(task) },
-    };
-    return again ? replayed(answer) : answer;
+    const first = again && 'file_id' in input ? await findTask(db, principal, task.id) : undefined;
+    return answerHeld({ task: { ...task, ...(first && { input: first.input }) }, again }, { base, seconds });
+  }
+
+  /** A document that takes the place of another one has its room, and a repetition of a request that of the first. */
+  async function refuseFull({ principal, key }: Pick<Asked, 'principal' | 'key'>, id: string, identity: string | null) {
+    const given = { user_id: principal.userId, collection_id: id, identity };
+    if (!(await hasAllDocuments(db, given, maxDocuments)) || (key && (await findKey(db, key)))) return;
+    throw new ProblemError(
+      'limit_reached',
+      `You have ${maxDocuments} documents, which is the most (MAX_DOCUMENTS_PER_USER). Delete one first.`,
+    );
   }
 
   async function receiveRaw(form: Form, userId: string, { filename = '', ...said }: v.InferOutput<typeof query>) {
@@ -117,36 +116,37 @@ export function documentRoutes({ db, store, vectors, files, log, ...context }: O
       raw: RAW,
       query,
       example: { title: 'The kettle', text: 'Fill it with water.', metadata: { room: 'kitchen' } },
+      headers: ['Prefer', 'Cancel-After'],
       idempotent: 'commit',
       answers: {
-        202: answers('The task that ingests it.', taskShape, EXAMPLE, [
-          'Location',
-          'Retry-After',
-          'Idempotency-Replayed',
-        ]),
+        200: answers('The task has ended within the time of `Prefer: wait`.', taskShape, INGESTED, TASK_HEADERS),
+        202: answers('The task that ingests it.', taskShape, EXAMPLE, TASK_HEADERS),
       },
       handle: async (input) => {
         const { principal, params, form } = input;
         refuseToSubmit(principal);
-        const { name: collection, embedding_model } = await read(principal, params.name);
+        const { id, name: collection, embedding_model } = await read(principal, params.name);
         if (embedding_model === null)
           throw invalid([{ pointer: '#', detail: 'cannot go into a collection of vectors of your own making' }]);
         if (!form?.raw) refuseQuery(input.query);
-        if (!form) return submit({ collection, ...(input.sent as object) }, input);
+        if (!form) {
+          await refuseFull(input, id, identityOf(input.body.url ?? null, input.body));
+          return submit({ collection, ...(input.sent as object) }, input);
+        }
         const received = form.raw
           ? await receiveRaw(form, principal.userId, input.query)
           : await receiveFile({ db, files }, form, principal.userId, fields, () => DOCUMENT_PURPOSE);
-        const forget = () => deleteFile(db, principal.userId, received.file.id).catch(() => {});
+        let isNeeded = false;
         try {
           const key = input.key && withContent(input.key, received.digest);
+          await refuseFull({ principal, key }, id, identityOf(nameOf(received.file), received.fields));
           const given = { collection, file_id: received.file.id, ...readFields(received.fields) };
-          const answer = await submit(given, { ...input, key });
-          // The task of the first request with this key has the file that came with that.
-          if (answer.headers?.['Idempotency-Replayed']) await forget();
-          return answer;
-        } catch (error) {
-          await forget();
-          throw error;
+          return await submit(given, { ...input, key }, (again) => {
+            // The task of the first request with this key has the file that came with that.
+            isNeeded = !again;
+          });
+        } finally {
+          if (!isNeeded) await deleteFile(db, principal.userId, received.file.id).catch(() => {});
         }
       },
     }),
@@ -203,33 +203,19 @@ export function documentRoutes({ db, store, vectors, files, log, ...context }: O
   return offWhen(vectors === undefined, VECTORS_OFF, routes);
 }
 
-function refuseQuery(given: object): void {
-  const errors = Object.keys(given).map((name) => ({ pointer: `#/${name}`, detail: 'stands in the body' }));
-  if (errors.length > 0) throw invalid(errors, 'The query is not valid.');
-}
-
-/** The fields of a form as those of the task. */
-function readFields({ metadata, chunk_tokens, overlap_tokens, ...rest }: v.InferOutput<typeof fields>) {
-  return {
-    ...rest,
-    ...(metadata === undefined ? {} : { metadata: readMetadata(metadata) }),
-    ...(chunk_tokens === undefined ? {} : { chunk_tokens: Number(chunk_tokens) }),
-    ...(overlap_tokens === undefined ? {} : { overlap_tokens: Number(overlap_tokens) }),
-  };
-}
-
-function readMetadata(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    throw invalid([{ pointer: '#/metadata', detail: 'must be a JSON object, as text' }]);
-  }
-}
-
 const noSuchDocument = () => new ProblemError('not_found', 'There is no such document in this collection.');
 
 const EXAMPLE = {
   ...pendingExample,
   ...{ type: documentIngest.name, tags: [] },
   input: { collection: 'manuals', title: 'The kettle', text: 'Fill it with water.', metadata: { room: 'kitchen' } },
+};
+
+const INGESTED = {
+  ...taskExample,
+  ...{ type: EXAMPLE.type, tags: EXAMPLE.tags, input: EXAMPLE.input },
+  output: {
+    ...{ document_id: documentExample.id, collection: 'manuals', title: 'The kettle' },
+    ...{ content_type: 'text/plain', chunks: 1, outcome: 'stored' },
+  },
 };

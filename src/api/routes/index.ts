@@ -27,6 +27,7 @@ import { docsRoutes } from './docs.ts';
 import { documentRoutes } from './documents.ts';
 import { healthRoutes } from './health.ts';
 import { invitationRoutes } from './invitations.ts';
+import { metricsRoutes } from './metrics.ts';
 import { modelRoutes } from './models.ts';
 import { monitoringRoutes } from './monitoring.ts';
 import { referenceRoutes } from './reference.ts';
@@ -87,12 +88,16 @@ export function createRoutes(parts: RouteParts): Route[] {
     ...workflowRoutes({ ...parts, checkUrl: parts.outbound.check, maxWorkflows: parts.config.maxWorkflows }),
     ...webhookRoutes({ ...parts, checkUrl: parts.outbound.check, webhooks: parts.config.webhooks }),
     ...deliveryRoutes(parts),
-    ...collectionRoutes({ ...parts, maxCollections: parts.config.vectors.maxCollections }),
-    ...documentRoutes({ ...parts, checkUrl: parts.outbound.check, files: parts.config.files }),
+    ...collectionRoutes({ ...parts, maxCollections: parts.config.vectors.most.collections }),
+    ...documentRoutes({
+      ...{ ...parts, checkUrl: parts.outbound.check, files: parts.config.files },
+      maxDocuments: parts.config.vectors.most.documents,
+    }),
     ...sessionRoutes(parts),
     ...userRoutes(parts),
     ...invitationRoutes(parts.db),
     ...monitoringRoutes(parts),
+    ...metricsRoutes(parts),
     ...auditRoutes(parts.db),
     ...openAiRoutes(parts),
     ...docsRoutes(),

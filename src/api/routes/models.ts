@@ -7,17 +7,16 @@ import type { Db } from '../../db/connect.ts';
 import { hasRunning } from '../../db/tasks/using-model.ts';
 import { ProblemError } from '../../errors.ts';
 import { modelPull } from '../../tasks/model-pull.ts';
-import { presentTask } from '../../tasks/present.ts';
 import { answers, answersNothing } from '../answer.ts';
-import { replayed } from '../idempotency.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
 import { modelExample, model as modelShape, modelsExample, models as modelsShape } from '../shapes/model.ts';
-import { pendingExample, task as taskShape } from '../shapes/task.ts';
+import { pendingExample, taskExample, task as taskShape } from '../shapes/task.ts';
 import type { StoreTasks } from '../store.ts';
-import { type PrepareContext, prepareTask } from '../submit.ts';
+import { applyCancelAfter, type PrepareContext, parsePreferWait, prepareTask } from '../submit.ts';
 import { invalid } from '../validate.ts';
-import { retryAfter } from './task-access.ts';
+import type { Waiters } from '../waiters.ts';
+import { answerHeld, storeHeld, TASK_HEADERS } from './task-answer.ts';
 
 interface Options extends PrepareContext {
   db: Db;
@@ -25,6 +24,7 @@ interface Options extends PrepareContext {
   modelsKind: string;
   config: Config;
   store: StoreTasks;
+  waiters: Waiters;
 }
 
 /** Where the default for a capability is used by tasks that name no model. */
@@ -32,7 +32,7 @@ const LANES = { completion: 'llm', embedding: 'embed' } as const;
 
 /** The models of the hosts: which there are, pulling and deleting them. */
 export function modelRoutes(options: Options): Route[] {
-  const { db, models, modelsKind, store } = options;
+  const { db, models, modelsKind } = options;
 
   /** What a principal may know of. @throws ProblemError where no host answers */
   async function look(principal: Principal, fresh = false) {
@@ -85,34 +85,33 @@ export function modelRoutes(options: Options): Route[] {
       summary: 'Bring a model to the hosts',
       body: modelPull.input,
       example: { model: 'tinyllama' },
+      headers: ['Prefer', 'Cancel-After'],
       idempotent: 'commit',
       answers: {
-        202: answers('The task that does it.', taskShape, PULL, ['Location', 'Retry-After', 'Idempotency-Replayed']),
+        200: answers('The task has ended within the time of `Prefer: wait`.', taskShape, PULLED, TASK_HEADERS),
+        202: answers('The task that does it.', taskShape, PULL, TASK_HEADERS),
       },
-      handle: async ({ body, sent, principal, requestId, base, key, trail }) => {
+      handle: async ({ body, sent, principal, requestId, base, key, trail, header, signal }) => {
         const submission = { type: modelPull.name, input: sent, title: `Pull ${body.model}`.slice(0, 255) };
+        const seconds = parsePreferWait(header('prefer'));
         const refused = keyRefusals(submission, principal, '#').map(({ detail }) => ({ detail, pointer: '#/model' }));
         if (refused.length > 0) throw beyondKey(refused);
         refuse(options, body);
         const made = prepareTask(
-          { ...submission, metadata: {}, tags: [] },
+          applyCancelAfter({ ...submission, metadata: {}, tags: [] }, header('cancel-after')),
           {
-            ...{ userId: principal.userId, requestId, batchId: null, watched: false, pointer: '#' },
+            ...{ userId: principal.userId, requestId, batchId: null, watched: seconds !== undefined, pointer: '#' },
             ...{ usualPriority: usualPriority(principal), route: modelPull.route },
           },
           options,
         );
         if ('errors' in made) throw invalid(made.errors);
-        const { rows, again } = await store([made], key);
-        const task = rows[0]!;
-        const object = { type: 'model', id: canonicalName(body.model) };
-        if (!again) trail.record({ action: 'model.pull', object, details: { task: task.id, hosts: body.hosts } });
-        const answer = {
-          status: 202,
-          body: presentTask(task, base),
-          headers: { Location: `${base}/api/v1/tasks/${task.id}`, ...retryAfter(task) },
-        };
-        return again ? replayed(answer) : answer;
+        const held = await storeHeld(options, made, { key, signal, seconds }, (again) => {
+          const object = { type: 'model', id: canonicalName(body.model) };
+          const details = { task: made.task.id, hosts: body.hosts };
+          if (!again) trail.record({ action: 'model.pull', object, details });
+        });
+        return answerHeld(held, { base, seconds });
       },
     }),
     defineRoute({
@@ -177,4 +176,10 @@ function notThere(): ProblemError {
 const PULL: v.InferInput<typeof taskShape> = {
   ...pendingExample,
   ...{ type: modelPull.name, title: 'Pull tinyllama', input: { model: 'tinyllama' }, tags: [] },
+};
+
+const PULLED: v.InferInput<typeof taskShape> = {
+  ...taskExample,
+  ...{ type: modelPull.name, title: PULL.title, input: PULL.input, tags: [] },
+  output: { model: 'tinyllama:latest', hosts: [{ host: 'host-1', digest: '0123456789ab', size: 637_700_138 }] },
 };

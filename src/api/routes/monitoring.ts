@@ -3,7 +3,7 @@ import { insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
 import { countLanes, countParked, type LaneCount, listRunning } from '../../db/monitoring.ts';
 import { deletePausedLane, insertPausedLane, listPausedLanes, type PausedLane } from '../../db/paused-lanes.ts';
-import { STATUSES } from '../../db/schema.ts';
+import { STATUSES, type Status } from '../../db/schema.ts';
 import { type LaneRate, listRates, listWorkers } from '../../db/workers.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Parts } from '../../parts.ts';
@@ -50,6 +50,10 @@ export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
           ...presentPause(lane, paused),
           ...presentCounts(lane, counts),
           parked: parked.get(lane) ?? 0,
+          demand: demandOf(
+            counts.filter((row) => row.lane === lane),
+            { parked: parked.get(lane) ?? 0, paused: paused.some((row) => row.lane === lane) },
+          ),
           throughput: presentRate(rates.find((rate) => rate.lane === lane)),
         }));
         return { status: 200, body: { data, ended_within_seconds: ENDED_WITHIN_SECONDS, next_cursor: null } };
@@ -143,6 +147,14 @@ function presentCounts(lane: Lane, counts: LaneCount[]) {
     ),
     oldest_waiting_seconds: Math.max(0, ...own.map(({ oldest_seconds }) => oldest_seconds ?? 0)),
   };
+}
+
+/** The two counts come from two statements, so what was woken in between could be missing twice. */
+function demandOf(own: LaneCount[], { parked, paused }: { parked: number; paused: boolean }): number {
+  const sum = (statuses: Status[], of: (row: LaneCount) => number) =>
+    own.filter(({ status }) => statuses.includes(status)).reduce((total, row) => total + of(row), 0);
+  const inHands = Math.max(0, sum(['running', 'cancelling'], ({ count }) => count) - parked);
+  return inHands + (paused ? 0 : sum(['pending'], ({ count, held }) => count - held));
 }
 
 function presentRate(rate: LaneRate | undefined) {

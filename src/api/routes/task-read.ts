@@ -90,6 +90,7 @@ export function readRoutes({ db, waiters, config }: { db: Db; waiters: Waiters; 
           {
             agingMs: config.queue.agingMs,
             everybody: config.limits.user.running_tasks,
+            limits: config.limits.user,
           },
         );
         return { status: 200, body };

@@ -9,6 +9,7 @@ import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import { wakesOf } from '../../queues/wakes.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../answer.ts';
 import type { AuditAction, Trail } from '../audit.ts';
 import { cancelReason, tellCancelled } from '../cancel.ts';
@@ -36,6 +37,7 @@ interface Options extends PrepareContext {
   db: Db;
   dispatcher: Dispatcher;
   places: Places;
+  workflows: Pick<Workflows, 'advance'>;
   limits: Limits;
   store: StoreTasks;
   waiters: Waiters;

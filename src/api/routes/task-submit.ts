@@ -2,13 +2,12 @@ import * as v from 'valibot';
 import { findActiveAgents } from '../../db/agents.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
-import { hasEnded } from '../../db/schema.ts';
 import type { FieldError } from '../../errors.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
 import { sentId } from '../../tasks/named.ts';
 import { presentTask } from '../../tasks/present.ts';
-import { type AnswerHeader, answers } from '../answer.ts';
+import { answers } from '../answer.ts';
 import { replayed } from '../idempotency.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
@@ -19,7 +18,7 @@ import { invalid } from '../validate.ts';
 import { lengthErrors } from '../vector-lengths.ts';
 import type { Waiters } from '../waiters.ts';
 import { checkWorkflows } from '../workflow-tasks.ts';
-import { awaitEnd, awaitStored, retryAfter } from './task-access.ts';
+import { answerHeld, storeHeld, TASK_HEADERS } from './task-answer.ts';
 
 interface Options {
   db: Db;
@@ -32,11 +31,10 @@ interface Options {
 
 const MAX_BATCH = 1_000;
 const BATCH = '0199a5c2-7d1d-7001-8b00-000000000001';
-const HEADERS: AnswerHeader[] = ['Location', 'Preference-Applied', 'Retry-After', 'Idempotency-Replayed'];
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
-  const { db, waiters, store } = options;
+  const { db, store } = options;
 
   async function prepareAll(
     given: Array<{ submission: Submission; pointer: string }>,
@@ -72,8 +70,8 @@ export function submitRoutes(options: Options): Route[] {
       idempotent: 'commit',
       problems: ['concurrency_limit'],
       answers: {
-        200: answers('The task has ended within the time of `Prefer: wait`.', submittedTask, taskExample, HEADERS),
-        202: answers('The task is stored and will be run.', submittedTask, pendingExample, HEADERS),
+        200: answers('The task has ended within the time of `Prefer: wait`.', submittedTask, taskExample, TASK_HEADERS),
+        202: answers('The task is stored and will be run.', submittedTask, pendingExample, TASK_HEADERS),
       },
       handle: async ({ body, principal, requestId, base, header, key, signal }) => {
         const seconds = parsePreferWait(header('prefer'));
@@ -84,25 +82,8 @@ export function submitRoutes(options: Options): Route[] {
           batchId: null,
           watched: seconds !== undefined,
         });
-        const watch = seconds === undefined ? undefined : waiters.watch(made!.task.id);
-        try {
-          const { rows, secrets, again } = await store([made!], key);
-          let task = rows[0]!;
-          if (watch && again) task = await awaitStored(options, task, seconds ?? 0, signal);
-          else if (watch) task = await awaitEnd(db, watch, task, seconds ?? 0, signal);
-          const answer = {
-            status: hasEnded(task.status) ? 200 : 202,
-            body: { ...presentTask(task, base), ...webhookSecret(secrets[0]) },
-            headers: {
-              Location: `${base}/api/v1/tasks/${task.id}`,
-              ...(seconds === undefined ? {} : { 'Preference-Applied': `wait=${seconds}` }),
-              ...retryAfter(task),
-            },
-          };
-          return again ? replayed(answer) : answer;
-        } finally {
-          watch?.close();
-        }
+        const held = await storeHeld(options, made!, { key, signal, seconds });
+        return answerHeld(held, { base, seconds }, { body: webhookSecret(held.secret) });
       },
     }),
     defineRoute({

@@ -9,7 +9,7 @@ import { findApprovers, findRun, type GraphRow, listEdges, listSteps, noteDecisi
 import { ProblemError } from '../../errors.ts';
 import { maxCharacters } from '../../tasks/schemas.ts';
 import { APPROVAL, type Definition, WORKFLOW, type WorkflowInput } from '../../tasks/workflow-definition.ts';
-import { needsOf } from '../../workflows/language.ts';
+import { needsOf, readStep } from '../../workflows/language.ts';
 import { answers } from '../answer.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
 import { decided, decidedExample, type GraphNode, graph, graphExample } from '../shapes/graph.ts';
@@ -162,7 +162,11 @@ async function planned(db: Db, task: TaskRow, from: number, limit: number) {
       },
     }),
   );
-  const edges = shown.flatMap((step) => [...needsOf(step).keys()].map((need) => ({ from: need, to: step.id })));
+  const edges = shown.flatMap((step) => {
+    // What cannot be read any more names nothing.
+    const read = readStep(step, () => {});
+    return [...needsOf(step, read).keys()].map((need) => ({ from: need, to: step.id }));
+  });
   const next_cursor = steps.length > from + limit ? String(from + limit) : null;
   return { counts: { waiting: steps.length }, nodes, edges, next_cursor };
 }

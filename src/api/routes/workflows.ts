@@ -70,8 +70,13 @@ export function workflowRoutes(options: Options): Route[] {
   }
 
   /** @throws ProblemError `validation_failed`, and `forbidden` for what an API key may not submit */
-  async function check(definition: Definition, principal: Principal): Promise<Definition> {
-    const { errors, refused } = await checkStored(definition, { db, userId: principal.userId, principal }, options);
+  async function check(
+    definition: Definition,
+    as: { name: string; version: number },
+    principal: Principal,
+  ): Promise<Definition> {
+    const asked = { db, userId: principal.userId, principal };
+    const { errors, refused } = await checkStored(definition, as, asked, options);
     if (errors.length > 0) throw invalid(errors);
     if (refused.length > 0) throw beyondKey(refused);
     return definition;
@@ -111,7 +116,7 @@ export function workflowRoutes(options: Options): Route[] {
       },
       problems: ['already_exists', 'limit_reached'],
       handle: async ({ body: { name, description, ...given }, principal, base, trail }) => {
-        const definition = await check(given, principal);
+        const definition = await check(given, { name, version: 1 }, principal);
         const made = { userId: principal.userId, name, description, definition, by: principal.username };
         const stored = await db.transaction().execute(async (trx) => {
           const done = await insertWorkflow(trx, made, maxWorkflows);
@@ -155,8 +160,9 @@ export function workflowRoutes(options: Options): Route[] {
       },
       problems: ['limit_reached'],
       handle: async ({ body: { description, steps, output }, params: { name = '' }, principal, base, trail }) => {
-        await read(principal, name);
-        const given = steps && (await check({ steps, output }, principal));
+        const before = await read(principal, name);
+        const as = { name, version: before.version + 1 };
+        const given = steps && (await check({ steps, output }, as, principal));
         const row = await db.transaction().execute(async (trx) => {
           const held = await holdWorkflow(trx, principal.userId, name);
           if (!held) throw noSuchWorkflow();

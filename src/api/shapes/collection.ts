@@ -10,6 +10,12 @@ const fields = {
   embedding_model: v.nullable(
     v.pipe(v.string(), v.description('What makes vectors of texts; null where they are of your own making.')),
   ),
+  model_digest: v.nullable(
+    v.pipe(
+      v.string(),
+      v.description('The digest that the model has by which the texts in it were embedded; null until the first was.'),
+    ),
+  ),
   dimensions: v.nullable(
     v.pipe(v.number(), v.integer(), v.description('How long each vector is; null until the first says so.')),
   ),
@@ -37,6 +43,7 @@ export const collectionExample: v.InferInput<typeof collection> = {
   id: '01980000-0000-7000-8000-000000000050',
   name: 'notes',
   embedding_model: 'all-minilm:latest',
+  model_digest: 'sha256:1b226e2802dbb772b5fc32a58f103ca1804ef7501331012de126ab22f67475ef',
   dimensions: 384,
   distance: 'Cosine',
   created_at: '2030-01-30T09:00:00.000Z',

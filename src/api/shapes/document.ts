@@ -22,7 +22,12 @@ export const document = named(
     chunks: v.pipe(v.number(), v.integer(), v.description('How many it is cut into; 0 until it was read.')),
     chunks_embedded: v.pipe(v.number(), v.integer()),
     bytes: v.pipe(v.number(), v.integer()),
-    error: v.nullable(v.strictObject({ code: v.string(), message: v.string(), retryable: v.boolean() })),
+    error: v.nullable(
+      v.pipe(
+        v.strictObject({ code: v.string(), message: v.string(), retryable: v.boolean() }),
+        v.description('Of its task; `cancelled` or `expired` where that was stopped.'),
+      ),
+    ),
     task_id: v.nullable(v.pipe(sentId, v.description('The task that ingests it, or did.'))),
     created_at: sentTime,
     updated_at: sentTime,
@@ -37,9 +42,19 @@ export function presentDocument(row: ListedDocument): v.InferOutput<typeof docum
   return {
     ...{ id, title, source, content_type, metadata, bytes, chunks, chunks_embedded: ready ? chunks : embedded },
     status: ready ? 'ready' : failed ? 'failed' : 'ingesting',
-    error: failed ? row.task_error : null,
+    error: failed ? errorOf(row) : null,
     ...{ task_id, created_at, updated_at },
   };
+}
+
+/** Of a task that was stopped, what went wrong in an earlier attempt is not why. */
+function errorOf({ task_status: status, task_error }: ListedDocument): v.InferOutput<typeof document>['error'] {
+  if (status !== 'cancelled' && status !== 'expired') return task_error;
+  const message =
+    status === 'cancelled'
+      ? 'The task that ingests it was cancelled.'
+      : 'The task that ingests it did not start in time.';
+  return { code: status, message, retryable: true };
 }
 
 export const documentExample: v.InferInput<typeof document> = {

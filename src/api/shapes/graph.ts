@@ -53,7 +53,9 @@ const node = named(
           task_id: v.nullable(sentId),
         }),
       ),
-      v.description('The task of `compensate`, where the step is undone.'),
+      v.description(
+        'The task of `compensate`, where the step is undone; of a step with `for_each` how far that is, its tasks are in the list as well.',
+      ),
     ),
     started_at: v.nullable(sentTime),
     ended_at: v.nullable(sentTime),

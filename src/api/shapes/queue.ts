@@ -29,6 +29,12 @@ export const queue = named(
       count,
       v.description('How many of those that run wait for something outside, so that no worker holds them.'),
     ),
+    demand: v.pipe(
+      count,
+      v.description(
+        'How many tasks workers would have in their hands if there were enough of them: those that they have, and those that wait for nothing else. Autoscalers read it.',
+      ),
+    ),
     oldest_waiting_seconds: v.number(),
     throughput: v.pipe(
       v.strictObject({
@@ -103,6 +109,8 @@ export const queueExample: v.InferInput<typeof queue> = {
     ...{ completed: 340, failed: 1, cancelled: 0, expired: 0 },
   },
   parked: 0,
+  // It stands still, so nobody needs workers for what waits.
+  demand: 2,
   oldest_waiting_seconds: 8.2,
   throughput: { started_per_minute: 11.4, completed_per_minute: 11.2, failed_per_minute: 0.2, mean_run_ms: 9_800 },
 };

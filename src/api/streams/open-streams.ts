@@ -1,5 +1,6 @@
 import { ProblemError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import { metrics } from '../../telemetry/metrics.ts';
 import type { Principal } from '../route.ts';
 
 /** Why a stream ends that could go on. */
@@ -112,6 +113,7 @@ export function createOpenStreams({ limits, onGone, log, patienceMs = PATIENCE_M
         ...{ reason: undefined, waitingSince: undefined },
       };
       open.add(entry);
+      metrics.eventStreams.set(open.size);
       ofUser.set(userId, (ofUser.get(userId) ?? 0) + 1);
       return {
         signal: entry.abort.signal,
@@ -123,6 +125,7 @@ export function createOpenStreams({ limits, onGone, log, patienceMs = PATIENCE_M
         leave() {
           entry.abort.abort();
           if (!open.delete(entry)) return;
+          metrics.eventStreams.set(open.size);
           const left = (ofUser.get(userId) ?? 0) - 1;
           if (left > 0) ofUser.set(userId, left);
           else ofUser.delete(userId);

@@ -1,14 +1,16 @@
 import { TaskError } from '../../errors.ts';
+import { goOn, present } from '../../telemetry/tracing.ts';
 import type { ModelCall } from '../model-client.ts';
 
 /** What a caller of a model hands in. */
-export type Caller = Pick<ModelCall, 'signal' | 'onHost'>;
+export type Caller = Pick<ModelCall, 'signal' | 'by' | 'onHost'>;
 
 /** A caller's texts, or a part of them, that go to the host together. */
 interface Piece<T> {
   texts: string[];
   length: number;
   caller: Caller;
+  trace: ReturnType<typeof present>;
   resolve: (results: T[]) => void;
   reject: (error: unknown) => void;
   /** It was answered, or its caller has gone. */
@@ -17,7 +19,7 @@ interface Piece<T> {
 
 interface Options<T> {
   /** Asks the host for all of the texts; answers one result a text, in order. */
-  ask: (texts: string[], call: Required<Caller>) => Promise<T[]>;
+  ask: (texts: string[], call: Caller) => Promise<T[]>;
   /** How many calls may be under way at once. */
   parallel: number;
 }
@@ -63,14 +65,15 @@ export function createEmbedBatch<T>({ ask, parallel }: Options<T>) {
     const check = () => pieces.every(({ over }) => over) && stop.abort();
     for (const { caller } of pieces) caller.signal.addEventListener('abort', check);
     try {
-      const results = await ask(
-        pieces.flatMap(({ texts }) => texts),
-        {
+      const texts = pieces.flatMap((piece) => piece.texts);
+      const results = await goOn(pieces[0]?.trace, () =>
+        ask(texts, {
           signal: stop.signal,
+          by: [...new Set(pieces.flatMap(({ caller }) => caller.by ?? []))],
           onHost(served) {
             for (const { caller, over } of pieces) if (!over) caller.onHost?.(served);
           },
-        },
+        }),
       );
       let from = 0;
       for (const piece of pieces) {
@@ -103,7 +106,7 @@ export function createEmbedBatch<T>({ ask, parallel }: Options<T>) {
           tell(...args);
         };
       const piece: Piece<T> = {
-        ...{ texts, caller, over: false },
+        ...{ texts, caller, over: false, trace: present() },
         length: lengthOf(texts),
         resolve: end(resolve),
         reject: end(reject),

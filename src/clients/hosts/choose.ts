@@ -1,3 +1,4 @@
+import type { Callers } from './guard.ts';
 import type { Host } from './host.ts';
 
 /**
@@ -11,6 +12,7 @@ export interface Wanted {
   model: string;
   /** Only hosts whose model has this digest will do. */
   digest?: string;
+  by?: Callers;
   /** Hosts that it was at already. */
   tried: ReadonlySet<Host>;
 }
@@ -23,20 +25,20 @@ export function hostsWith(hosts: readonly Host[], { model, digest, tried }: Want
   });
 }
 
-/** Whether calls of the model reach the host, as far as its breakers know. */
-export function takesCalls(host: Host, model: string): boolean {
-  return host.breaker.state() !== 'open' && host.breakerOf(model).state() !== 'open';
-}
-
 /**
  * The host for a call: of those with room one that has the model loaded, of several the least busy one; `full` where none
  * has room, `undefined` where none takes such calls at all.
+ * @param kept hosts whose next room is another call's
  */
-export function chooseHost(hosts: readonly Host[], wanted: Wanted): Host | 'full' | undefined {
-  const { model } = wanted;
-  const open = hostsWith(hosts, wanted).filter((host) => takesCalls(host, model));
+export function chooseHost(
+  hosts: readonly Host[],
+  wanted: Wanted,
+  kept: ReadonlySet<Host> = new Set(),
+): Host | 'full' | undefined {
+  const { model, by } = wanted;
+  const open = hostsWith(hosts, wanted).filter(({ guard }) => !guard.closedFor(model, by));
   if (open.length === 0) return undefined;
-  const free = open.filter(({ slots }) => slots.isFree(model));
+  const free = open.filter((host) => host.slots.isFree(model) && !kept.has(host));
   const [best] = free.toSorted(
     (a, b) => rank(b, model) - rank(a, model) || share(a) - share(b) || a.slots.busy() - b.slots.busy(),
   );

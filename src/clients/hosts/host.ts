@@ -1,10 +1,12 @@
 import type { Ollama } from 'ollama/browser';
 import { TaskError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { type Breaker, createBreaker, createBreakers } from '../breaker.ts';
+import { metrics } from '../../telemetry/metrics.ts';
+import { modelLabel } from '../measure.ts';
 import { canonicalName } from '../model-names.ts';
 import { UpstreamRefusal, upstreamError } from '../upstream.ts';
 import { createModelWaits, type ModelWaits } from '../waits.ts';
+import { createGuard, type Guard } from './guard.ts';
 import { createSlots, type SlotBounds, type Slots } from './slots.ts';
 
 /** A model as a host describes it. */
@@ -27,13 +29,9 @@ export interface Host {
   /** What users call it; says nothing of where it is. */
   readonly label: string;
   readonly client: MakeClient;
-  readonly breaker: Breaker;
+  readonly guard: Guard;
   readonly slots: Slots;
   readonly waits: ModelWaits;
-  /** A model that is too large for the host fails for ever; the others must not wait for that. */
-  breakerOf(model: string): Breaker;
-  /** The models of it that keep failing. */
-  failing(): string[];
   /** `undefined` until it has answered once. */
   models(): HostModel[] | undefined;
   find(model: string): HostModel | undefined;
@@ -89,19 +87,7 @@ export function createHost({ label, name, client, isAllowed, abilities, onChange
     return text;
   }
 
-  const breaker = createBreaker({
-    name,
-    probe: () => ping(AbortSignal.timeout(PROBE_MS)),
-    trips: ({ outage }) => outage === 'away',
-    log,
-  });
-  const ofModel = createBreakers((model) =>
-    createBreaker({
-      name: name === 'Ollama' ? `The model ${model}` : `The model ${model} on ${name}`,
-      trips: ({ outage }) => outage === 'failing',
-      log,
-    }),
-  );
+  const guard = createGuard({ name, probe: () => ping(AbortSignal.timeout(PROBE_MS)), log });
 
   async function describe(model: string, digest: string) {
     const key = `${model}@${digest}`;
@@ -154,7 +140,7 @@ export function createHost({ label, name, client, isAllowed, abilities, onChange
 
   async function ask(since: number): Promise<void> {
     try {
-      await breaker.run(() => load(since));
+      await guard.breaker.run(() => load(since));
       up = true;
     } catch (error) {
       up = false;
@@ -166,17 +152,16 @@ export function createHost({ label, name, client, isAllowed, abilities, onChange
   }
 
   return {
-    ...{ label, client, breaker, slots, waits, ping },
-    breakerOf: (model) => ofModel.of(model),
-    failing: () => ofModel.open(),
+    ...{ label, client, guard, slots, waits, ping },
     models: () => known?.models,
     find: (model) => known?.models.find((one) => canonicalName(one.name) === canonicalName(model)),
     version: () => version?.text,
-    isUp: () => up && breaker.state() === 'closed',
+    isUp: () => up && guard.breaker.state() === 'closed',
     isLoaded: (model) => loaded.has(canonicalName(model)) || slots.busy(model) > 0,
     noteLoaded(model) {
       if (loaded.has(canonicalName(model))) return;
       loaded.add(canonicalName(model));
+      metrics.modelLoads.inc({ model: modelLabel(canonicalName(model)), host: label });
       // What had to make room for it, nobody tells.
       void askLoaded().then(onChange);
     },

@@ -3,10 +3,12 @@ import type { Logger } from '../../log.ts';
 import type { BreakerState } from '../breaker.ts';
 import { canonicalName } from '../model-names.ts';
 import type { ModelWaits } from '../waits.ts';
-import { chooseHost, hostsWith, type Outlook, type Wanted } from './choose.ts';
+import { hostsWith, type Outlook } from './choose.ts';
 import { endingOf, mayMoveOn } from './endings.ts';
+import type { Callers } from './guard.ts';
 import { type Abilities, createHost, type Host, type MakeClient } from './host.ts';
-import type { CallEnding, SlotBounds } from './slots.ts';
+import { createLine } from './line.ts';
+import type { SlotBounds } from './slots.ts';
 
 export type { Outlook } from './choose.ts';
 export type { Host, HostModel, MakeClient } from './host.ts';
@@ -35,7 +37,7 @@ export interface Hosts {
    * @throws TaskError, or the reason of the signal when that aborts
    */
   run<T>(
-    call: { model: string; requested: boolean; digest?: string; signal: AbortSignal },
+    call: { model: string; requested: boolean; digest?: string; by?: Callers; signal: AbortSignal },
     work: (at: At) => Promise<T>,
   ): Promise<{ value: T; host: Host }>;
   outlook(model: string): Outlook;
@@ -120,56 +122,21 @@ export function createHosts({ urls, client, ...shared }: Options): Hosts {
     }
   }
 
-  /** Waits until a host has room for the call, and takes it. @throws where none takes such calls */
-  async function place(wanted: Wanted, signal: AbortSignal, failed: unknown): Promise<[Host, (e: CallEnding) => void]> {
-    for (;;) {
-      signal.throwIfAborted();
-      const found = chooseHost(all, wanted);
-      if (found === undefined) throw failed ?? nobody(wanted);
-      if (found !== 'full') return [found, found.slots.begin(wanted.model)];
-      use();
-      await nextChange(signal);
-    }
-  }
-
-  function nextChange(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const end = () => {
-        listeners.delete(changes);
-        signal.removeEventListener('abort', aborts);
-      };
-      const changes = () => {
-        end();
-        resolve();
-      };
-      const aborts = () => {
-        end();
-        reject(signal.reason);
-      };
-      listeners.add(changes);
-      signal.addEventListener('abort', aborts, { once: true });
-    });
-  }
-
-  /** Why no host takes the call. */
-  function nobody(wanted: Wanted): TaskError {
-    const away = hostsWith(all, wanted).map((host) =>
-      (host.breaker.state() === 'open' ? host.breaker : host.breakerOf(wanted.model)).turnedAway(),
-    );
-    const [first] = away.toSorted((a, b) => (a.retryAfterMs ?? 0) - (b.retryAfterMs ?? 0));
-    const gone = `The model ${wanted.model} is not there any more.`;
-    return first ?? new TaskError('model_unavailable', gone, { retryable: true });
-  }
+  const onChange = (listener: () => void) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
+  const line = createLine({ hosts: all, use, onChange, changed });
 
   return {
     all,
     refresh,
-    async run({ model: name, requested, digest, signal }, work) {
+    async run({ model: name, requested, digest, by, signal }, work) {
       const model = canonicalName(name);
       const tried = new Set<Host>();
       let failed: unknown;
       for (let broken = 0; ; ) {
-        const [host, end] = await place({ model, digest, tried }, signal, failed);
+        const [host, end] = await line.place({ model, digest, by, tried }, signal, failed);
         const wait = host.waits.begin(model, requested);
         let silent = true;
         const heard = () => {
@@ -178,7 +145,7 @@ export function createHosts({ urls, client, ...shared }: Options): Hosts {
           host.noteLoaded(model);
         };
         try {
-          const value = await host.breaker.run(() => host.breakerOf(model).run(() => work({ host, heard })));
+          const value = await host.guard.run(model, by, () => work({ host, heard }));
           heard();
           end('answered');
           return { value, host };
@@ -203,7 +170,7 @@ export function createHosts({ urls, client, ...shared }: Options): Hosts {
     },
     outlook(model) {
       use();
-      const found = chooseHost(all, { model: canonicalName(model), tried: new Set() });
+      const found = line.look({ model: canonicalName(model), tried: new Set() });
       if (found === 'full') return 'full';
       return found?.isLoaded(model) ? 'loaded' : 'load';
     },
@@ -212,12 +179,12 @@ export function createHosts({ urls, client, ...shared }: Options): Hosts {
       return !ones?.length || !others?.length || ones.some((host) => others.includes(host));
     },
     state() {
-      const states = all.map(({ breaker }) => breaker.state());
+      const states = all.map(({ guard }) => guard.breaker.state());
       return (['closed', 'half_open'] as const).find((state) => states.includes(state)) ?? 'open';
     },
     failing: () =>
-      [...new Set(all.flatMap((host) => host.failing()))].filter((model) =>
-        all.every((host) => !host.find(model) || host.breakerOf(model).state() !== 'closed'),
+      [...new Set(all.flatMap(({ guard }) => guard.failing()))].filter((model) =>
+        all.every((host) => !host.find(model) || host.guard.failing().includes(model)),
       ),
     async loading() {
       const found = (await Promise.all(all.map(({ waits }) => waits.loading()))).flat();
@@ -227,10 +194,7 @@ export function createHosts({ urls, client, ...shared }: Options): Hosts {
       Promise.any(all.map((host) => host.ping(signal))).catch((error) => {
         throw firstOf(error);
       }),
-    onChange(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onChange,
     close() {
       closed = true;
       clearInterval(watching);

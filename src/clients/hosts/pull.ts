@@ -57,7 +57,7 @@ async function pullTo(
   signal: AbortSignal | undefined,
   onLayer: (digest: string, progress: PullProgress) => void,
 ): Promise<Pulled> {
-  await host.breaker.run(() => download(host, model, signal, onLayer));
+  await host.guard.breaker.run(() => download(host, model, signal, onLayer));
   await host.refresh(performance.now());
   const found = host.find(model);
   if (found) return { host: host.label, digest: found.digest, size: found.size };

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
+import { metrics } from '../../telemetry/metrics.ts';
 import type { Db } from '../connect.ts';
 import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
 import type { ConcurrencyPolicy, TaskWebhook } from '../schema.ts';
@@ -32,6 +33,8 @@ export interface NewTask {
   concurrency_policy?: ConcurrencyPolicy;
   webhook: TaskWebhook | null;
   request_id: string | null;
+  /** The trace that it belongs to. */
+  traceparent?: string;
   /** When it may start, as a time or from now on; both `null` is at once. */
   scheduled_for: string | null;
   delay_ms: number | null;
@@ -46,15 +49,15 @@ type Stored = Pick<TaskRow, 'id' | 'status' | 'created_at' | 'ready_at' | 'sched
 function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`true`) {
   return sql`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
       tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
-      request_id, watched, ready_at, scheduled_for, expires_at)
+      request_id, traceparent, watched, ready_at, scheduled_for, expires_at)
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
       input, max_attempts, timeout_ms, metadata, tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit,
-      concurrency_policy, webhook, request_id, watched,
+      concurrency_policy, webhook, request_id, traceparent, watched,
       greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
     from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
       batch_id uuid, origin_id uuid, parent_id uuid, agent_id uuid, schedule_id uuid, concurrency_key text, concurrency_limit integer,
-      concurrency_policy text, webhook jsonb, request_id text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
+      concurrency_policy text, webhook jsonb, request_id text, traceparent text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
       expires_in_ms bigint, holder uuid),
       lateral (select coalesce(scheduled_for, now() + delay_ms * interval '1 millisecond') as start) as s
     where ${only}
@@ -64,7 +67,12 @@ function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`tru
 /** Stores tasks in one statement and answers the stored rows in the order given. All are stored or none. */
 export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> {
   const { rows } = await insertTasks(tasks).execute(db);
+  countAccepted(tasks);
   return rowsOf(tasks, byId(rows as Stored[]));
+}
+
+function countAccepted(tasks: NewTask[]): void {
+  for (const { lane, type } of tasks) metrics.tasksAccepted.inc({ lane, type });
 }
 
 const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
@@ -117,7 +125,9 @@ export async function acceptMany(db: Db, submitted: Submitted[]): Promise<Accept
   const held = new Map(rows.flatMap((row) => (row.key === null ? [] : [[nameOf(row), row as KeyRow]])));
   return submitted.map(({ tasks, key }) => {
     const standing = key ? standingOf(key, held.get(nameOf(key)) as KeyRow) : ({ is: 'mine' } as const);
-    return standing.is === 'mine' ? { is: 'stored', rows: rowsOf(tasks, stored) } : standing;
+    if (standing.is !== 'mine') return standing;
+    countAccepted(tasks);
+    return { is: 'stored', rows: rowsOf(tasks, stored) };
   });
 }
 
@@ -150,6 +160,7 @@ const UNSAID = {
   concurrency_key: null,
   concurrency_limit: null,
   concurrency_policy: null,
+  traceparent: null,
 };
 
 /** What every row has at its start. */
@@ -167,6 +178,7 @@ const FRESH = {
   awaiting_until: null,
   signals: 0,
   life: 0,
+  parkings: 0,
   streamed: false,
   queued_at: null,
   held_by: null,

@@ -20,15 +20,19 @@ export type ClaimedTask = Pick<
   | 'failures'
   | 'timeout_ms'
   | 'request_id'
+  | 'traceparent'
   | 'expires_at'
   | 'generation'
   | 'streamed'
   | 'signals'
   | 'life'
+  | 'parkings'
   | 'parent_id'
 > & {
   /** Whether it names a webhook itself. */
   own_webhook: boolean;
+  /** How long it might have been run already when it was. */
+  waited_seconds: number;
 };
 
 export interface Claim {
@@ -49,8 +53,9 @@ export const startAttempt = (worker: string, leaseMs: number) => sql`status = 'r
   lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
 
 export const claimedColumns = sql`t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts,
-  t.failures, t.timeout_ms, t.request_id, t.expires_at, t.generation, t.streamed, t.signals, t.life, t.parent_id,
-  t.webhook is not null as own_webhook, ${sayChanged('t')}`;
+  t.failures, t.timeout_ms, t.request_id, t.traceparent, t.expires_at, t.generation, t.streamed, t.signals, t.life, t.parkings,
+  t.parent_id, t.webhook is not null as own_webhook,
+  extract(epoch from t.started_at - t.ready_at)::float8 as waited_seconds, ${sayChanged('t')}`;
 
 /** How many tasks of a user may run at a time; 0 is no limit. @param user a column that holds the id of a user */
 export function runningLimit(user: string, everybody: number) {

@@ -1,9 +1,10 @@
 import { sql } from 'kysely';
+import { metrics } from '../../telemetry/metrics.ts';
 import type { Db } from '../connect.ts';
 import { noteEnds } from '../workflows/ends.ts';
 import type { Claim } from './run.ts';
 import { stopTasks } from './stop.ts';
-import { announce, insertDeliveries, sayChanged, type Transition } from './transition.ts';
+import { announce, countEnded, insertDeliveries, sayChanged, type Transition } from './transition.ts';
 
 /** How many attempts may end with a lost worker before a task counts as a killer of workers. */
 export const KILL_BUDGET = 3;
@@ -37,6 +38,8 @@ export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> 
         'message', 'The worker stopped answering.'), started_at, coalesce(completed_at, clock_timestamp()) from moved
     ), ${noteEnds('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(db);
+  countEnded(rows);
+  for (const { lane, type } of rows) metrics.attempts.inc({ lane, type, outcome: 'lost' });
   return rows;
 }
 

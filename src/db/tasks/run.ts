@@ -5,6 +5,7 @@ import { noteEnds } from '../workflows/ends.ts';
 import { isHeld } from './claim.ts';
 import {
   announce,
+  countEnded,
   insertDeliveries,
   isHeard,
   recordResumed,
@@ -53,16 +54,23 @@ export interface Settlement {
   follows?: boolean;
 }
 
-/** Of the attempts that a task was turned away by its dependency, the ledger keeps the last so many: an outage may be long. */
+/**
+ * Of the attempts that a task was turned away by its dependency, and of those that ended to wait outside, the ledger keeps the last so
+ * many: an outage may be long, and so may what is looked at again and again.
+ */
 export const TURNED_AWAY_KEPT = 50;
 
-const isTurnedAwayAgain = ({ outcome, attempt }: Settlement) => outcome === 'released' && attempt > TURNED_AWAY_KEPT;
+const isOneOfMany = ({ outcome, attempt }: Settlement) =>
+  (outcome === 'released' || outcome === 'parked') && attempt > TURNED_AWAY_KEPT;
 
-/** A common table expression that takes what is beyond that out of the ledger, one row for each that comes. */
-function dropTurnedAway() {
+/** Common table expressions that take what is beyond that out of the ledger and the timeline, one row for each that comes. */
+function dropOldest() {
   return sql`dropped as (
-      delete from attempts a using moved m where m.outcome = 'released' and a.task_id = m.id
-        and a.attempt <= m.attempt - ${TURNED_AWAY_KEPT}::int and a.outcome = 'released'
+      delete from attempts a using moved m where m.outcome in ('released', 'parked') and a.task_id = m.id
+        and a.attempt <= m.attempt - ${TURNED_AWAY_KEPT}::int and a.outcome = m.outcome
+      returning a.task_id, a.attempt
+    ), dropped_events as (
+      delete from task_events e using dropped d where e.task_id = d.task_id and e.attempt = d.attempt and e.type = 'resumed'
     ),`;
 }
 
@@ -76,7 +84,8 @@ const resumedAtOnce = sql`moved join ledger on ledger.task_id = moved.id where o
  * What parking sets; nothing is in the statement of it where no task is parked. Who has come so far kills no workers: over a
  * long life, losses that have nothing to do with it would else add up.
  */
-const parked = sql`losses = case when r.park is null or r.cancelling then t.losses else 0 end,
+const parked = sql`parkings = t.parkings + case when r.park is null then 0 else 1 end,
+        losses = case when r.park is null or r.cancelling then t.losses else 0 end,
         awaiting = case when r.status = 'running' and not r.cancelling then r.park ->> 'awaiting' end,
         awaiting_until = case when r.status = 'running' and not r.cancelling
           then now() + (r.park ->> 'until_ms')::float8 * interval '1 millisecond' end,`;
@@ -125,11 +134,12 @@ export async function settleTasks(db: Db, settlements: Settlement[]): Promise<Ar
         coalesce(completed_at, clock_timestamp()) from moved
       returning task_id, ended_at
     ), ${parks ? recordResumed(resumedAtOnce, 'signal', sql`ended_at`) : sql``}
-    ${settlements.some(isTurnedAwayAgain) ? dropTurnedAway() : sql``}
+    ${settlements.some(isOneOfMany) ? dropOldest() : sql``}
     ${settlements.some(({ follows }) => follows) ? sql`${noteEnds('moved')},` : sql``}
     ${settlements.some(({ usage }) => usage) ? spendTokens('resolved') : sql``}
     ${insertDeliveries('moved', { own: settlements.some(({ own_webhook }) => own_webhook) })}
     ${announce('moved')}`.execute(db);
+  countEnded(rows);
   const moved = new Map(rows.map((row) => [row.id, row]));
   return settlements.map(({ id, attempt }) => {
     const row = moved.get(id);

@@ -95,9 +95,12 @@ export async function retryTask(db: Db, owner: Owner, id: string, by: By = null)
   return (await retry(db, sql`t.id = ${id} and ${owned(owner)}`, by))[0];
 }
 
-/** Starts those of these tasks again, as {@link retryTask} does, that had ended when the task `since` was accepted. */
+/**
+ * Starts those of these tasks again, as {@link retryTask} does, that had ended when the task `since` was accepted. What is part of another
+ * one of them is that one's to run again.
+ */
 export function retryTasks(db: Db, owner: Owner, ids: string[], since: string, by: By): Promise<Transition[]> {
-  const those = sql`t.id = any(${ids}::uuid[]) and ${owned(owner)}
+  const those = sql`t.id = any(${ids}::uuid[]) and ${owned(owner)} and (t.parent_id = any(${ids}::uuid[])) is not true
     and t.completed_at <= (select b.created_at from tasks b where b.id = ${since})`;
   return retry(db, those, by);
 }

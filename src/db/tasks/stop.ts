@@ -1,9 +1,10 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely';
+import { noteStops } from '../agent-calls.ts';
 import type { Db } from '../connect.ts';
 import type { Database } from '../schema.ts';
 import { noteEnds } from '../workflows/ends.ts';
 import { isHeld } from './claim.ts';
-import { announce, insertDeliveries, recordCancel, type Transition } from './transition.ts';
+import { announce, countEnded, insertDeliveries, recordCancel, type Transition } from './transition.ts';
 
 /** Whether a task (`t`) waits, runs or is parked. */
 export const canBeStopped = sql`t.status in ('scheduled', 'pending', 'running')`;
@@ -30,8 +31,8 @@ export async function stopTasks(db: Db, those: RawBuilder<unknown>, stopping: St
     const all = await stopFamilies(trx, those, stopping);
     // Whoever adds parts holds their parent for that. What was added while it was waited for, the statement did not see;
     // now that the parent is stopped, nothing is added any more.
-    for (let moved = all; moved.length > 0; ) {
-      const parents = moved.map(({ id }) => id);
+    for (let moved = all; moved.some(hasParts); ) {
+      const parents = moved.filter(hasParts).map(({ id }) => id);
       const rest = sql`select t.id from tasks t where t.parent_id = any(${parents}::uuid[]) and ${canBeStopped}`;
       moved = await stopFamilies(trx, rest, { reason: PARENT, by: stopping.by });
       all.push(...moved);
@@ -39,6 +40,9 @@ export async function stopTasks(db: Db, those: RawBuilder<unknown>, stopping: St
     return all;
   });
 }
+
+/** Only workflows have parts. */
+const hasParts = ({ type }: Transition) => type === 'workflow';
 
 /** Stops the parts of a task, or those that have not begun. */
 export function stopParts(
@@ -69,12 +73,13 @@ async function stopFamilies(
     ), moved as (
       update tasks t set
         status = case when h.held then 'cancelling' when ${expires} and h.asked and t.status <> 'running' then 'expired' else 'cancelled' end,
-        completed_at = case when not h.held then clock_timestamp() end, awaiting = null, awaiting_until = null,
+        completed_at = case when not h.held then clock_timestamp() end, awaiting = null, awaiting_until = null, error = null,
         cancel_reason = case when h.asked then ${reason} else ${PARENT} end
       from held h where t.id = h.id
       returning t.*
-    ), ${recordCancel('moved', by)}, ${noteEnds('moved')}, ${insertDeliveries('moved')}
+    ), ${recordCancel('moved', by)}, ${noteEnds('moved')}, ${noteStops('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(trx);
+  countEnded(rows);
   return rows;
 }
 
@@ -99,6 +104,7 @@ async function endThem(trx: Db, limit: number): Promise<Transition[]> {
       returning t.*
     ), ${noteEnds('moved')}, ${insertDeliveries('moved')}
     ${announce('moved')}`.execute(trx);
+  countEnded(rows);
   return rows;
 }
 

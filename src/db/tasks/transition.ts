@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
-import type { Status } from '../schema.ts';
+import { metrics } from '../../telemetry/metrics.ts';
+import { hasEnded, type Status } from '../schema.ts';
 import { ENDPOINT_DISABLED } from '../webhook-endpoints.ts';
 
 /**
@@ -64,6 +65,11 @@ function tell(source: string, event: RawBuilder<unknown>, { at, data = sql`null:
         and e.events @> array[${event}] ${only ? sql`and e.enabled and ${only(sql`e.id`)}` : sql``}
       returning id, task_id, status
     )`;
+}
+
+/** Counts the tasks that a statement ended. */
+export function countEnded(moved: Transition[]): void {
+  for (const { lane, type, status } of moved) if (hasEnded(status)) metrics.tasksEnded.inc({ lane, type, status });
 }
 
 /** Whether a webhook, its own or one of its user, hears of an event of a task. @param task the name of its rows */

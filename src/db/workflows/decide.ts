@@ -31,7 +31,7 @@ export async function decideStep(
       where s.workflow_id = ${workflowId} and s.step = ${step} and s.item = -1 for update of s
     ), moved as (
       update workflow_steps s set decision = jsonb_build_object('approved', ${approved}::boolean, 'by', ${JSON.stringify(by)}::jsonb,
-        'comment', ${comment}::text, 'at', now())
+        'comment', ${comment}::text, 'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
       from those where those.waits and s.workflow_id = ${workflowId} and s.step = those.step and s.item = -1
       returning s.step, s.decision
     ), noted as (

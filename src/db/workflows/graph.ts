@@ -40,17 +40,26 @@ export async function findRun(
   return first && { phase: first.phase, counts: Object.fromEntries(rows.map(({ status, count }) => [status, count])) };
 }
 
+/** Whether steps, or items of them, of a workflow that goes on may begin and have not. */
+export async function hasReadySteps(db: Db, workflowId: string): Promise<boolean> {
+  const { rows } = await sql`select from workflow_runs r where workflow_id = ${workflowId} and phase = 'forward'
+    and exists (select from workflow_steps s where s.workflow_id = r.workflow_id and s.status = 'ready')`.execute(db);
+  return rows.length > 0;
+}
+
 /** Steps in the order of the definition, from a place on. */
 export async function listSteps(db: Db, workflowId: string, from: number, limit: number): Promise<GraphRow[]> {
   const { rows } = await sql<GraphRow>`
     select s.step as id, s.place, s.definition ->> 'type' as type, s.definition ->> 'title' as title, s.status, s.child_id as task_id,
-      s.error, i.items, s.definition -> 'approvers' as approvers, s.decision, s.expires_at, s.undo, s.undo_id as undo_task_id,
+      s.error, i.items, s.definition -> 'approvers' as approvers, s.decision, s.expires_at, coalesce(s.undo, i.undo) as undo, s.undo_id as undo_task_id,
       s.started_at, s.ended_at
     from workflow_steps s left join lateral (
       select jsonb_build_object('total', s.items, 'waiting', s.items - count(*) filter (where n.status not in ('waiting', 'ready')),
         'running', count(*) filter (where n.status in ('running', 'awaiting')),
         'completed', count(*) filter (where n.status = 'completed'), 'failed', count(*) filter (where n.status = 'failed'),
-        'skipped', count(*) filter (where n.status = 'skipped'), 'cancelled', count(*) filter (where n.status = 'cancelled')) as items
+        'skipped', count(*) filter (where n.status = 'skipped'), 'cancelled', count(*) filter (where n.status = 'cancelled')) as items,
+        case when bool_or(n.undo = 'running') then 'running' when bool_or(n.undo = 'ready') then 'ready'
+          when bool_or(n.undo = 'failed') then 'failed' else max(n.undo) end as undo
       from workflow_steps n where n.workflow_id = s.workflow_id and n.step = s.step and n.item >= 0
     ) i on s.items is not null
     where s.workflow_id = ${workflowId} and s.item = -1 and s.place >= ${from} order by s.place limit ${limit}`.execute(

@@ -20,6 +20,7 @@ export interface Run {
   user_id: string;
   priority: number;
   request_id: string | null;
+  traceparent: string | null;
 }
 
 /**
@@ -36,7 +37,7 @@ const BY_KEYS = sql`set_config('enable_hashjoin', 'off', true), set_config('enab
 export async function lockRun(trx: Db, id: string): Promise<Run | undefined> {
   const { rows } = await sql<Run>`
     select r.workflow_id as id, r.phase, r.depth, r.input, r.steps, r.open, r.busy, r.undo, r.item_bytes, r.error,
-      t.status, t.user_id, t.priority, t.request_id, ${BY_KEYS}
+      t.status, t.user_id, t.priority, t.request_id, t.traceparent, ${BY_KEYS}
     from workflow_runs r join tasks t on t.id = r.workflow_id
     where r.workflow_id = ${id} for update of r for key share of t`.execute(trx);
   return rows[0];

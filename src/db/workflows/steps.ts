@@ -36,11 +36,18 @@ const ended = sql`s.step, s.item, s.status, s.error, s.definition ->> 'on_failur
 const undoOf = (definition: string, status: string) =>
   sql`case when ${sql.raw(status)} = 'completed' and ${sql.raw(definition)} -> 'compensate' is not null then 'ready' end`;
 
-/** Writes the ends of tasks, and of steps that are none, into the steps; answers those that it ended. */
-export async function endSteps(trx: Db, workflowId: string, ends: End[]): Promise<EndedStep[]> {
+/**
+ * Writes the ends of tasks, and of steps that are none, into the steps; answers those that it ended.
+ * @param goesOn whether the workflow does: where it does not, a task that was cancelled is no failure of its step
+ */
+export async function endSteps(trx: Db, workflowId: string, ends: End[], goesOn: boolean): Promise<EndedStep[]> {
   const { rows } = await sql<EndedStep>`
     with given as (
-      select s.step, s.item, g.status, g.error, g.output, g.at
+      select s.step, s.item, case when g.status = 'expired' or (g.status = 'cancelled' and ${goesOn}::boolean) then 'failed'
+          else g.status end as status,
+        coalesce(g.error, case when g.status = 'expired' or (g.status = 'cancelled' and ${goesOn}::boolean) then jsonb_build_object(
+          'code', g.status, 'message', 'The task of the step was ' || case g.status when 'expired' then 'past its deadline.'
+          else 'cancelled.' end, 'retryable', false) end) as error, g.output, g.at
       from json_to_recordset(${JSON.stringify(ends)}::json) as g(child_id uuid, step text, status text, error jsonb, output json, at timestamptz),
       lateral (
         select s.step, s.item from workflow_steps s where g.child_id is not null and s.child_id = g.child_id
@@ -49,10 +56,7 @@ export async function endSteps(trx: Db, workflowId: string, ends: End[]): Promis
           and s.step = g.step and s.item = -1 and s.status in ('ready', 'running', 'awaiting')
       ) s
     )
-    update workflow_steps s set status = case g.status when 'expired' then 'failed' when 'cancelled' then 'failed' else g.status end,
-      error = coalesce(g.error, case when g.status in ('expired', 'cancelled') then jsonb_build_object('code', g.status,
-        'message', 'The task of the step was ' || case g.status when 'expired' then 'past its deadline.' else 'cancelled.' end, 'retryable', false) end),
-      output = g.output, ended_at = g.at, expires_at = null,
+    update workflow_steps s set status = g.status, error = g.error, output = g.output, ended_at = g.at, expires_at = null,
       undo = ${undoOf('coalesce(s.definition, p.definition)', 'g.status')}
     from given g join workflow_steps p on p.workflow_id = ${workflowId} and p.step = g.step and p.item = -1
     where s.workflow_id = ${workflowId} and s.step = g.step and s.item = g.item
@@ -112,7 +116,7 @@ export interface ItemCount {
   step: string;
   ended: number;
   failed: number;
-  /** Whether the others shall go on. */
+  /** Whether the others shall go on, because the workflow does. */
   more: boolean;
 }
 
@@ -128,13 +132,15 @@ export async function countItems(trx: Db, workflowId: string, counts: ItemCount[
     where s.workflow_id = ${workflowId} and s.step = g.step and s.item = next.item`.execute(trx);
   const { rows } = await sql<EndedStep>`
     update workflow_steps s set items_left = s.items_left - g.ended, items_failed = s.items_failed + g.failed,
-      status = case when s.items_left > g.ended then s.status when s.items_failed + g.failed > 0 then 'failed' else 'completed' end,
+      status = case when s.items_left > g.ended then s.status when s.items_failed + g.failed > 0 then 'failed'
+        when not g.more and exists (select from workflow_steps w where w.workflow_id = ${workflowId} and w.step = s.step and w.item >= 0
+          and w.status = 'cancelled') then 'cancelled' else 'completed' end,
       error = case when s.items_left = g.ended and s.items_failed + g.failed > 0 then jsonb_build_object('code', 'items_failed',
         'message', (s.items_failed + g.failed) || ' of ' || s.items || ' items failed.', 'retryable', false) end,
       ended_at = case when s.items_left = g.ended then clock_timestamp() end
     from ${given} where s.workflow_id = ${workflowId} and s.step = g.step and s.item = -1
     returning ${ended}`.execute(trx);
-  return rows.filter(({ status }) => status === 'completed' || status === 'failed');
+  return rows.filter(({ status }) => status !== 'running');
 }
 
 /** Lets begin what waited for nothing but these steps. */

@@ -47,10 +47,11 @@ export async function endUndos(trx: Db, workflowId: string, ends: End[]): Promis
   return rows.length;
 }
 
-/** How many steps and items were undone, and could not be. */
+/** How many steps were undone, and could not be; of one with a list that is one where any of its items could not be. */
 export async function countUndone(trx: Db, workflowId: string): Promise<{ completed: number; failed: number }> {
   const { rows } = await sql<{ completed: number; failed: number }>`
-    select count(*) filter (where undo = 'completed')::int as completed, count(*) filter (where undo = 'failed')::int as failed
-    from workflow_steps where workflow_id = ${workflowId}`.execute(trx);
+    select count(*) filter (where not failed)::int as completed, count(*) filter (where failed)::int as failed from (
+      select bool_or(undo = 'failed') as failed from workflow_steps
+      where workflow_id = ${workflowId} and undo in ('completed', 'failed') group by step) one`.execute(trx);
   return rows[0] as { completed: number; failed: number };
 }

@@ -13,6 +13,7 @@ const options = v.object({
   cacheDir: v.string(),
   modelsDir: v.string(),
   logLevel: v.optional(v.string(), 'info'),
+  logFormat: v.optional(v.picklist(['json', 'text'])),
   parallel: v.optional(v.number()),
   threads: v.optional(v.number()),
   hubUrl: v.optional(v.string()),
@@ -34,8 +35,8 @@ process.on('SIGTERM', () => void end(0));
 process.on('SIGINT', () => undefined);
 
 try {
-  const { logLevel, ...rest } = v.parse(options, JSON.parse(process.argv[2] ?? '{}'));
-  server = await startModelServer({ ...rest, log: createLog(logLevel, 'models') });
+  const { logLevel, logFormat, ...rest } = v.parse(options, JSON.parse(process.argv[2] ?? '{}'));
+  server = await startModelServer({ ...rest, log: createLog(logLevel, { name: 'models', format: logFormat }) });
   process.send?.({ ready: true, url: server.url });
 } catch (error) {
   const message = { error: messageOf(error) };

@@ -12,6 +12,7 @@ const Options = v.object({
   dataDir: v.pipe(v.string(), v.nonEmpty()),
   apiKey: v.optional(v.string()),
   logLevel: v.optional(v.string(), 'info'),
+  logFormat: v.optional(v.picklist(['json', 'text'])),
 });
 
 type Message = { ready: true; url: string } | { error: string };
@@ -31,8 +32,11 @@ async function main(): Promise<void> {
   process.once('SIGTERM', stop);
   process.once('disconnect', stop);
   try {
-    const { logLevel, ...options } = v.parse(Options, JSON.parse(process.argv[2] ?? ''));
-    const store = await startVectorStore({ ...options, log: createLog(logLevel, 'vectors') });
+    const { logLevel, logFormat, ...options } = v.parse(Options, JSON.parse(process.argv[2] ?? ''));
+    const store = await startVectorStore({
+      ...options,
+      log: createLog(logLevel, { name: 'vectors', format: logFormat }),
+    });
     close = store.close;
     // Told to stop while it was starting, before there was anything to close.
     if (stopped || !process.send) return await stop();

@@ -3,10 +3,12 @@ import type { Outbound } from '../../clients/outbound.ts';
 import { answerError, callError, isSuccess } from '../../clients/outcomes.ts';
 import type { Db } from '../../db/connect.ts';
 import { findFile, readFile } from '../../db/files.ts';
-import { type About, CONTENT_TYPES, type Kind } from '../../documents/kinds.ts';
+import { Unreadable } from '../../documents/blocks.ts';
+import { nameOf } from '../../documents/identity.ts';
+import { type About, CONTENT_TYPES, type Kind, knownKind } from '../../documents/kinds.ts';
 import { TaskError } from '../../errors.ts';
 import type { IngestRequest } from '../../tasks/tools.ts';
-import type { Attempt } from '../attempt.ts';
+import { type Attempt, triesOf } from '../attempt.ts';
 
 /** What is to be ingested, as it came. */
 export interface Content {
@@ -30,8 +32,6 @@ const MAX_ERROR_BYTES = 4_000;
 const FETCH_MS = 60_000;
 /** A document is in memory whole, here and in the process that reads it, however large files may be. */
 const MAX_BYTES = 256 * 1_048_576;
-/** `blob` is what browsers call a file without a name; as a name it would let one document replace another. */
-const UNNAMED = new Set(['', 'blob']);
 
 /** Gets the content that a request names. @throws TaskError */
 export async function loadContent(
@@ -63,7 +63,7 @@ export async function loadContent(
         if (late.aborted) throw tooSlow(fetchMs, error);
         throw callError(error);
       });
-    const failure = answerError(answer, attempt.task.attempt);
+    const failure = answerError(answer, triesOf(attempt.task));
     if (failure) throw failure;
     if (answer.cut) throw tooLarge(maxBytes, maxFileBytes);
     const packing = [answer.headers['content-encoding'] ?? 'identity'].flat().join(', ');
@@ -85,14 +85,17 @@ export async function loadContent(
       parts.push(part);
     }
     const about = { contentType: contentType ?? file.content_type, name: file.filename };
-    return { bytes: Buffer.concat(parts), about, source: UNNAMED.has(file.filename) ? null : file.filename };
+    return { bytes: Buffer.concat(parts), about, source: nameOf(file) };
   }
 }
 
-/** By what a document is the same when its content is another. */
-export function identityOf(source: string | null, { title }: IngestRequest): string | null {
-  if (source !== null) return `source:${source}`;
-  return title === undefined ? null : `title:${title}`;
+/** What a content is as far as that can be told without reading it. @throws TaskError `document_unreadable` */
+export function kindOrRefuse({ about, bytes }: Content): Kind | undefined {
+  try {
+    return knownKind(about, bytes);
+  } catch (error) {
+    throw error instanceof Unreadable ? new TaskError('document_unreadable', error.message) : error;
+  }
 }
 
 /** Of the content and of what decides on its chunks: what has the same hash has the same chunks. */

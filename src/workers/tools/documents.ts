@@ -1,13 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { VectorClient } from '../../clients/qdrant.ts';
+import type { Config } from '../../config.ts';
 import type { CollectionRow } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
 import {
   findUnfinished,
   finishDocument,
   markEmbedded,
-  type NewDocument,
-  openDocument,
   renameDocument,
   replaceNamed,
   type Standing,
@@ -17,19 +16,23 @@ import {
 import { type DocumentRow, listChunks } from '../../db/documents.ts';
 import { DOCUMENT_PURPOSE, deleteFile, findFile } from '../../db/files.ts';
 import { newId } from '../../db/ids.ts';
-import { Unreadable } from '../../documents/blocks.ts';
 import { clearDocuments, pointsOf } from '../../documents/clear.ts';
-import { CONTENT_TYPES, type Kind, knownKind } from '../../documents/kinds.ts';
+import { identityOf } from '../../documents/identity.ts';
+import { CONTENT_TYPES } from '../../documents/kinds.ts';
+import { piecesOf } from '../../documents/pieces.ts';
 import type { DocumentReader } from '../../documents/reader.ts';
 import { TaskError } from '../../errors.ts';
 import { cleanText } from '../../tasks/clean.ts';
 import type { Ingested, IngestRequest, Tools } from '../../tasks/tools.ts';
-import { noSuchCollection, scopeOf, storeName } from '../../vectors/collection.ts';
+import { scopeOf, storeName } from '../../vectors/collection.ts';
+import { embedInto } from '../../vectors/model.ts';
 import { putPoints, requireStore } from '../../vectors/points.ts';
+import type { PointRoom } from '../../vectors/room.ts';
 import type { Attempt } from '../attempt.ts';
 import { collectionsOf } from './document-collections.ts';
-import { type Content, hashOf, identityOf, loadContent } from './document-content.ts';
+import { hashOf, kindOrRefuse, loadContent } from './document-content.ts';
 import { embedChunks } from './document-embedding.ts';
+import { busy, openFor } from './document-opening.ts';
 
 interface Options extends Pick<Tools, 'progress'> {
   db: Db;
@@ -38,7 +41,8 @@ interface Options extends Pick<Tools, 'progress'> {
   outbound: Parameters<typeof loadContent>[0]['outbound'];
   reader: DocumentReader;
   maxFileBytes: number;
-  maxCollections: number;
+  room: PointRoom;
+  most: Config['vectors']['most'];
 }
 
 /** Chunks of one call of the model and one of the store, with a few points each; after each the document knows how far it is. */
@@ -48,9 +52,9 @@ const SEARCHES_MS = 1_000;
 
 /** Documents of the task's user, as its attempt ingests them. */
 export function documentTools(attempt: Attempt, options: Options): Tools['documents'] {
-  const { db, embed, reader, progress } = options;
+  const { db, embed, reader, room, most, progress } = options;
   const { signal, task } = attempt;
-  const collections = collectionsOf(task.user_id, options);
+  const collections = collectionsOf(task.user_id, { db, embed, maxCollections: most.collections });
 
   return {
     async ingest(request) {
@@ -79,8 +83,14 @@ export function documentTools(attempt: Attempt, options: Options): Tools['docume
     const content = await loadContent(options, attempt, request);
     const kind = kindOrRefuse(content);
     const collection = await makeCollection();
-    const standing = await open(store, request.collection, {
-      ...{ id: newId(), user_id: task.user_id, collection_id: collection.id, task_id: task.id },
+    const standing = await openFor(task, { db, store, max: most.documents }, signal, {
+      ...{
+        name: request.collection,
+        id: newId(),
+        user_id: task.user_id,
+        collection_id: collection.id,
+        task_id: task.id,
+      },
       ...{ identity: identityOf(content.source, request), title: request.title ?? null, source: content.source },
       // Until it has been read, what may be JSON is text.
       ...{ content_type: CONTENT_TYPES[kind ?? 'text'], content_hash: hashOf(content, kind, request) },
@@ -98,19 +108,10 @@ export function documentTools(attempt: Attempt, options: Options): Tools['docume
       ...{ heading: cleanText(heading), text: cleanText(text).trim(), tokens },
     }));
     const read = { title, content_type: cut.contentType };
+    const points = chunks.reduce((sum, { text }) => sum + piecesOf(text).length, 0);
+    await room.check(store, task.user_id, points, signal);
     if (!(await storeChunks(db, document, read, chunks))) throw await gone(store, document);
     return { is, document: { ...document, ...read, chunks: chunks.length, embedded: 0, status: 'embedding' } };
-  }
-
-  async function open(store: VectorClient, name: string, given: NewDocument): Promise<Standing> {
-    for (let turn = 0; ; turn++) {
-      const standing = await openDocument(db, given);
-      if (!standing) throw noSuchCollection(name);
-      if (standing.is === 'busy' || (standing.is === 'old' && turn > 0)) throw busy();
-      if (standing.is !== 'old') return standing;
-      const ids = [standing.document.id];
-      await clearDocuments({ db, store }, { ids, taskId: task.id, quietMs: 0 }, signal);
-    }
   }
 
   /** Embeds what is not embedded yet, and shows the document. */
@@ -147,12 +148,13 @@ export function documentTools(attempt: Attempt, options: Options): Tools['docume
     const all = document.chunks;
     // Those that were stored before chunks had several have one each.
     let count = from === 0 ? 0 : (document.points ?? from);
+    const held = embedInto(db, embed, collection);
     for (let at = from; at < all; ) {
       signal.throwIfAborted();
       const chunks = await listChunks(db, document.id, at, BATCH);
       if (chunks.length === 0) throw await gone(store, document);
-      const points = await embedChunks(embed, collection, document, chunks);
-      await putPoints({ db, store }, collection, points, signal);
+      const points = await embedChunks(held, collection, document, chunks);
+      await putPoints({ db, store, room }, collection, points, signal);
       at += chunks.length;
       count += points.length;
       if (!(await mark({ embedded: at, points: count }))) throw await gone(store, document);
@@ -224,19 +226,6 @@ export function documentTools(attempt: Attempt, options: Options): Tools['docume
     if (fileId === undefined) return;
     const file = await findFile(db, task.user_id, fileId);
     if (file?.purpose === DOCUMENT_PURPOSE) await deleteFile(db, task.user_id, fileId);
-  }
-}
-
-function busy(): TaskError {
-  const message = 'Another task is at work on the same content in this collection.';
-  return new TaskError('document_busy', message, { later: true });
-}
-
-function kindOrRefuse({ about, bytes }: Content): Kind | undefined {
-  try {
-    return knownKind(about, bytes);
-  } catch (error) {
-    throw error instanceof Unreadable ? new TaskError('document_unreadable', error.message) : error;
   }
 }
 

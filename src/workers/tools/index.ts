@@ -12,8 +12,10 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { LogLevel, Tools } from '../../tasks/tools.ts';
+import { createPointRoom } from '../../vectors/room.ts';
 import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
+import { idsOf } from '../measure.ts';
 import type { ProgressWriter } from '../progress.ts';
 import { agentTools } from './agents/index.ts';
 import { documentTools } from './documents.ts';
@@ -37,8 +39,8 @@ interface Options {
   workflows: Workflows;
   /** What everybody may use who has no limits of their own. */
   limits: Config['limits']['user'];
-  /** How many collections a user may have; 0 is no limit. */
-  maxCollections: number;
+  /** How many collections, documents and points a user may have; 0 is no limit. */
+  most: Config['vectors']['most'];
   reader: DocumentReader;
   maxFileBytes: number;
   maxOutputBytes: number;
@@ -62,7 +64,7 @@ export function createToolFactory({
   places,
   workflows,
   limits,
-  maxCollections,
+  most,
   reader,
   maxFileBytes,
   maxOutputBytes,
@@ -71,9 +73,10 @@ export function createToolFactory({
   box,
   log,
 }: Options): (attempt: Attempt) => Tools {
+  const room = createPointRoom({ db, max: most.points });
   return (attempt) => {
     const { task, signal } = attempt;
-    const taskLog = log.child({ task_id: task.id, attempt: task.attempt });
+    const taskLog = log.child(idsOf(task));
     const emit = (text: string) => onText(attempt, text);
     const count = (tokens: number) => writer.report(attempt, null, `${tokens} tokens`, 'passing');
     const mayUse = async () => (rights.isOpen ? undefined : rights.of((await findRole(db, task.user_id)) ?? 'user'));
@@ -87,7 +90,7 @@ export function createToolFactory({
     const tools: Tools = {
       models,
       agents: agentTools(attempt, () => tools, { db, outbound, box, log: taskLog }),
-      vectors: vectorTools(attempt, { db, vectors, embed, maxCollections }),
+      vectors: vectorTools(attempt, { db, vectors, embed, room, maxCollections: most.collections }),
       documents: documentTools(attempt, {
         db,
         vectors,
@@ -96,10 +99,11 @@ export function createToolFactory({
         reader,
         progress,
         maxFileBytes,
-        maxCollections,
+        room,
+        most,
       }),
       http: httpTools(attempt, outbound, maxOutputBytes),
-      tasks: taskTools(attempt, { db, dispatcher, places, limits }),
+      tasks: taskTools(attempt, { db, dispatcher, places, workflows, limits }),
       ...durableTools(attempt, { db, callbacks, maxOutputBytes }),
       workflows: workflowTools(attempt, { db, workflows, maxOutputBytes }),
       signal,

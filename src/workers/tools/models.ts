@@ -19,11 +19,12 @@ export function modelTools(
   attempt: Attempt,
   { models, count, emit, maxOutputBytes, mayUse }: Options,
 ): Tools['models'] {
-  const { signal } = attempt;
+  const { signal, task } = attempt;
+  const by = [task.user_id];
 
   /** Notes what a model call used and how far it is, and hands its text on. */
   async function model<T extends { model: string }>(
-    call: (common: Pick<ModelCall, 'signal' | 'onHost' | 'onText' | 'mayUse'>) => Promise<Answered<T>>,
+    call: (common: Pick<ModelCall, 'signal' | 'by' | 'onHost' | 'onText' | 'mayUse'>) => Promise<Answered<T>>,
     { signal: own, onUsage }: CallOptions & { onUsage?: (usage: Usage) => void } = {},
   ): Promise<T> {
     let pieces = 0;
@@ -32,7 +33,7 @@ export function modelTools(
       emit(text);
     };
     const either = own ? AbortSignal.any([signal, own]) : signal;
-    const { answer, usage, served } = await call({ signal: either, onHost: note, onText, mayUse: await mayUse() });
+    const { answer, usage, served } = await call({ signal: either, by, onHost: note, onText, mayUse: await mayUse() });
     note({ ...served, model: answer.model });
     attempt.usage = addUsage(attempt.usage, usage);
     onUsage?.(usage);
@@ -71,7 +72,15 @@ export function modelTools(
       if (partial && isCut(answer)) return answer;
       return { ...answer, ...parsedAs(asked, answer.text, answer.done_reason) };
     },
-    embed: (request) => model((common) => models.embed(request, common)),
+    async embed(request) {
+      let digest: string | undefined;
+      const answer = await model(async (common) => {
+        const answered = await models.embed(request, common);
+        digest = answered.served?.digest;
+        return answered;
+      });
+      return { ...answer, digest };
+    },
     pull: async (request, onProgress) => models.pull(request, { signal, onProgress, mayUse: await mayUse() }),
     context: contextTool(models, mayUse),
   };

@@ -13,12 +13,15 @@ import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { Places } from '../../queues/places.ts';
 import { wakesOf } from '../../queues/wakes.ts';
 import type { BulkRequest, BulkStep, BulkWork, Tools } from '../../tasks/tools.ts';
+import { moveOnAfter } from '../../workflows/after.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
 
 interface Options {
   db: Db;
   dispatcher: Dispatcher;
   places: Places;
+  workflows: Pick<Workflows, 'advance'>;
   limits: Config['limits']['user'];
 }
 
@@ -36,7 +39,7 @@ export function taskTools(attempt: Attempt, options: Options): Tools['tasks'] {
 
 function bulkWork(
   { task, signal }: Attempt,
-  { db, dispatcher, places, limits }: Options,
+  { db, dispatcher, places, workflows, limits }: Options,
   request: BulkRequest,
 ): BulkWork {
   const { action, filter } = request;
@@ -115,6 +118,7 @@ function bulkWork(
   async function steer(chosen: Chosen, by: Submitter): Promise<BulkStep> {
     const fitting = action === 'retry' ? await withRoom(chosen) : chosen;
     const { ids, moved } = await change(fitting, by);
+    moveOnAfter(moved, workflows);
     await dispatcher.enqueue(moved.flatMap(wakesOf));
     await Promise.all(moved.filter(({ status }) => status === 'cancelled').map((one) => dispatcher.remove(one)));
     // A parked one had the place of its key.

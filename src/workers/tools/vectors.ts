@@ -6,7 +6,9 @@ import { newId } from '../../db/ids.ts';
 import { TaskError } from '../../errors.ts';
 import type { EmbedAnswer, Point, Tools } from '../../tasks/tools.ts';
 import { modelGone, noSuchCollection, takesNoTexts, wrongDimensions } from '../../vectors/collection.ts';
+import { holdToModel } from '../../vectors/model.ts';
 import { deletePoints, putPoints, refuseChunks, requireStore } from '../../vectors/points.ts';
+import type { PointRoom } from '../../vectors/room.ts';
 import { searchCollection } from '../../vectors/search.ts';
 import type { Attempt } from '../attempt.ts';
 
@@ -14,12 +16,13 @@ interface Options {
   db: Db;
   vectors: VectorClient | undefined;
   embed: Tools['models']['embed'];
+  room: PointRoom;
   /** How many collections a user may have; 0 is no limit. */
   maxCollections: number;
 }
 
 /** The collections of the task's user, as its attempt may use them. */
-export function vectorTools(attempt: Attempt, { db, vectors, embed, maxCollections }: Options): Tools['vectors'] {
+export function vectorTools(attempt: Attempt, { db, vectors, embed, room, maxCollections }: Options): Tools['vectors'] {
   const { signal, task } = attempt;
   const userId = task.user_id;
 
@@ -60,6 +63,7 @@ export function vectorTools(attempt: Attempt, { db, vectors, embed, maxCollectio
       if (embedded && collection.embedding_model === null) throw takesNoTexts(name, 'give points as vectors');
       if (embedded && embedded.model !== collection.embedding_model)
         throw modelGone(name, collection.embedding_model ?? '');
+      if (embedded) await holdToModel(db, embed, collection, { digest: embedded.digest, writes: true });
       let next = 0;
       const made = points.map((point, index) => ({
         ...{ text: point.text, payload: point.payload },
@@ -67,7 +71,7 @@ export function vectorTools(attempt: Attempt, { db, vectors, embed, maxCollectio
         id: point.id ?? uuidv5(`${index}`, task.id),
         vector: point.vector ?? (embedded?.embeddings[next++] as number[]),
       }));
-      await putPoints({ db, store }, collection, made, signal);
+      await putPoints({ db, store, room }, collection, made, signal);
       return { collection: name, upserted: made.length, ids: made.map(({ id }) => id) };
     },
 

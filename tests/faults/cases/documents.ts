@@ -3,7 +3,21 @@ import type { Rig } from '../rig/rig.ts';
 import { must, until } from '../rig/wait.ts';
 
 const CHUNKS = 10_000;
-const text = Array.from({ length: CHUNKS }, (_, n) => `# Part ${n}\n\nThe wheel of part ${n} is here.\n`).join('\n');
+/** Each of so many chunks is a long one, with a point for each of its four sentences. */
+const LONG_EVERY = 20;
+const SENTENCES = 4;
+const LONG = CHUNKS / LONG_EVERY;
+const POINTS = CHUNKS + LONG * (SENTENCES - 1);
+/** Of a long one, the whole is embedded besides its pieces. */
+const TEXTS = CHUNKS + LONG * SENTENCES;
+
+const sentence = (n: number, hook: number) =>
+  `The wheel of part ${n} hangs on hook ${hook} of the long wall behind the shed, where no rain has reached it and where nobody has looked for it since the spring before.`;
+const text = Array.from({ length: CHUNKS }, (_, n) => {
+  const said =
+    n % LONG_EVERY === 0 ? [1, 2, 3, 4].map((hook) => sentence(n, hook)) : [`The wheel of part ${n} is here.`];
+  return `# Part ${n}\n\n${said.join(' ')}\n`;
+}).join('\n');
 
 interface Row {
   id: string;
@@ -67,12 +81,14 @@ export const documentCases = [
         120_000,
       );
       const points = await stored(rig, done.id);
-      must(points === CHUNKS, `${points} points are stored of ${CHUNKS}`);
+      must(points === POINTS, `${points} points are stored of ${POINTS}`);
       const asked = rig.ollama.calls
         .filter(({ path }) => path === '/api/embed')
         .reduce((sum, { body }) => sum + [body.input].flat().length, 0);
-      rig.note(`${points} points; ${asked - CHUNKS} texts were embedded twice, or to see how long a vector is`);
-      must(asked < CHUNKS * 1.1, `${asked} texts were embedded for ${CHUNKS} chunks`);
+      rig.note(
+        `${points.toLocaleString('en-US')} points, as there should be; ${asked - TEXTS} of ${TEXTS.toLocaleString('en-US')} texts were embedded twice, or to see what the model makes`,
+      );
+      must(asked < TEXTS * 1.1, `${asked} texts were embedded for ${TEXTS}`);
     },
   }),
 ];

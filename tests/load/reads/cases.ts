@@ -86,7 +86,8 @@ export async function taskCases(pool: pg.Pool): Promise<Case[]> {
     'the last of its queue': await at(`${waiting} desc`),
     'ended long ago': await at("status = 'completed' order by id"),
   };
-  const options = { agingMs: 600_000, everybody: 1_000 };
+  const limits = { waiting_tasks: 0, tokens_per_day: 0 };
+  const options = { agingMs: 600_000, everybody: 1_000, limits };
   return Object.entries(ids).flatMap(([name, id]) => {
     const read = async (db: Kysely<Database>) => (await findTask(db, 'any', id)) as TaskRow;
     return [

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { modelName } from '../../../tasks/schemas.ts';
+import { modelName, record } from '../../../tasks/schemas.ts';
 import type { ChatRequest } from '../../../tasks/tools.ts';
 import { invalid } from '../../validate.ts';
 import { type ChatBody, chatInputOf } from '../chat-request.ts';
@@ -55,7 +55,7 @@ const item = v.union(
 
 type Item = v.InferOutput<typeof item>;
 
-const schema = v.record(v.string(), v.unknown());
+const schema = record(v.string(), v.unknown());
 const format = v.variant(
   'type',
   [

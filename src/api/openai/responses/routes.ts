@@ -7,6 +7,7 @@ import { ProblemError } from '../../../errors.ts';
 import type { Dispatcher } from '../../../queues/dispatcher.ts';
 import type { Places } from '../../../queues/places.ts';
 import type { ChatAnswer, ChatRequest } from '../../../tasks/tools.ts';
+import type { Workflows } from '../../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../../answer.ts';
 import { cancelOwnTask } from '../../cancel.ts';
 import { replayed } from '../../idempotency.ts';
@@ -25,6 +26,7 @@ import { createResponseStreams, type StreamParts } from './stream.ts';
 
 interface Options extends KnownModels, StreamParts {
   db: Db;
+  workflows: Pick<Workflows, 'advance'>;
   calls: Calls;
   dispatcher: Dispatcher;
   places: Places;

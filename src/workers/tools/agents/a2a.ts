@@ -3,13 +3,15 @@ import { type A2aInterface, readCard } from '../../../agents/a2a/card.ts';
 import {
   type A2aAnswer,
   type A2aRequest,
+  cancelTask,
   getTask,
   isOver,
   readAnswer,
   sendMessage,
 } from '../../../agents/a2a/messages.ts';
-import { TaskError } from '../../../errors.ts';
-import type { AgentCall, Called } from './caller.ts';
+import { errorMessage, TaskError } from '../../../errors.ts';
+import { AttemptStopped } from '../../attempt.ts';
+import type { AgentCall, AgentHttpCall, Called } from './caller.ts';
 import { callLost } from './send.ts';
 import { headersOf } from './template.ts';
 
@@ -28,6 +30,8 @@ interface Followed {
 /** Many tasks are done by then, and the worker is not needed for anything else in between. */
 const SOON_MS = [200, 400, 800];
 const MOST_TIMES = 10;
+/** How long the agent may take to hear that a task is not wanted any more. */
+const CANCEL_MS = 5_000;
 /** How soon a task is looked at of which the agent should have told: what it sends may be lost. */
 const UNTOLD_SECONDS = 300;
 
@@ -38,8 +42,12 @@ export async function callA2a(call: AgentCall<'a2a'>): Promise<Called> {
   if ('output' in begun) return begun;
   const { followed } = begun;
   for (const ms of resumed ? [0] : followed.push ? [] : SOON_MS) {
-    await sleep(ms, undefined, { signal });
-    const answer = await look(call, followed);
+    const answer = await sleep(ms, undefined, { signal })
+      .then(() => look(call, followed))
+      .catch(async (error) => {
+        if (isCancelled(signal)) await tellCancelled(call, followed);
+        throw error;
+      });
     if (answer && isOver(answer)) return outputOf(answer);
   }
   const left = Math.ceil((followed.until - Date.now()) / 1_000);
@@ -48,6 +56,16 @@ export async function callA2a(call: AgentCall<'a2a'>): Promise<Called> {
   const seconds = Math.min(left, await pauseOf(call, followed));
   await keep({ ...followed, looks: followed.looks + 1 });
   return tools.park('callback', { untilSeconds: seconds });
+}
+
+const isCancelled = ({ reason }: AbortSignal) => reason instanceof AttemptStopped && reason.reason === 'cancelled';
+
+/** The task is not wanted any more; what the agent says to that is nobody's business. */
+async function tellCancelled(call: AgentCall<'a2a'>, { face, id }: Followed): Promise<void> {
+  const signal = AbortSignal.timeout(CANCEL_MS);
+  await ask(call, face, cancelTask(face, id), { repeatable: true, signal }).catch((error) =>
+    call.tools.log.warn('the agent was not told of the cancel', { error: errorMessage(error) }),
+  );
 }
 
 /** What an earlier attempt kept. Its secrets are those of now, and go to no other host than they were given for. */
@@ -88,7 +106,7 @@ function addressOf(callbackUrl: () => string): { push?: string } {
 /** How far the task is; nothing where that cannot be told now, for what the agent is at work on is not lost by that. */
 async function look(call: AgentCall<'a2a'>, { face, id }: Followed): Promise<A2aAnswer | undefined> {
   try {
-    return await ask(call, face, getTask(face, id), true);
+    return await ask(call, face, getTask(face, id), { repeatable: true });
   } catch (error) {
     if (!(error instanceof TaskError) || !error.retryable) throw error;
     call.tools.log.warn('the agent did not tell how far its task is', { error: error.message });
@@ -100,12 +118,12 @@ async function ask(
   call: AgentCall<'a2a'>,
   face: A2aInterface,
   { headers, ...request }: A2aRequest,
-  repeatable?: true,
+  more: Pick<AgentHttpCall, 'repeatable' | 'signal'> = {},
 ): Promise<A2aAnswer> {
   const { body } = await call.http({
     ...request,
     headers: { ...headersOf(call.agent), ...headers },
-    ...(repeatable ? { repeatable } : {}),
+    ...more,
   });
   return readAnswer(face, body);
 }

@@ -15,6 +15,8 @@ export interface AgentHttpCall {
   repeatable?: boolean;
   /** The largest answer that is taken; what the agent is configured for where not given. */
   maxBytes?: number;
+  /** Ends it; that of the call where not given. */
+  signal?: AbortSignal;
   listener?: OutboundCall['listener'];
 }
 
@@ -33,8 +35,10 @@ export interface AgentCall<T extends AgentType = AgentType> {
   tools: Tools;
   /** Through the guard, bounded in size and time, without secrets in what comes back; other answers than 2xx are thrown. */
   http(call: AgentHttpCall): Promise<OutboundAnswer>;
-  /** A text without the secrets of the agent, which some hosts send back; for pieces, whose whole is not known. */
+  /** A text without the secrets of the agent, which some hosts send back. */
   hide(text: string): string;
+  /** Hands the pieces of a text on to whoever reads the task while they come, without those secrets. */
+  live(): { add(piece: string): void; end(): void };
   /** Calls another agent, on behalf of this one: a shared agent reaches shared ones alone. */
   run(request: AgentRequest & { as: string }, signal: AbortSignal): Promise<AgentAnswer>;
   /** The address at which the agent may call back, once. */

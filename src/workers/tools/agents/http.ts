@@ -1,6 +1,7 @@
 import type { BodyListener } from '../../../clients/outbound.ts';
 import { TaskError } from '../../../errors.ts';
 import { decodeBody } from '../../../tasks/http-body.ts';
+import { keptHeaders } from '../call.ts';
 import type { AgentCall, Called } from './caller.ts';
 import { createText, eventListener, streamOf, textListener } from './pieces.ts';
 import { type Answer, type CalledBack, fromAnswer, requestOf } from './template.ts';
@@ -9,7 +10,7 @@ const ACCEPTED = 202;
 
 /** Calls a service with an interface of its own, by its template, and maps what it answers. */
 export async function callHttp(call: AgentCall<'http'>): Promise<Called> {
-  const { agent, input, name, http, tools, hide, callbackUrl, resumed } = call;
+  const { agent, input, name, http, tools, hide, live, callbackUrl, resumed } = call;
   const { config, secrets } = agent;
   if (resumed) return calledBack(call);
   const address = config.async ? callbackUrl() : undefined;
@@ -18,7 +19,7 @@ export async function callHttp(call: AgentCall<'http'>): Promise<Called> {
     secrets,
     ...(address === undefined ? {} : { callback_url: address }),
   });
-  const text = createText(config.max_response_bytes, (piece) => tools.emit(hide(piece)));
+  const text = createText(config.max_response_bytes, live());
   const asked = http({
     ...request,
     headers: { ...headers, ...(address === undefined ? {} : { 'sutazai-callback': address }) },
@@ -31,7 +32,7 @@ export async function callHttp(call: AgentCall<'http'>): Promise<Called> {
     return undefined;
   });
   if (!answer || (config.async && answer.status === ACCEPTED)) return calledBack(call);
-  const kept = headersOf(answer.headers);
+  const kept = keptHeaders(answer.headers);
   const { body } = decodeBody(answer.body || hide(text.whole()), kept['content-type']);
   const { status } = answer;
   return { output: mapped(config.response, { status, headers: kept, body }), status };
@@ -61,13 +62,4 @@ function mapped({ output, error }: { output?: string; error?: string }, answer: 
     throw new TaskError('agent_failed', `The agent answered that it has failed: ${text}`);
   }
   return output === undefined ? answer.body : fromAnswer(output, answer);
-}
-
-/** The headers as one text each. Cookies are left out: they are secrets of whoever logged in. */
-function headersOf(given: Record<string, string | string[] | undefined>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(given)
-      .filter(([name]) => name !== 'set-cookie')
-      .map(([name, value]) => [name, [value ?? ''].flat().join(', ')]),
-  );
 }

@@ -9,14 +9,16 @@ import type { Logger } from '../../../log.ts';
 import type { SecretBox } from '../../../secretbox.ts';
 import type { AgentAnswer, AgentRequest, Tools } from '../../../tasks/tools.ts';
 import type { Attempt } from '../../attempt.ts';
+import { measureAgent } from '../../measure.ts';
 import { keyOf, patiently } from '../durable.ts';
 import { callA2a } from './a2a.ts';
 import type { AgentCall, AgentCaller, Called } from './caller.ts';
+import { createHiding, hideIn, hideWithin, withoutSecrets } from './hide.ts';
 import { callHttp } from './http.ts';
 import { callOllama } from './loop.ts';
 import { callOpenAi } from './openai.ts';
 import { createPlaces } from './places.ts';
-import { callLost, createSend, hideIn, hideWithin, withoutSecrets } from './send.ts';
+import { callLost, createSend } from './send.ts';
 import { isRepeatable } from './template.ts';
 
 interface Options {
@@ -157,6 +159,7 @@ export function agentTools(attempt: Attempt, tools: () => Tools, options: Option
         }
       },
       hide: (given) => withoutSecrets(given, secrets),
+      live: () => createHiding(secrets, (text) => tools().emit(text)),
       run: (request, signal) => run(request, { userId: row.user_id, depth: asker.depth + 1, signal }),
       callbackUrl: () => tools().callbackUrl(name),
       keep: (state) => mark(`${name}.awaiting`, { agentId: id, state }),
@@ -166,7 +169,8 @@ export function agentTools(attempt: Attempt, tools: () => Tools, options: Option
       },
     };
     try {
-      const called = await (CALLERS[agent.type] as (call: AgentCall) => Promise<Called>)(call);
+      const caller = CALLERS[agent.type] as (call: AgentCall) => Promise<Called>;
+      const called = await measureAgent(agent, asker.signal, () => caller(call));
       return { agent: { id, name: agent.name }, ...hideWithin(called, secrets) };
     } catch (error) {
       hideIn(error, secrets);

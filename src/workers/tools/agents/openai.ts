@@ -45,9 +45,9 @@ export function messagesOf(input: unknown, system: string | undefined): Array<Re
 }
 
 /** Calls whatever answers chat completions as OpenAI does, and hands the text on as it comes. */
-export async function callOpenAi({ agent, input, http, tools, attempt, hide }: AgentCall<'openai'>): Promise<Called> {
+export async function callOpenAi({ agent, input, http, attempt, live }: AgentCall<'openai'>): Promise<Called> {
   const { config, secrets } = agent;
-  const answer = createAnswer(config.model, config.max_response_bytes, (text) => tools.emit(hide(text)));
+  const answer = createAnswer(config.model, config.max_response_bytes, live());
   const { status, headers, body } = await http({
     method: 'POST',
     url: agent.base + config.path,
@@ -81,8 +81,8 @@ export async function callOpenAi({ agent, input, http, tools, attempt, hide }: A
 }
 
 /** Puts an answer together out of its pieces. */
-function createAnswer(model: string, maxBytes: number, emit: (text: string) => void) {
-  const text = createText(maxBytes, emit);
+function createAnswer(model: string, maxBytes: number, live: ReturnType<AgentCall['live']>) {
+  const text = createText(maxBytes, live);
   let ended: string | undefined;
   let by = model;
   let usage: Called['usage'];

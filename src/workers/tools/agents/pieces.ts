@@ -41,7 +41,7 @@ export function textListener(maxBytes: number, onText: (text: string) => void): 
 /** A text that grows, and is handed on as it does. @throws TaskError when it has more bytes than that */
 export function createText(
   maxBytes: number,
-  emit: (text: string) => void,
+  live: { add(piece: string): void; end(): void },
 ): { add(piece: string): void; whole(): string } {
   let text = '';
   let bytes = 0;
@@ -51,8 +51,11 @@ export function createText(
       if (bytes > maxBytes)
         throw new TaskError('output_too_large', `The agent answered more than ${maxBytes} bytes; it was not read on.`);
       text += piece;
-      if (piece !== '') emit(piece);
+      live.add(piece);
     },
-    whole: () => text,
+    whole() {
+      live.end();
+      return text;
+    },
   };
 }

@@ -1,57 +1,35 @@
-import type { Outbound, OutboundAnswer, OutboundCall } from '../../../clients/outbound.ts';
-import { answerError, callError, isSuccess } from '../../../clients/outcomes.ts';
+import type { Outbound, OutboundAnswer } from '../../../clients/outbound.ts';
+import { answerError, callError } from '../../../clients/outcomes.ts';
 import { wasNotTaken } from '../../../clients/upstream.ts';
 import { TaskError } from '../../../errors.ts';
-import type { Attempt } from '../../attempt.ts';
-
-/** So much is read of an answer that is only an error. */
-const MAX_ERROR_BYTES = 4_000;
-/** A secret that is shorter stands in any text. */
-const MIN_SECRET_CHARACTERS = 6;
+import { type Attempt, triesOf } from '../../attempt.ts';
+import { type AttemptCall, callOut, checkWhole } from '../call.ts';
+import { hideIn, withoutSecrets } from './hide.ts';
 
 /** One call of an agent. */
-export interface AgentRequest {
-  method: string;
-  url: string;
-  /** In lower case. */
-  headers: Record<string, string>;
-  body?: string;
-  /** The same for every attempt. */
-  key: string;
+export interface AgentRequest extends AttemptCall {
   timeoutMs: number;
-  /** Ends with the attempt, or before it. */
-  signal: AbortSignal;
-  maxBytes: number;
   /** Whether it may be sent once more where nobody knows what became of it. */
   repeatable: boolean;
   /** What must not come back in answers and errors. */
   secrets: string[];
-  listener?: OutboundCall['listener'];
 }
 
 /** Calls an agent for one attempt. @throws TaskError for whatever is no success; `outage` says whether the agent is to blame */
 export type Send = (request: AgentRequest) => Promise<OutboundAnswer>;
 
 /** Makes it. */
-export function createSend({ task }: Attempt, outbound: Outbound): Send {
-  async function call(request: AgentRequest): Promise<OutboundAnswer> {
-    const { method, url, body, headers, key, timeoutMs, signal, maxBytes, listener } = request;
+export function createSend(attempt: Attempt, outbound: Outbound): Send {
+  async function call({
+    timeoutMs,
+    repeatable: _,
+    secrets: __,
+    signal,
+    ...request
+  }: AgentRequest): Promise<OutboundAnswer> {
     const late = AbortSignal.timeout(timeoutMs);
     try {
-      return await outbound.request(url, {
-        method,
-        body,
-        headers: {
-          'user-agent': 'SutazAI/1',
-          ...headers,
-          'accept-encoding': 'identity',
-          'idempotency-key': key,
-          'x-request-id': task.request_id ?? task.id,
-        },
-        signal: AbortSignal.any([signal, late]),
-        maxBytes: (status) => (isSuccess(status) ? maxBytes : MAX_ERROR_BYTES),
-        listener,
-      });
+      return await callOut(outbound, attempt, { ...request, signal: AbortSignal.any([signal, late]) });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       throw late.aborted && error === late.reason ? tooLate(timeoutMs, error) : failedCall(error);
@@ -62,7 +40,7 @@ export function createSend({ task }: Attempt, outbound: Outbound): Send {
     const hidden = (text: string) => withoutSecrets(text, request.secrets);
     try {
       const answer = await call(request);
-      const failure = answerError({ ...answer, body: hidden(answer.body) }, task.attempt);
+      const failure = answerError({ ...answer, body: hidden(answer.body) }, triesOf(attempt.task));
       if (failure) throw blaming(failure, answer.status);
       checkWhole(answer, request.maxBytes);
       return { ...answer, body: hidden(answer.body) };
@@ -112,45 +90,4 @@ function copy(
   said = '',
 ): TaskError {
   return new TaskError(code, message + said, { retryable, retryAfterMs, later, outage, cause, ...more });
-}
-
-function checkWhole({ cut, headers, body }: OutboundAnswer, maxBytes: number): void {
-  if (cut)
-    throw new TaskError('output_too_large', `The agent answered more than ${maxBytes} bytes; it was not read on.`);
-  const packing = [headers['content-encoding'] ?? 'identity'].flat().join(', ');
-  if (packing !== 'identity' && body !== '')
-    throw new TaskError('upstream_protocol', `The answer is packed (${packing}), which the request did not allow.`);
-}
-
-/** The text without any secret that the call took along, which some hosts echo: as it is, in JSON, and in addresses. */
-export function withoutSecrets(text: string, secrets: string[]): string {
-  return secrets
-    .filter((secret) => secret.length >= MIN_SECRET_CHARACTERS)
-    .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret), formOf(secret)])
-    .reduce((clean, secret) => clean.replaceAll(secret, '***'), text);
-}
-
-/** As a query says it. */
-function formOf(secret: string): string {
-  return new URLSearchParams([['', secret]]).toString().slice(1);
-}
-
-/** Takes the secrets out of all texts of a value. */
-export function hideWithin<T>(value: T, secrets: string[]): T;
-export function hideWithin(value: unknown, secrets: string[]): unknown {
-  if (typeof value === 'string') return withoutSecrets(value, secrets);
-  if (Array.isArray(value)) return value.map((one) => hideWithin(one, secrets));
-  if (value === null || typeof value !== 'object') return value;
-  // What is no JSON is refused by whoever keeps it.
-  if (![Object.prototype, null].includes(Object.getPrototypeOf(value))) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, one]) => [withoutSecrets(key, secrets), hideWithin(one, secrets)]),
-  );
-}
-
-/** Takes the secrets out of what an error says; it stays the same one, so that who has told of it already is not forgotten. */
-export function hideIn(error: unknown, secrets: string[]): void {
-  if (!(error instanceof TaskError)) return;
-  error.message = withoutSecrets(error.message, secrets);
-  if (error.stack !== undefined) error.stack = withoutSecrets(error.stack, secrets);
 }

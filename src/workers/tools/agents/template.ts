@@ -1,4 +1,5 @@
 import type { AgentOf } from '../../../agents/agent.ts';
+import { filledHeaders } from '../../../agents/headers.ts';
 import { ANSWER, CALLBACK, HEADERS, REQUEST } from '../../../agents/languages.ts';
 import { TaskError } from '../../../errors.ts';
 import { ExpressionError, type Language, parseTemplate } from '../../../expressions/index.ts';
@@ -41,28 +42,26 @@ export function requestOf(
     if (given !== null) url.searchParams.append(name, textOf(given));
   }
   const rendered = method === 'GET' ? undefined : fill(body, context, 'body');
-  return { method, url: url.href, ...encodeBody(filledHeaders(headers, context, REQUEST), rendered) };
+  return { method, url: url.href, ...encodeBody(headersFor(headers, context, REQUEST), rendered) };
 }
 
 /** The headers that go with every call of an agent. */
 export function headersOf({ config, secrets }: AgentOf<'openai' | 'a2a'>): Record<string, string> {
-  return filledHeaders(config.headers, { secrets }, HEADERS);
+  return headersFor(config.headers, { secrets }, HEADERS);
 }
 
-/** Headers with their expressions worked out, by names in lower case. */
-function filledHeaders(
-  headers: Record<string, string> = {},
+function headersFor(
+  headers: Record<string, string> | undefined,
   context: Context,
   language: Language,
 ): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => {
-      const text = textOf(fill(value, context, `headers.${name}`, language));
-      if (!/^[\t\x20-\x7e]*$/.test(text))
-        throw wrong(`headers.${name}`, 'comes to something else than one line of printable ASCII');
-      return [name.toLowerCase(), text];
-    }),
-  );
+  const filled = filledHeaders(headers, language, { ...context }, (error, name) => {
+    throw error instanceof ExpressionError ? wrong(`headers.${name}`, `: ${error.message}`) : error;
+  });
+  for (const [name, text] of Object.entries(filled))
+    if (!/^[\t\x20-\x7e]*$/.test(text))
+      throw wrong(`headers.${name}`, ' comes to something else than one line of printable ASCII');
+  return filled;
 }
 
 /** The path with what expressions give as one part each, so that no input leads anywhere else. */
@@ -70,7 +69,7 @@ function pathOf(path: string, context: Context): string {
   return path.replace(IN_PATH, (one) => {
     const text = textOf(fill(one, context, 'path'));
     if (text === '' || /^\.+$/.test(text))
-      throw wrong('path', `comes to ${JSON.stringify(text)}, which is no part of one`);
+      throw wrong('path', ` comes to ${JSON.stringify(text)}, which is no part of one`);
     return encodeURIComponent(text);
   });
 }
@@ -85,22 +84,22 @@ export function fromAnswer(expression: string | undefined, answer: Answer | Call
     if (!(error instanceof ExpressionError)) throw error;
     throw new TaskError(
       'upstream_protocol',
-      `The answer of the agent does not fit the expression ${JSON.stringify(expression.slice(0, 200))}: it ${error.message}.`,
+      `The answer of the agent does not fit the expression ${JSON.stringify(expression.slice(0, 200))}: ${error.message}.`,
       { cause: error },
     );
   }
 }
 
-function fill(template: unknown, context: Context, where: string, language = REQUEST): unknown {
+function fill(template: unknown, context: Context, where: string): unknown {
   try {
-    return parseTemplate(language, template).fill({ ...context });
+    return parseTemplate(REQUEST, template).fill({ ...context });
   } catch (error) {
-    throw error instanceof ExpressionError ? wrong(where, error.message) : error;
+    throw error instanceof ExpressionError ? wrong(where, `: ${error.message}`) : error;
   }
 }
 
 function wrong(where: string, what: string): TaskError {
-  return new TaskError('invalid_input', `The input does not fit the agent: ${where} of its request ${what}.`);
+  return new TaskError('invalid_input', `The input does not fit the agent: ${where} of its request${what}.`);
 }
 
 function textOf(value: unknown): string {

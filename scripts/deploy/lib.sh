@@ -1,0 +1,73 @@
+# Read by switch.sh and rollback.sh: which of the two sets of APIs is live, and how the gateway is turned.
+# What is live stands in .env beside docker-compose.yml, so that every `docker compose up` agrees with it.
+root=$(cd "$(dirname "$0")/../.." && pwd)
+env_file=$root/.env
+: "${CHECK_SECONDS:=15}"
+
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+get() { [ ! -f "$env_file" ] || sed -n "s/^$1=//p" "$env_file" | tail -n 1; }
+
+# put NAME VALUE: a line of .env; the others stay as they are.
+put() {
+  umask 077
+  { [ ! -f "$env_file" ] || grep -v "^$1=" "$env_file" || true; printf '%s=%s\n' "$1" "$2"; } > "$env_file.new"
+  mv "$env_file.new" "$env_file"
+}
+
+compose() { docker compose --project-directory "$root" "$@"; }
+
+if [ -z "${COMPOSE_PROFILES:-$(get COMPOSE_PROFILES)}" ]; then
+  export COMPOSE_PROFILES=core
+fi
+
+live() {
+  case $(get API_LIVE) in
+    green) echo green ;;
+    *) echo blue ;;
+  esac
+}
+other() { [ "$1" = blue ] && echo green || echo blue; }
+service() { [ "$1" = blue ] && echo api || echo api-green; }
+version_name() { [ "$1" = blue ] && echo API_BLUE_VERSION || echo API_GREEN_VERSION; }
+version_of() {
+  found=$(get "$(version_name "$1")")
+  [ -n "$found" ] || found=$(get SUTAZAI_VERSION)
+  echo "${found:-0.1.0}"
+}
+
+# ready COLOUR: whether its APIs say that they can work, asked past the gateway.
+ready() {
+  compose exec -T "$(service "$1")" node -e \
+    "fetch('http://127.0.0.1:3000/readyz').then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))"
+}
+
+# turn TO FROM: requests go to TO from now on. What FROM is answering it goes on answering.
+turn() {
+  put API_WEIGHTS "$(service "$1"):3000=100,$(service "$2"):3000=0"
+  put API_LIVE "$1"
+  compose run --rm --no-deps -T gateway-config
+  compose exec -T kong kong reload
+}
+
+# Whether the gateway answers well, for as long as CHECK_SECONDS says.
+check() {
+  port=${GATEWAY_PORT:-$(get GATEWAY_PORT)}
+  url=${GATEWAY_URL:-http://127.0.0.1:${port:-8080}}
+  left=$CHECK_SECONDS
+  while :; do
+    curl --fail --silent --show-error --max-time 5 --output /dev/null "$url/readyz" || return 1
+    [ "$left" -gt 0 ] || return 0
+    left=$((left - 1))
+    sleep 1
+  done
+}
+
+start_workers() {
+  # shellcheck disable=SC2046
+  compose up -d --no-deps --wait $(compose config --services | grep '^worker')
+}

@@ -1,0 +1,50 @@
+import { findAgentNames } from '../db/agents.ts';
+import type { Db } from '../db/connect.ts';
+import { findUsernames } from '../db/users.ts';
+import type { FieldError } from '../errors.ts';
+import type { Definition, Step } from '../tasks/workflow-definition.ts';
+
+/** The type of steps that ask an agent. */
+const AGENT_RUN = 'agent.run';
+
+/** Agents and approvers that the steps name, and who are not there. */
+export async function unknownNames(
+  { steps }: Definition,
+  at: string,
+  { db, userId }: { db: Db; userId: string },
+): Promise<FieldError[]> {
+  const agents = steps.flatMap((step, index) => agentsOf(step, `${at}/steps/${index}`));
+  const approvers = steps.flatMap(({ approvers = [] }, index) =>
+    approvers.map((name, place) => ({ name, pointer: `${at}/steps/${index}/approvers/${place}` })),
+  );
+  const known = {
+    agents: agents.length > 0 ? await findAgentNames(db, userId, namesOf(agents)) : undefined,
+    users: approvers.length > 0 ? await findUsernames(db, namesOf(approvers)) : undefined,
+  };
+  return [
+    ...agents
+      .filter(({ name }) => !known.agents?.has(name))
+      .map(({ pointer }) => ({ pointer, detail: 'is not the name of an agent of yours or a shared one, nor its id' })),
+    ...approvers
+      .filter(({ name }) => !known.users?.has(name.toLowerCase()))
+      .map(({ pointer }) => ({ pointer, detail: 'is not the name of a user' })),
+  ];
+}
+
+interface Named {
+  name: string;
+  pointer: string;
+}
+
+const namesOf = (all: Named[]) => [...new Set(all.map(({ name }) => name))];
+
+function agentsOf({ type, input, compensate }: Step, pointer: string): Named[] {
+  const tasks = [
+    { type, input, at: `${pointer}/input` },
+    ...(compensate ? [{ ...compensate, at: `${pointer}/compensate/input` }] : []),
+  ];
+  return tasks.flatMap((task) => {
+    const agent = task.type === AGENT_RUN ? (task.input as { agent?: unknown } | null)?.agent : undefined;
+    return typeof agent === 'string' && !agent.includes('${{') ? [{ name: agent, pointer: `${task.at}/agent` }] : [];
+  });
+}

@@ -1,0 +1,39 @@
+import { execFileSync } from 'node:child_process';
+import { expect, it } from 'vitest';
+import { ROOT } from '../support/sources.ts';
+
+const SCRIPT = `
+import { createLog } from './src/log.ts';
+const log = createLog('info', { format: process.argv[1] });
+const cause = Object.assign(new Error('a \\u001b[31mred\\u001b[0m one'), { code: 'ECONNRESET', detail: 'row: hidden' });
+log.warn({
+  err: new Error('outer', { cause }),
+  password: 'hidden',
+  headers: { authorization: 'hidden', 'x-api-key': 'hidden', 'set-cookie': 'hidden' },
+  request_id: 'the-request',
+}, 'said');
+`;
+
+/** What a process that logs in this format writes to stderr. */
+function written(format: string): string {
+  const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', SCRIPT, format];
+  return execFileSync('sh', ['-c', '"$0" "$@" 2>&1', process.execPath, ...args], { cwd: ROOT, encoding: 'utf8' });
+}
+
+it('a line is JSON for machines, with what an error may say and without secrets', () => {
+  const text = written('json');
+  expect(text.trim().split('\n')).toHaveLength(1);
+  const line = JSON.parse(text);
+  expect(line).toMatchObject({ level: 'warn', name: 'sutazai', msg: 'said', request_id: 'the-request' });
+  expect(line.err).toMatchObject({ message: 'outer', cause: { code: 'ECONNRESET', message: 'a [31mred[0m one' } });
+  expect(text).not.toContain('hidden');
+  expect(text.match(/\[redacted\]/g)).toHaveLength(4);
+});
+
+it('and text for people, where nothing that was said steers the terminal', () => {
+  const text = written('text');
+  expect(text).toMatch(/^\[?\d\d:\d\d:\d\d\.\d+\]? WARN.*said$/m);
+  expect(text).toContain('request_id: "the-request"');
+  expect(text).toMatch(/at .*\n/);
+  for (const bad of ['hidden', '\u001b']) expect(text).not.toContain(bad);
+});
