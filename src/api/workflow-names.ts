@@ -23,7 +23,7 @@ export async function unknownNames(
   };
   return [
     ...agents
-      .filter(({ name }) => !known.agents?.has(name))
+      .filter(({ name }) => !known.agents?.has(name) && !known.agents?.has(name.toLowerCase()))
       .map(({ pointer }) => ({ pointer, detail: 'is not the name of an agent of yours or a shared one, nor its id' })),
     ...approvers
       .filter(({ name }) => !known.users?.has(name.toLowerCase()))

@@ -70,8 +70,8 @@ describe('ENCRYPTION_KEY', () => {
     await post('/api/v1/schedules', { cron: '0 0 1 1 *', task });
     const { id } = await post('/api/v1/webhooks', HOOK);
     await post(`/api/v1/webhooks/${id}/rotate-secret`);
-    await post('/api/v1/tasks', { ...task, run_at: LATER });
-    const cancelled = await post('/api/v1/tasks', { ...task, run_at: LATER }, { 'idempotency-key': newId() });
+    await post('/api/v1/tasks', { ...task, scheduled_for: LATER });
+    const cancelled = await post('/api/v1/tasks', { ...task, scheduled_for: LATER }, { 'idempotency-key': newId() });
     await post(`/api/v1/tasks/${cancelled.id}/cancel`);
     return agent.id;
   }
