@@ -69,8 +69,9 @@ describe('a document', () => {
   it('whose task is cancelled says so and nothing else, and is gone on with when it comes again', async () => {
     const { promise: hold, resolve: go } = Promise.withResolvers<void>();
     let batches = 0;
-    world.ollama.script = async ({ path }) => {
-      if (path === '/api/embed' && ++batches === 2) await hold;
+    world.ollama.script = async ({ path, body }) => {
+      // Beside the one text by which the attempt asks for the model.
+      if (path === '/api/embed' && (body.input as string[]).length > 1 && ++batches === 2) await hold;
       return false;
     };
     const given = { text: manual('blue gate', 50), content_type: 'text/markdown' };
