@@ -22,7 +22,6 @@ import { pendingExample, taskExample, task as taskShape } from '../shapes/task.t
 import type { StoreTasks } from '../store.ts';
 import type { PrepareContext } from '../submit.ts';
 import { parsePreferWait } from '../submit.ts';
-import { invalid } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { checkWorkflows } from '../workflow-tasks.ts';
 import { awaitStored, briefly, noSuchTask, ownerFor, readTask, retryAfter, showTask } from './task-access.ts';
@@ -83,18 +82,8 @@ export function steerRoutes(options: Options): Route[] {
       throw new ProblemError('forbidden', 'Only the user of a task can run it with another input.');
     if (!principal.can('tasks:create'))
       throw new ProblemError('forbidden', 'Another input makes a new task, which wants the permission tasks:create.');
-    const made = replayTask(origin, input, requestId, options);
-    const workflow = await checkWorkflows(
-      [{ submission: made.task, pointer: '#' }],
-      { db, userId: principal.userId, principal },
-      options,
-    );
-    if (workflow.errors.length > 0) throw invalid(workflow.errors);
-    if (workflow.refused.length > 0) throw beyondKey(workflow.refused);
-    const { rows, again } = await store(
-      [{ ...made, task: { ...made.task, input: workflow.inputs.get(0) ?? made.task.input } }],
-      key,
-    );
+    const made = await replayTask(origin, input, { principal, requestId }, options);
+    const { rows, again } = await store([made], key);
     const answer = await under(rows[0]!, seconds, asked);
     return again ? replayed(answer) : answer;
   }
