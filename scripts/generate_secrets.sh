@@ -28,3 +28,9 @@ for name in jwt_secret_key jwt_secret_key_previous encryption_key encryption_key
   chmod 644 "$dir/$name"
   echo "made $dir/$name"
 done
+# No secret that can be made up: alerts go nowhere until somebody writes the address of an incoming webhook into it.
+if [ ! -s "$dir/alert_chat_url" ]; then
+  printf %s http://127.0.0.1:9/nobody-was-named >"$dir/alert_chat_url"
+  chmod 644 "$dir/alert_chat_url"
+  echo "made $dir/alert_chat_url"
+fi

@@ -9,7 +9,7 @@ import { readCompose, readYaml, schemaProblems } from '../support/compose-files.
 import { type Compose, composeProblems, networksOf, type Service } from '../support/compose-rules.ts';
 import { ROOT, readText } from '../support/sources.ts';
 
-const OVERRIDES = ['deploy/compose/dev.yml'];
+const OVERRIDES = ['deploy/compose/dev.yml', 'deploy/compose/operator.yml'];
 const read = () => structuredClone(readCompose());
 const service = (compose: Compose, name: string) => compose.services[name] as Service;
 
