@@ -22,7 +22,7 @@ dir=$(cd "$dir" && pwd)
 # The folder keeps others out. The files are open, because the services read them under users of their own.
 chmod 700 "$dir"
 for name in jwt_secret_key jwt_secret_key_previous encryption_key encryption_key_previous postgres_password \
-  redis_password qdrant_api_key admin_password; do
+  redis_password qdrant_api_key admin_password grafana_admin_password; do
   if [ "$force" = no ] && [ -s "$dir/$name" ]; then continue; fi
   head -c 32 /dev/urandom | base64 | tr -d '\n' >"$dir/$name"
   chmod 644 "$dir/$name"

@@ -30,7 +30,7 @@ test('secrets are generated once, closed to others, never shown, and replaced by
   const made = await command(['generate', '--dir', dir]);
   const first = contents(dir);
   expect(made.code).toBe(0);
-  expect(Object.keys(first)).toHaveLength(8);
+  expect(Object.keys(first)).toHaveLength(9);
   writeFileSync(join(dir, GIVEN), 'https://chat.example.com/hook');
   expect(statSync(dir).mode & 0o777).toBe(0o700);
   for (const [name, secret] of Object.entries(first)) {
@@ -38,7 +38,7 @@ test('secrets are generated once, closed to others, never shown, and replaced by
     expect(made.output).not.toContain(secret);
     expect(Buffer.from(secret, 'base64')).toHaveLength(32);
   }
-  expect(new Set(Object.values(first)).size).toBe(8);
+  expect(new Set(Object.values(first)).size).toBe(9);
   expect(await command(['generate', '--dir', dir])).toEqual({ code: 0, output: '' });
   expect(contents(dir)).toEqual(first);
   expect((await command(['generate', '--dir', dir, '--force'])).code).toBe(0);
