@@ -187,3 +187,12 @@ describe('a retry with a key', () => {
     expect(said(await send())).toEqual(said(first));
   });
 });
+
+it('a token for a task is the same one under the same key', async () => {
+  const { id } = await client.submit('echo', { message: 'x' });
+  const send = request(`${TASKS}/${id}/token`);
+  const [first, again] = [await send(), await send()];
+  expect([first.status, again.status, again.headers.get('idempotency-replayed')]).toEqual([201, 201, 'true']);
+  expect(again.body).toEqual(first.body);
+  expect((await request(`${TASKS}/${id}/token`)()).headers.get('idempotency-replayed')).toBeNull();
+});
