@@ -74,8 +74,11 @@ describe('files by the official client of OpenAI', () => {
     const again = await send('large', large);
     expect([replayed(first), replayed(again)]).toEqual([null, 'true']);
     expect(again.data).toEqual(first.data);
-    for (const other of [send('large', large, 'y'), send('large', Buffer.from('b'))])
-      await expect(other).rejects.toMatchObject({ code: 'idempotency_key_reused' });
+    for (const [content, name] of [
+      [large, 'y'],
+      [Buffer.from('b'), 'x'],
+    ] as const)
+      await expect(send('large', content, name)).rejects.toMatchObject({ code: 'idempotency_key_reused' });
     const small = await Promise.allSettled(Array.from({ length: 4 }, () => send('small', Buffer.from('b'))));
     const stored = small.flatMap((one) => (one.status === 'fulfilled' ? [one.value.data.id] : []));
     expect(new Set(stored).size).toBe(1);
