@@ -6,14 +6,14 @@ import { size } from './backup/progress.ts';
 import { restoreBackup } from './backup/restore.ts';
 import { type Config, loadConfig, readDotEnv } from './config.ts';
 import { currentUrl } from './db/address.ts';
-import { createDb, createPool } from './db/connect.ts';
+import { createDb, createPool, type Db } from './db/connect.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
 import { listSigningKeys } from './db/signing-keys.ts';
 import { errorMessage, UsageError } from './errors.ts';
 import { createStack, type Stack } from './lifecycle.ts';
 import { createLog, type Logger } from './log.ts';
 import { migrateQueueBackend, openQueueBackend } from './queues/backend.ts';
-import { createSecretBox } from './secretbox.ts';
+import { createSecretBox, type SecretBox } from './secretbox.ts';
 import { migrationDatabase } from './services.ts';
 import { VERSION } from './version.ts';
 
@@ -67,6 +67,7 @@ export async function restore(
     const began = Date.now();
     const folder = given ?? (await newest(resolve(dir ?? config.backupDir ?? DEFAULT_DIR)));
     const { url, source } = await migrationDatabase(config, stack, log);
+    // Not a name of the product, whose processes have to be gone.
     const pool = createPool({ url, max: 3, name: 'restore', log });
     const db = createDb(pool);
     stack.defer('the database pool', () => db.destroy());
@@ -79,7 +80,7 @@ export async function restore(
       `restored ${folder}, made at ${manifest.made_at}, in ${seconds(Date.now() - began)}${applied.length > 0 ? `; applied ${applied.join(', ')}` : ''}`,
     );
     await forgetJobs(where, currentUrl(url));
-    if (config.encryptionKey && !(await opens(config.encryptionKey, db))) {
+    if (config.encryptionKey && !(await opens(createSecretBox(config.encryptionKey, config.otherEncryptionKeys), db))) {
       console.error(
         'ENCRYPTION_KEY does not open what is sealed in this backup: start nothing before it is the key of that time, or all sessions end and the secrets of webhooks and agents are lost.',
       );
@@ -109,8 +110,7 @@ async function forgetJobs({ config, log }: Where, databaseUrl: string): Promise<
 }
 
 /** Whether the signing keys can be opened; `true` where there are none. */
-async function opens(key: string, db: ReturnType<typeof createDb>): Promise<boolean> {
-  const box = createSecretBox(key);
+async function opens(box: SecretBox, db: Db): Promise<boolean> {
   try {
     for (const { secret } of await listSigningKeys(db)) box.open(secret);
     return true;

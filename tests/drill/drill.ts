@@ -3,11 +3,13 @@ import { mkdirSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Sutazai } from '../../src/client/index.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createDb, createPool } from '../../src/db/connect.ts';
 import { migrateUp } from '../../src/db/migrate.ts';
 import { type Mode, run } from '../../src/deps.ts';
+import { errorMessage } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { startDebianPostgres } from '../support/debian-postgres.ts';
 import { storeOldTasks } from '../support/old-tasks.ts';
@@ -23,24 +25,16 @@ export interface Extent {
   waiting: number;
 }
 
-/** How long each part took, in milliseconds, and what was there at the end. */
+/** How long each part took, in milliseconds, and what is not as it was. */
 export interface Drilled {
-  backup: Finished;
   /** Tried on a database that is in use, and on one that is not empty. */
   refused: Finished[];
-  restore: Finished;
   backupMs: number;
   restoreMs: number;
   /** From the beginning of the restore until the last of the waiting tasks had run. */
   allRunMs: number;
-  /** Tasks in the database by their status, the ended ones of before with it. */
-  statuses: Record<string, number>;
-  /** A task that had ended before, as the API answers it before and after. */
-  endedTask: { before: unknown; after: unknown };
-  /** Whether a secret that is stored sealed can still be used. */
-  sealedOpens: boolean;
-  /** Whether what came after the backup is gone, as it has to be. */
-  laterIsGone: boolean;
+  /** Sentences; none where everything has come back. */
+  lost: string[];
 }
 
 const PASSWORD = 'correct horse battery';
@@ -79,6 +73,8 @@ export async function drill({ ended, waiting }: Extent, say: (text: string) => v
       ...{ JWT_SECRET_KEY: 'only for this drill, and long enough', ADMIN_PASSWORD: PASSWORD },
       ...{ ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'), WORKER_LANES: 'system', EGRESS_ALLOW: '127.0.0.1' },
       ...{ MAX_WAITING_TASKS_PER_USER: '0', RATE_LIMIT_PER_MINUTE: '0', SHUTDOWN_GRACE_SECONDS: '1' },
+      // What a task says of itself has it in its links.
+      PUBLIC_URL: 'http://drill.example',
       BACKUP_DIR: join(folder, 'backups'),
     });
     const start = async (mode: Mode) => {
@@ -115,9 +111,8 @@ export async function drill({ ended, waiting }: Extent, say: (text: string) => v
 
     say('a backup, while it is in use');
     const began = Date.now();
-    const backup = await runCommand(['backup', '--keep', '3'], env());
+    say(saidBy(await runCommand(['backup', '--keep', '3'], env())));
     const backupMs = Date.now() - began;
-    say(backup.stdout.trim() || backup.stderr);
     const later = await client.tasks.submit({ type: 'echo', input: { message: 'after the backup' } });
     const refused = [await runCommand(['restore', '--replace'], env())];
     await first.db.destroy();
@@ -130,36 +125,44 @@ export async function drill({ ended, waiting }: Extent, say: (text: string) => v
     const lost = Date.now();
     copy(join(folder, 'empty'), join(folder, 'postgres'));
     [postgres] = await Promise.all([startDebianPostgres(join(folder, 'postgres')), redis.start()]);
-    const restore = await runCommand(['restore'], env());
+    if ((await redis.command('DBSIZE')) !== 0) throw new Error('the Redis of before is still there');
+    say(saidBy(await runCommand(['restore'], env())));
     const restoreMs = Date.now() - lost;
-    say(restore.stdout.trim() || restore.stderr);
 
     const { db } = open();
     closers.push(() => db.destroy());
     const again = login((await start('api')).url);
     await start('worker');
-    const byStatus = async () => {
-      const query = db.selectFrom('tasks').select(['status', ({ fn }) => fn.countAll<string>().as('n')]);
-      const rows = await query.groupBy('status').execute();
-      return Object.fromEntries(rows.map(({ status, n }) => [status, Number(n)]));
-    };
-    const over = async () => !(await byStatus()).pending && !(await byStatus()).running;
+    const left = db.selectFrom('tasks').select('id').where('status', 'in', ['pending', 'running']).limit(1);
+    const over = async () => (await left.execute()).length === 0;
     await until('all waiting tasks have run', over, { withinMs: 900_000, everyMs: 50 });
     const allRunMs = Date.now() - lost;
-    say(`all that waited has run, ${(allRunMs / 60_000).toFixed(2)} minutes after the loss`);
+    say('all that waited has run');
+    const counted = db.selectFrom('tasks').select(['status', ({ fn }) => fn.countAll<number>().as('n')]);
+    const answers = {
+      tasks: (await counted.groupBy('status').execute()).map(({ status, n }) => `${n} ${status}`),
+      ended: await again.tasks.get(before.id),
+      webhook: await again.webhooks.test(webhook.id).catch(errorMessage),
+      later: await again.tasks.get(later.id).catch(({ status }: { status: number }) => status),
+    };
+    const isAsBefore = isDeepStrictEqual(answers.ended, before);
     return {
-      ...{ backup, refused, restore, backupMs, restoreMs, allRunMs, statuses: await byStatus() },
-      endedTask: { before, after: await again.tasks.get(before.id) },
-      sealedOpens: await again.webhooks.test(webhook.id).then(
-        () => true,
-        () => false,
-      ),
-      laterIsGone: await again.tasks.get(later.id).then(
-        () => false,
-        ({ status }: { status: number }) => status === 404,
-      ),
+      ...{ refused, backupMs, restoreMs, allRunMs },
+      lost: [
+        // Those that waited, those that had ended, and the one that was run before the loss.
+        ...(answers.tasks.join() === `${waiting + ended + 1} completed` ? [] : [`The tasks are ${answers.tasks}.`]),
+        ...(isAsBefore ? [] : [`A task that had ended is ${JSON.stringify(answers.ended)}.`]),
+        ...(typeof answers.webhook === 'object' ? [] : [`A secret does not open: ${answers.webhook}.`]),
+        ...(answers.later === 404 ? [] : ['What came after the backup is there.']),
+      ],
     };
   } finally {
     for (const close of closers.reverse()) await close();
   }
+}
+
+/** What a command said. @throws where it failed */
+function saidBy({ code, stdout, stderr }: Finished): string {
+  if (code !== 0) throw new Error(stderr);
+  return stdout.trim();
 }

@@ -1,36 +1,29 @@
-import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { findPostgres } from '../../scripts/programs.mjs';
 import { type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgres.ts';
 import { createLog } from '../../src/log.ts';
 
-const ROOT = '/usr/lib/postgresql';
-
-/** Where Debian keeps the newest Postgres that has its server and its `pg_dump`; what npm brings has no `pg_dump`. */
-function findFolder(): string {
-  const versions = existsSync(ROOT) ? readdirSync(ROOT).sort((a, b) => Number(b) - Number(a)) : [];
-  const found = versions
-    .map((version) => join(ROOT, version, 'bin'))
-    .find((folder) => ['initdb', 'postgres', 'pg_dump', 'pg_restore'].every((name) => existsSync(join(folder, name))));
-  if (!found)
-    throw new Error(
-      'The tests of backups want a Postgres with its pg_dump: `apt-get install postgresql`, as .ci/run does.',
-    );
-  return found;
+/** Where the programs are; backups are tried with these, because the Postgres from npm has no `pg_dump`. */
+export const POSTGRES_FOLDER: string | undefined = findPostgres();
+const MISSING = 'No Postgres with its pg_dump is here: apt-get install postgresql';
+if (!POSTGRES_FOLDER) {
+  if (process.env.CI) throw new Error(`${MISSING}; in CI nothing is left out`);
+  console.warn(`${MISSING}. What needs it is left out.`);
 }
 
-/** Starts it on an empty cluster. */
+/** Starts it, on an empty cluster where there is none. */
 export async function startDebianPostgres(dataDir: string): Promise<EmbeddedPostgres> {
-  const folder = findFolder();
-  const binaries = {
-    initdb: join(folder, 'initdb'),
-    postgres: join(folder, 'postgres'),
-    pg_ctl: join(folder, 'pg_ctl'),
-  };
+  if (!POSTGRES_FOLDER) throw new Error(MISSING);
+  const [initdb, postgres, pg_ctl] = ['initdb', 'postgres', 'pg_ctl'].map((name) => join(POSTGRES_FOLDER, name)) as [
+    string,
+    string,
+    string,
+  ];
   return startPostgres({
     dataDir,
     password: 'test',
     log: createLog('silent'),
-    binaries,
+    binaries: { initdb, postgres, pg_ctl },
     settings: { fsync: 'off', full_page_writes: 'off' },
   });
 }
