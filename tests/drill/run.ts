@@ -1,4 +1,5 @@
 // `npm run drill`: how long it takes to bring back a system whose Postgres and Redis are lost.
+import { tmpdir } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { drill } from './drill.ts';
 
@@ -13,7 +14,7 @@ await new Command('npm run drill --')
   .action(async (extent: { ended: number; waiting: number }) => {
     const said = (text: string) =>
       console.log(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${text}`);
-    const { backupMs, restoreMs, allRunMs, lost } = await drill(extent, said);
+    const { backupMs, restoreMs, allRunMs, lost } = await drill({ ...extent, parent: tmpdir() }, said);
     console.log(
       `backup ${minutes(backupMs)}, restore ${minutes(restoreMs)}, all that waited has run after ${minutes(allRunMs)}`,
     );

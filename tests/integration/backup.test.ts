@@ -1,5 +1,4 @@
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, it, vi } from 'vitest';
@@ -14,6 +13,7 @@ import { createLog } from '../../src/log.ts';
 import { migrate } from '../../src/migrate-command.ts';
 import { createSecretBox } from '../../src/secretbox.ts';
 import { POSTGRES_FOLDER, startDebianPostgres } from '../support/debian-postgres.ts';
+import { memoryOrDisk } from '../support/memory.ts';
 import { storeUser } from '../support/tasks.ts';
 
 const log = createLog('silent');
@@ -28,7 +28,7 @@ let said: string;
 
 beforeAll(async () => {
   if (!POSTGRES_FOLDER) return;
-  folder = mkdtempSync(join(tmpdir(), 'sutazai-backup-'));
+  folder = mkdtempSync(join(await memoryOrDisk(2 ** 30), 'sutazai-backup-'));
   postgres = await startDebianPostgres(join(folder, 'postgres'));
   const pool = createPool({ url: postgres.url, max: 2, name: 'test', log });
   db = createDb(pool);
@@ -86,6 +86,10 @@ withPostgres('what is restored is what was backed up, with what a newer version 
   await backup({}, env);
   await storeUser(db);
   await expect(restore(last(), {}, env)).rejects.toThrow('is not empty');
+  const worker = createPool({ url: postgres.url, max: 1, name: 'sutazai:worker', log });
+  await worker.query('select 1');
+  await expect(restore(last(), { replace: true }, env)).rejects.toThrow('(1 × sutazai:worker). Stop the API and');
+  await worker.end();
   expect(await users()).toBe(2);
   await restore(last(), { replace: true, jobs: 1 }, env);
   expect(await users()).toBe(1);
