@@ -9,6 +9,7 @@ import { run } from '../../src/deps.ts';
 import { errorMessage } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { startDebianPostgres } from '../support/debian-postgres.ts';
+import { startFakeOllama } from '../support/fake-ollama.ts';
 import { storeOldTasks } from '../support/old-tasks.ts';
 import { type Finished, runCommand } from '../support/product.ts';
 import { startPrivateRedis } from '../support/redis.ts';
@@ -50,6 +51,8 @@ export async function drill({ ended, waiting, parent }: Extent, say: (text: stri
     closers.push(() => postgres.close());
     const redis = await startPrivateRedis();
     closers.push(() => redis.close());
+    const ollama = await startFakeOllama();
+    closers.push(() => ollama.close());
 
     const env = (lane: string) => ({
       ...{ PATH: process.env.PATH ?? '', NODE_ENV: 'test', LOG_LEVEL: 'silent', PORT: '0', BCRYPT_COST: '4' },
@@ -68,8 +71,11 @@ export async function drill({ ended, waiting, parent }: Extent, say: (text: stri
     const start = async (lane: string) => {
       const running = await run(loadConfig(env(lane)), 'start', log);
       const db = createDb(createPool({ url: postgres.url, max: 1, name: 'drill', log }));
-      let closed: Promise<unknown> | undefined;
-      const close = async () => void (await (closed ??= Promise.all([running.close(), db.destroy()])));
+      let isOpen = true;
+      const close = async () => {
+        if (isOpen) await Promise.all([running.close(), db.destroy()]);
+        isOpen = false;
+      };
       closers.push(close);
       return { db, close, client: new Sutazai({ baseUrl: running.url ?? '', username: 'admin', password: PASSWORD }) };
     };
