@@ -223,10 +223,12 @@ export function scheduleRoutes(options: Options): Route[] {
       },
       problems: ['concurrency_limit'],
       handle: async ({ params, principal, requestId, base, key }) => {
-        const row = await read(principal, params.id);
-        refuseToSubmit(row.task as { type: string; priority?: number }, principal);
-        const made = await prepareScheduled(row, options, { principal, requestId });
-        const { rows, again } = await store([made], key);
+        const make = async () => {
+          const row = await read(principal, params.id);
+          refuseToSubmit(row.task as { type: string; priority?: number }, principal);
+          return [await prepareScheduled(row, options, { principal, requestId })];
+        };
+        const { rows, again } = await store(make, key);
         const task = rows[0]!;
         const answer = {
           status: 202,

@@ -59,9 +59,11 @@ export function submitRoutes(options: Options): Route[] {
       handle: async ({ body, principal, requestId, base, header, key, signal }) => {
         const seconds = parsePreferWait(header('prefer'));
         const given = applyCancelAfter(body, header('cancel-after'));
-        const watched = seconds !== undefined;
-        const [made] = await prepare([{ submission: given, pointer: '#' }], { principal, requestId, watched });
-        const held = await storeHeld(options, made!, { key, signal, seconds });
+        const make = async () => {
+          const asked = { principal, requestId, watched: seconds !== undefined };
+          return (await prepare([{ submission: given, pointer: '#' }], asked))[0]!;
+        };
+        const held = await storeHeld(options, make, { key, signal, seconds });
         return answerHeld(held, { base, seconds }, { body: webhookSecret(held.secret) });
       },
     }),
@@ -98,8 +100,8 @@ export function submitRoutes(options: Options): Route[] {
           submission: applyCancelAfter(one, header('cancel-after')),
           pointer: `#/tasks/${index}`,
         }));
-        const made = await prepare(given, { principal, requestId, batchId: newId() });
-        const { rows, secrets, again } = await store(made, key);
+        const make = () => prepare(given, { principal, requestId, batchId: newId() });
+        const { rows, secrets, again } = await store(make, key);
         const batchId = rows[0]?.batch_id;
         const answer = {
           status: 202,
