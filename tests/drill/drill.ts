@@ -60,7 +60,7 @@ export async function drill({ ended, waiting, parent }: Extent, say: (text: stri
       ...{
         JWT_SECRET_KEY: 'only for this drill, and long enough',
         ADMIN_PASSWORD: PASSWORD,
-        OLLAMA_HOST: '127.0.0.1:9',
+        OLLAMA_HOST: ollama.url,
       },
       ...{ ENCRYPTION_KEY: Buffer.alloc(32, 7).toString('base64'), EGRESS_ALLOW: '127.0.0.1' },
       ...{ MAX_WAITING_TASKS_PER_USER: '0', RATE_LIMIT_PER_MINUTE: '0', SHUTDOWN_GRACE_SECONDS: '1' },
