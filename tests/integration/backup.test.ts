@@ -128,6 +128,9 @@ withPostgres(
     await refuses('cannot be read: a backup is a folder with');
     env.BACKUP_DIR = join(folder, 'nowhere');
     await expect(restore(undefined, {}, env)).rejects.toThrow('There is no backup in');
+    const nowhere = { ...env, DATABASE_URL: 'postgres://x:y@127.0.0.1:1/z' };
+    for (const command of [restore('/nowhere', {}, nowhere), backup({}, nowhere)])
+      await expect(command).rejects.toThrow(/cannot be (used|reached).*DATABASE_URL/);
     expect(await users()).toBe(before);
   },
 );
