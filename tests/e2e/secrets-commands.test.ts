@@ -24,14 +24,14 @@ test('secrets are generated once, closed to others, never shown, and replaced by
   const made = await command(['generate', '--dir', dir]);
   const first = contents(dir);
   expect(made.code).toBe(0);
-  expect(Object.keys(first)).toHaveLength(7);
+  expect(Object.keys(first)).toHaveLength(8);
   expect(statSync(dir).mode & 0o777).toBe(0o700);
   for (const [name, secret] of Object.entries(first)) {
     expect(made.output).toContain(`made ${join(dir, name)}`);
     expect(made.output).not.toContain(secret);
     expect(Buffer.from(secret, 'base64')).toHaveLength(32);
   }
-  expect(new Set(Object.values(first)).size).toBe(7);
+  expect(new Set(Object.values(first)).size).toBe(8);
   expect(await command(['generate', '--dir', dir])).toEqual({ code: 0, output: '' });
   expect(contents(dir)).toEqual(first);
   expect((await command(['generate', '--dir', dir, '--force'])).code).toBe(0);
@@ -39,7 +39,14 @@ test('secrets are generated once, closed to others, never shown, and replaced by
 });
 
 test('every command explains itself', async () => {
-  for (const args of [[], ['generate'], ['rotate'], ['rotate', 'jwt'], ['rotate', 'database']]) {
+  for (const args of [
+    [],
+    ['generate'],
+    ['rotate'],
+    ['rotate', 'jwt'],
+    ['rotate', 'encryption'],
+    ['rotate', 'database'],
+  ]) {
     const { code, output } = await command([...args, '--help']);
     expect([code, output]).toEqual([0, expect.stringContaining(`sutazai secrets ${args.join(' ')}`.trim())]);
   }
