@@ -47,7 +47,7 @@ it('a workflow is stored, run, drawn as a tree, decided about and deleted by the
   expect(tree.stdout.split('\n')).toEqual([
     'forward: 1 completed, 1 awaiting, 1 waiting',
     expect.stringMatching(/^greet {2}echo completed \[2 of 2\]/),
-    '└─ ask  approval awaiting Send[2J it? wants its owner',
+    '└─ ask  approval awaiting Send [2J it? wants its owner',
     '   └─ send  echo waiting (after greet too)',
     '',
   ]);
