@@ -4,6 +4,8 @@ import type { FakeOllama } from './fake-ollama.ts';
 export interface OneModelHost {
   /** The models that it ran, call by call. */
   runs: string[];
+  /** When each of them began. */
+  times: number[];
   /** How often it put another model in the place of the one before. */
   loads: number;
   /** Held up before it answers, until this resolves. */
@@ -12,7 +14,7 @@ export interface OneModelHost {
 
 /** Makes a scripted host work through its calls one by one, with one model in memory at a time. */
 export function holdOneModel(fake: FakeOllama, { loadMs, runMs }: { loadMs: number; runMs: number }): OneModelHost {
-  const host: OneModelHost = { runs: [], loads: 0, before: undefined };
+  const host: OneModelHost = { runs: [], times: [], loads: 0, before: undefined };
   fake.loaded = [];
   let last: Promise<unknown> = Promise.resolve();
 
@@ -25,6 +27,7 @@ export function holdOneModel(fake: FakeOllama, { loadMs, runMs }: { loadMs: numb
       host.loads++;
     }
     host.runs.push(model);
+    host.times.push(performance.now());
     await host.before?.(model);
     await pause(runMs);
   }
