@@ -5,21 +5,15 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { LANES } from '../../src/tasks/lanes.ts';
-import { readCompose, readYaml, schemaProblems } from '../support/compose-files.ts';
+import { defaultsOf, readCompose, readYaml, schemaProblems } from '../support/compose-files.ts';
 import { type Compose, composeProblems, networksOf, type Service } from '../support/compose-rules.ts';
 import { ROOT, readText } from '../support/sources.ts';
 
-const OVERRIDES = ['deploy/compose/dev.yml'];
+const OVERRIDES = ['deploy/compose/dev.yml', 'deploy/compose/monitoring.yml'];
 const read = () => structuredClone(readCompose());
 const service = (compose: Compose, name: string) => compose.services[name] as Service;
 
-/** The environment that a service gets where nothing is overridden. */
-function environmentOf(name: string): Record<string, string> {
-  const given = service(read(), name).environment ?? {};
-  return Object.fromEntries(
-    Object.entries(given).map(([key, value]) => [key, value.replace(/\$\{\w+:-([^}]*)\}/, '$1')]),
-  );
-}
+const environmentOf = (name: string) => defaultsOf(service(read(), name));
 
 test('docker-compose.yml keeps the rules', () => {
   expect(composeProblems(read())).toEqual([]);
