@@ -64,10 +64,11 @@ describe('a retry with another input', () => {
     expect([again.headers.get('preference-applied'), again.headers.get('retry-after')]).toEqual(['wait=30', null]);
   });
 
-  it('is answered at once where its answer is kept for a key', async () => {
+  it('waits for the end with a key too', async () => {
     const origin = await client.runTask('echo', { message: 'old' });
     const answer = await retry(origin.id, {}, client, { prefer: 'wait=30', 'idempotency-key': 'again' });
-    expect([answer.status, answer.headers.get('preference-applied')]).toEqual([202, null]);
+    expect([answer.status, answer.headers.get('preference-applied')]).toEqual([200, 'wait=30']);
+    expect(answer.body).toMatchObject({ status: 'completed', attempt: 2 });
   });
 
   it('tells the webhook of the old task, with its secret, and shows none', async () => {

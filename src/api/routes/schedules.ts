@@ -223,11 +223,14 @@ export function scheduleRoutes(options: Options): Route[] {
       },
       problems: ['concurrency_limit'],
       handle: async ({ params, principal, requestId, base, key }) => {
-        const row = await read(principal, params.id);
-        const made = prepareScheduled(row, requestId, options);
-        if ('errors' in made) throw invalid(made.errors, 'The task of the schedule is not good any more.');
-        refuseToSubmit(made.task, principal);
-        const { rows, again } = await store([made], key);
+        const make = async () => {
+          const row = await read(principal, params.id);
+          const made = prepareScheduled(row, requestId, options);
+          if ('errors' in made) throw invalid(made.errors, 'The task of the schedule is not good any more.');
+          refuseToSubmit(made.task, principal);
+          return [made];
+        };
+        const { rows, again } = await store(make, key);
         const task = rows[0]!;
         const answer = {
           status: 202,

@@ -76,13 +76,11 @@ export function submitRoutes(options: Options): Route[] {
       handle: async ({ body, principal, requestId, base, header, key, signal }) => {
         const seconds = parsePreferWait(header('prefer'));
         const given = applyCancelAfter(body, header('cancel-after'));
-        const [made] = await prepareAll([{ submission: given, pointer: '#' }], {
-          principal,
-          requestId,
-          batchId: null,
-          watched: seconds !== undefined,
-        });
-        const held = await storeHeld(options, made!, { key, signal, seconds });
+        const make = async () => {
+          const context = { principal, requestId, batchId: null, watched: seconds !== undefined };
+          return (await prepareAll([{ submission: given, pointer: '#' }], context))[0]!;
+        };
+        const held = await storeHeld(options, make, { key, signal, seconds });
         return answerHeld(held, { base, seconds }, { body: webhookSecret(held.secret) });
       },
     }),
@@ -119,8 +117,8 @@ export function submitRoutes(options: Options): Route[] {
           submission: applyCancelAfter(one, header('cancel-after')),
           pointer: `#/tasks/${index}`,
         }));
-        const made = await prepareAll(given, { principal, requestId, batchId: newId(), watched: false });
-        const { rows, secrets, again } = await store(made, key);
+        const make = () => prepareAll(given, { principal, requestId, batchId: newId(), watched: false });
+        const { rows, secrets, again } = await store(make, key);
         const batchId = rows[0]?.batch_id;
         const answer = {
           status: 202,
