@@ -65,10 +65,12 @@ export function catalogueCommands(program: Command, context: Context): void {
         const { data } = await context.client().workers.list().page();
         if (json) return data.forEach(sayJson);
         if (data.length === 0) return note('There is no worker: nothing is run before one is started.');
-        const rows = data.flatMap(({ name, lanes, running }) => {
+        const rows = data.flatMap(({ name, lanes, running, running_total }) => {
           const serves = Object.keys(lanes).join(' ');
-          if (running.length === 0) return [[name, serves, 'idle']];
-          return running.map((task) => [name, serves, task.lane, task.type, task.id, ago(task.started_at)]);
+          if (running_total === 0) return [[name, serves, 'idle']];
+          const tasks = running.map((task) => [name, serves, task.lane, task.type, task.id, ago(task.started_at)]);
+          const more = running_total - running.length;
+          return more > 0 ? [...tasks, [name, serves, `and ${more} more`]] : tasks;
         });
         say(table(['WORKER', 'SERVES', 'RUNS IN', 'TYPE', 'TASK', 'STARTED'], rows).join('\n'));
       }),
@@ -77,15 +79,20 @@ export function catalogueCommands(program: Command, context: Context): void {
 
 /** The lines that `queues` and `top` show. */
 export function queueTable(queues: QueueInfo[]): string[] {
-  const head = ['QUEUE', 'SCHEDULED', 'PENDING', 'RUNNING', 'COMPLETED*', 'FAILED*', 'OLDEST WAITS', ''];
-  const rows = queues.map(({ name, counts, paused, paused_by, oldest_waiting_seconds: oldest }) => [
+  const head = [
+    ...['QUEUE', 'SCHEDULED', 'PENDING', 'RUNNING', 'COMPLETED*', 'FAILED*'],
+    ...['OLDEST WAITS', 'COMPLETED/MIN', 'FAILED/MIN', ''],
+  ];
+  const rows = queues.map(({ name, counts, throughput, paused, paused_by, oldest_waiting_seconds: oldest }) => [
     name,
     ...[counts.scheduled, counts.pending, counts.running + counts.cancelling].map(String),
     ...[counts.completed, counts.failed + counts.expired].map(String),
     oldest > 0 ? duration(oldest * 1000) : '',
+    ...[throughput.completed_per_minute, throughput.failed_per_minute].map((rate) => rate.toFixed(1)),
     paused ? paint('yellow', `paused by ${paused_by}`) : '',
   ]);
-  return [...table(head, rows), paint('dim', '* of the tasks of the last hour')];
+  const note = '* of the tasks of the last hour; rates are those of the last five minutes, and webhook counts messages';
+  return [...table(head, rows), paint('dim', note)];
 }
 
 async function turn(client: Sutazai, name: string, verb: 'pause' | 'resume'): Promise<void> {

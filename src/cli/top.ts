@@ -31,7 +31,7 @@ export function topCommand(program: Command, context: Context): void {
       act(context, async ({ every }: { every: number }) => {
         const client = context.client();
         const first = await look(client);
-        if (!process.stdout.isTTY) return say(frame(context.url(), first, undefined).join('\n'));
+        if (!process.stdout.isTTY) return say(frame(context.url(), first).join('\n'));
         await live(context, client, first, Math.max(0.2, every) * 1000);
       }),
     );
@@ -49,11 +49,10 @@ async function live(context: Context, client: Sutazai, first: Look, everyMs: num
     if (['q', 'Q', '\x03', '\x1b'].includes(key.toString())) over.resolve();
   };
   const stop = () => over.resolve();
-  let before: Look | undefined;
   let now = first;
   let trouble = '';
   const draw = () => {
-    const lines = [...frame(context.url(), now, before), trouble].slice(0, (stdout.rows || 24) - 1);
+    const lines = [...frame(context.url(), now), trouble].slice(0, (stdout.rows || 24) - 1);
     stdout.write(`${SCREEN.home}${lines.map((line) => `${line}${SCREEN.clearLine}\n`).join('')}${SCREEN.clearBelow}`);
   };
   stdout.write(SCREEN.open);
@@ -64,8 +63,7 @@ async function live(context: Context, client: Sutazai, first: Look, everyMs: num
   draw();
   const timer = setInterval(async () => {
     try {
-      const next = await look(client);
-      [before, now, trouble] = [now, next, ''];
+      [now, trouble] = [await look(client), ''];
     } catch (error) {
       trouble = paint('red', String((explain(error, context) as Error).message).split('\n')[0] ?? '');
     }
@@ -82,15 +80,16 @@ async function live(context: Context, client: Sutazai, first: Look, everyMs: num
   }
 }
 
-function frame(url: string, now: Look, before: Look | undefined): string[] {
-  const waiting = sum(now, 'pending');
+function frame(url: string, now: Look): string[] {
+  // That queue has messages, which are no tasks.
+  const tasks = now.queues.filter(({ name }) => name !== 'webhook');
+  const sum = (of: (queue: QueueInfo) => number) => tasks.reduce((total, queue) => total + of(queue), 0);
+  const waiting = sum(({ counts }) => counts.pending);
+  const rate = (verb: 'completed' | 'failed') => sum(({ throughput }) => throughput[`${verb}_per_minute`]).toFixed(1);
   const running = now.workers.flatMap((worker) => worker.running.map((task) => ({ ...task, worker: worker.name })));
-  const rate = (status: 'completed' | 'failed') => {
-    if (!before || now.at === before.at) return '…';
-    // What falls out of the hour that is counted is not undone.
-    return (Math.max(0, sum(now, status) - sum(before, status)) / ((now.at - before.at) / 1000)).toFixed(1);
-  };
-  const tasks = running
+  const atWork = now.workers.reduce((total, worker) => total + worker.running_total, 0);
+  const unnamed = atWork > running.length ? [`and ${atWork - running.length} more`] : [];
+  const rows = running
     .sort((a, b) => a.started_at.localeCompare(b.started_at))
     .map(({ id, type, lane, attempt, worker, started_at }) => [
       id,
@@ -102,16 +101,11 @@ function frame(url: string, now: Look, before: Look | undefined): string[] {
     ]);
   return [
     `${paint('bold', `SutazAI at ${url}`)}  ${new Date(now.at).toLocaleTimeString()}`,
-    `${waiting} waiting, ${running.length} running, ${rate('completed')} completed and ${rate('failed')} failed a second`,
+    `${waiting} waiting, ${atWork} running, ${rate('completed')} completed and ${rate('failed')} failed a minute`,
     '',
     ...queueTable(now.queues),
     '',
-    ...(tasks.length > 0
-      ? table(['TASK', 'TYPE', 'QUEUE', 'ATTEMPT', 'RUNS FOR', 'WORKER'], tasks)
-      : ['Nothing runs.']),
+    ...(rows.length > 0 ? table(['TASK', 'TYPE', 'QUEUE', 'ATTEMPT', 'RUNS FOR', 'WORKER'], rows) : ['Nothing runs.']),
+    ...unnamed,
   ];
-}
-
-function sum({ queues }: Look, status: 'pending' | 'completed' | 'failed'): number {
-  return queues.reduce((total, { counts }) => total + counts[status], 0);
 }

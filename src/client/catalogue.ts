@@ -27,12 +27,30 @@ export interface QueueInfo {
   /** How many tasks workers would have in their hands if there were enough of them. */
   demand: number;
   oldest_waiting_seconds: number;
+  /** Over the last five minutes and the present one, as the workers count it. */
+  throughput: {
+    started_per_minute: number;
+    completed_per_minute: number;
+    failed_per_minute: number;
+    mean_run_ms: number;
+  };
 }
 
+/** A process that works; nulls where it says nothing of itself. */
 export interface WorkerInfo {
   name: string;
+  version: string | null;
   /** The queues that it serves, by name: how many at a time, and how many now. */
-  lanes: Record<string, { concurrency: number; running: number }>;
+  lanes: { [queue in QueueInfo['name']]?: { concurrency: number; running: number } | undefined };
+  /** What it leaves alone for a moment because it keeps failing. */
+  down: Array<{ dependency: 'ollama' | 'qdrant'; model: string | null }>;
+  /** Models that it waits for while their host loads them. */
+  loading: Array<{ model: string; requested: boolean }>;
+  started_at: string | null;
+  seen_at: string | null;
+  /** How many tasks it has in its hands. */
+  running_total: number;
+  /** Those of them that run longest; where they are fewer than `running_total`, the list is cut. */
   running: Array<{
     id: string;
     type: string;
@@ -61,7 +79,7 @@ export function catalogueCalls(transport: Transport) {
   const list = <T>(path: string, options?: CallOptions): Listing<T> => listing<T>(transport, path, {}, options);
   const turn = (name: string, verb: 'pause' | 'resume', options: CallOptions = {}) =>
     transport
-      .send<Omit<QueueInfo, 'counts' | 'parked' | 'demand' | 'oldest_waiting_seconds'>>({
+      .send<Pick<QueueInfo, 'name' | 'paused' | 'paused_at' | 'paused_by'>>({
         method: 'POST',
         path: `/api/v1/monitoring/queues/${encodeURIComponent(name)}/${verb}`,
         ...options,

@@ -59,12 +59,31 @@ export interface Running {
   lease_until: Date;
 }
 
-/** What is at work, by worker, longest first within each; at most `limit`. */
-export async function listRunning(db: Db, limit: number): Promise<Running[]> {
-  const { rows } = await sql<Running>`
-    select worker, id, type, lane, attempt, user_id, status, started_at, lease_until from tasks
-    where status in ('running', 'cancelling') and awaiting is null order by worker, started_at, id limit ${limit}`.execute(
-    db,
-  );
-  return rows;
+/** How many tasks a worker has at this moment, and those of them that run longest. */
+export interface AtWork {
+  worker: string;
+  total: number;
+  running: Array<Omit<Running, 'worker'>>;
+}
+
+/** What is at work, by worker. Of all together at most `limit` tasks are named, as many of each worker as of another one that has as many. */
+export async function listAtWork(db: Db, limit: number): Promise<AtWork[]> {
+  // One statement, so that what is counted is what is named.
+  const { rows } = await sql<Running & { total: number }>`
+    with held as (
+      select worker, id, type, lane, attempt, user_id, status, started_at, lease_until,
+        row_number() over (partition by worker order by started_at, id) as place
+      from tasks where status in ('running', 'cancelling') and awaiting is null
+    ), named as (
+      select * from held order by place, worker limit ${limit}
+    )
+    select w.worker, w.total, n.id, n.type, n.lane, n.attempt, n.user_id, n.status, n.started_at, n.lease_until
+    from (select worker, count(*)::int as total from held group by worker) w left join named n using (worker)
+    order by w.worker, n.place`.execute(db);
+  return [...Map.groupBy(rows, ({ worker }) => worker)].map(([worker, held]) => ({
+    worker,
+    total: held[0]?.total ?? 0,
+    // One that stands so far behind that none of its tasks is named has one row without a task.
+    running: held.filter(({ id }) => id !== null).map(({ worker: _, total: __, ...task }) => task),
+  }));
 }

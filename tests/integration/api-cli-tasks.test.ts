@@ -2,6 +2,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createShell, HAS_SCRIPT, jsonLines, type Shell } from '../support/cli.ts';
 import { ROOT } from '../support/product.ts';
@@ -156,6 +157,17 @@ describe('what there is', () => {
     const { code, stdout } = await operator.run(['top']);
     expect([code, stdout.includes('\u001b')]).toEqual([0, false]);
     expect(stdout).toContain(`SutazAI at ${world.url}`);
+    // What the workers counted: messages of webhooks are no tasks, and stand in their own line alone.
+    await sql`insert into lane_minutes (lane, minute, started, completed, failed, runs, run_ms, run_ms_squared)
+      values ('vector', floor(extract(epoch from now()) / 60), 6000, 6000, 3000, 0, 0, 0),
+        ('webhook', floor(extract(epoch from now()) / 60), 60000, 60000, 60000, 0, 0, 0)`.execute(world.db);
+    const counted = (await operator.run(['top'])).stdout;
+    const [, completed = 0, failed = 0] = /([\d.]+) completed and ([\d.]+) failed a minute/.exec(counted) ?? [];
+    expect(Number(completed)).toBeGreaterThan(900);
+    expect(Number(completed)).toBeLessThan(2_000);
+    expect(Number(failed)).toBeGreaterThan(450);
+    expect(Number(failed)).toBeLessThan(1_000);
+    expect(counted).toMatch(/^webhook .* 1[0-2]\d\d\d\.\d +1[0-2]\d\d\d\.\d\s*$/m);
     expect(stdout).toMatch(new RegExp(`^${id} +chat +llm +1 `, 'm'));
     expect((await operator.run(['workers'])).stdout).toContain(id);
     await user.request('POST', `/api/v1/tasks/${id}/cancel`);
@@ -170,7 +182,7 @@ describe('what there is', () => {
     const top = operator.inTerminal(['top', '--every', '0.2']);
     await top.says('completed and');
     await user.submit('echo', { message: 'x' });
-    await top.says('0.0 failed a second');
+    await top.says(' failed a minute');
     top.child.stdin?.write('q');
     const { code, stdout } = await top.ended;
     expect(code).toBe(0);

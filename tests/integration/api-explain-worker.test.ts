@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Explanation } from '../../src/api/shapes/explanation.ts';
 import { until } from '../support/until.ts';
@@ -119,5 +120,30 @@ describe('a task that waits beside a worker', () => {
     await second.close();
     expect(await workers()).toEqual([]);
     await until('the other tells of itself again', async () => (await workers()).length === 1);
+  });
+
+  it('is counted beside all that its worker runs, where that is too much to name, and no worker hides another one', async () => {
+    const store = (worker: string, count: number) =>
+      sql`
+      insert into tasks (id, user_id, type, lane, status, input, max_attempts, timeout_ms, attempt, worker, ready_at, started_at, lease_until)
+      select gen_random_uuid(), ${client.userId}, 'echo', 'system', 'running', '{"message":"x"}', 3, 30000, 1, ${worker}, now(),
+        now() - n * interval '1 second', now() + interval '1 hour'
+      from generate_series(1, ${count}::int) n`.execute(world.db);
+    await store('aa-many', 1_200);
+    await store('zz-few', 3);
+    interface Worker {
+      name: string;
+      running_total: number;
+      running: Array<{ started_at: string }>;
+    }
+    const operator = await world.client('operator');
+    const { body } = await operator.request<{ data: Worker[] }>('GET', '/api/v1/monitoring/workers');
+    const [many, few] = ['aa-many', 'zz-few'].map((name) => body.data.find((worker) => worker.name === name));
+    expect([many?.running_total, few?.running_total, few?.running.length]).toEqual([1_200, 3, 3]);
+    expect(body.data.reduce((sum, { running }) => sum + running.length, 0)).toBe(1_000);
+    // Those that run longest are named.
+    const times = many?.running.map(({ started_at }) => started_at) ?? [];
+    expect(times).toEqual(times.toSorted());
+    expect(Date.now() - Date.parse(times[0] ?? '')).toBeGreaterThan(1_199_000);
   });
 });

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
-import { countLanes, countParked, type LaneCount, listRunning } from '../../db/monitoring.ts';
+import { countLanes, countParked, type LaneCount, listAtWork } from '../../db/monitoring.ts';
 import { deletePausedLane, insertPausedLane, listPausedLanes, type PausedLane } from '../../db/paused-lanes.ts';
 import { STATUSES, type Status } from '../../db/schema.ts';
 import { type LaneRate, listRates, listWorkers } from '../../db/workers.ts';
@@ -17,6 +17,7 @@ import { pauseExample, pause as pauseShape, queue, queueExample, worker, workerE
 import { briefly } from './task-access.ts';
 
 const ENDED_WITHIN_SECONDS = 3_600;
+/** So many running tasks are named in one answer; those beyond are counted. */
 const MAX_RUNNING = 1_000;
 /** Over how many full minutes, and the present one, the throughput is measured. */
 const RATE_MINUTES = 5;
@@ -71,13 +72,13 @@ export function monitoringRoutes({ db, backend, readiness }: Parts): Route[] {
         ),
       },
       handle: async () => {
-        const [known, tasks] = await Promise.all([listWorkers(db), listRunning(db, MAX_RUNNING)]);
-        const byWorker = Map.groupBy(tasks, ({ worker }) => worker);
-        const unknown = [...byWorker.keys()].filter((name) => !known.some((worker) => worker.name === name));
-        const data = [...known, ...unknown.map((name) => ({ ...UNKNOWN_WORKER, name }))].map((worker) => ({
-          ...worker,
-          running: (byWorker.get(worker.name) ?? []).map(({ worker: _, ...task }) => task),
-        }));
+        const [known, atWork] = await Promise.all([listWorkers(db), listAtWork(db, MAX_RUNNING)]);
+        const held = new Map(atWork.map((one) => [one.worker, one]));
+        const unknown = [...held.keys()].filter((name) => !known.some((worker) => worker.name === name));
+        const data = [...known, ...unknown.map((name) => ({ ...UNKNOWN_WORKER, name }))].map((worker) => {
+          const { total = 0, running = [] } = held.get(worker.name) ?? {};
+          return { ...worker, running_total: total, running };
+        });
         return { status: 200, body: { data, next_cursor: null } };
       },
     }),

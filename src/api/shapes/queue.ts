@@ -91,7 +91,13 @@ export const worker = named(
     ),
     started_at: v.nullable(sentTime),
     seen_at: v.nullable(sentTime),
-    running: v.array(running),
+    running_total: v.pipe(count, v.description('How many tasks it has in its hands.')),
+    running: v.pipe(
+      v.array(running),
+      v.description(
+        'Those of them that run longest. Of all workers together at most 1,000 are named: where there are fewer than running_total, the list is cut.',
+      ),
+    ),
   }),
 );
 
@@ -123,6 +129,7 @@ export const workerExample: v.InferInput<typeof worker> = {
   loading: [],
   started_at: '2030-01-31T11:00:00.000Z',
   seen_at: '2030-01-31T12:00:10.000Z',
+  running_total: 1,
   running: [
     {
       id: '0199a5c2-7d1e-7b3a-9c44-2f1d0b6a8e10',
