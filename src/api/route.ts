@@ -99,6 +99,11 @@ export interface Route<B extends Schema = Schema, Q extends Schema = Schema> {
   query?: Q;
   /** A body that is taken as it stands; the reference shows it, and a test sends it. */
   example?: v.InferInput<B>;
+  /**
+   * For `upload` and `raw`: what is taken in the place of JSON, by content type, of a form its fields and the text of its `file`;
+   * the reference shows it, and a test sends it.
+   */
+  fileExamples?: Record<string, string | Record<string, string>>;
   /** Headers that it reads, beside those that every route does. */
   headers?: RequestHeader[];
   /**

@@ -47,6 +47,33 @@ describe('the examples of the reference', () => {
     },
   );
 
+  it.each(
+    routes.flatMap((route) =>
+      Object.entries(route.fileExamples ?? {}).map(
+        ([type, example]) => [routeKey(route), type, { route, example }] as const,
+      ),
+    ),
+  )('%s takes its example of %s', async (key, type, { route, example }) => {
+    const asker = await world.client('admin');
+    const object = await makeObject(world, asker, key);
+    const { status, body } = await asker.request(
+      route.method,
+      route.path.replace(/:\w+/, object?.id ?? ''),
+      typeof example === 'string' ? example : formOf(example),
+      typeof example === 'string' ? { 'content-type': type } : {},
+    );
+    expect(status, JSON.stringify(body)).toBe(Math.min(...described(route, status)));
+    const isTask = typeof body.urls === 'object' && body.urls !== null;
+    if (isTask) expect(await asker.waitForEnd(body.id as string)).toMatchObject({ status: 'completed' });
+  });
+
+  function formOf({ file = '', ...fields }: Record<string, string>): FormData {
+    const form = new FormData();
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
+    form.append('file', new File([file], 'example.txt', { type: 'text/plain' }));
+    return form;
+  }
+
   /** The good answers of a route that an answer may be. */
   function described({ answers = {} }: Route, status: number): number[] {
     const good = Object.keys(answers).map(Number);

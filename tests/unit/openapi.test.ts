@@ -55,7 +55,9 @@ describe.each(routes.map((route) => [routeKey(route), route] as const))('%s', (k
     }
   });
 
-  it('has an example of its body that it takes', () => {
+  it('has an example of its body that it takes, in each content type', () => {
+    const files = [...(route.upload ? ['multipart/form-data'] : []), ...(route.raw ?? [])];
+    expect(Object.keys(route.fileExamples ?? {})).toEqual(files);
     if (!route.body) return;
     expect(route.example, `${key} has no example`).toBeDefined();
     v.parse(route.body, route.example);

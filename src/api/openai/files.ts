@@ -35,6 +35,9 @@ const example: v.InferInput<typeof file> = {
   ...{ filename: 'questions.jsonl', purpose: 'batch', status: 'processed' },
 };
 
+const LINE =
+  '{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{"model":"tinyllama","messages":[{"role":"user","content":"Hi!"}]}}';
+
 const fields = v.strictObject({
   purpose: v.picklist(PURPOSES, `must be one of ${PURPOSES.join(', ')}`),
 });
@@ -81,6 +84,7 @@ export function fileRoutes({ db, config, box }: { db: Db; config: Config; box: S
       path: '/v1/files',
       summary: 'Upload a file',
       upload: fields,
+      fileExamples: { 'multipart/form-data': { purpose: 'batch', file: LINE } },
       idempotent: 'commit',
       answers: { 200: answers('The file.', file, example, ['Idempotency-Replayed']) },
       handle: async ({ form, principal, key }) => {

@@ -91,7 +91,7 @@ function operation(route: Route, policy: Policy, registry: Registry, shared: Res
 }
 
 function requestBody(
-  { body, upload, raw = [], example, bodyOptional }: Route,
+  { body, upload, raw = [], example, fileExamples = {}, bodyOptional }: Route,
   registry: Registry,
 ): DescribeRouteOptions['requestBody'] {
   const content: Record<string, object> = {};
@@ -99,12 +99,16 @@ function requestBody(
     const examples = body === submission ? { examples: submissionExamples(registry) } : { example };
     content['application/json'] = { schema: schemaOf(body), ...examples };
   }
-  if (upload)
-    content['multipart/form-data'] = { schema: schemaOf(v.strictObject({ ...upload.entries, file: uploaded })) };
-  for (const type of raw) content[type] = { schema: { type: 'string', contentMediaType: type } };
+  if (upload) {
+    const schema = schemaOf(v.strictObject({ ...upload.entries, file: uploaded }));
+    content[FORM] = { schema, example: fileExamples[FORM] };
+  }
+  for (const type of raw)
+    content[type] = { schema: { type: 'string', contentMediaType: type }, example: fileExamples[type] };
   return { required: !bodyOptional, content };
 }
 
+const FORM = 'multipart/form-data';
 /** A file in a form. */
 const uploaded = v.pipe(v.string(), v.metadata({ contentMediaType: 'application/octet-stream' }));
 

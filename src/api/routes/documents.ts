@@ -28,6 +28,7 @@ import { digestBody, digestForm, receiveBody, receiveFile } from '../upload.ts';
 import { invalid, pageQuery } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { VECTORS_OFF } from './collections.ts';
+import { DOCUMENT_FILES } from './document-examples.ts';
 import { body, fields, query, RAW, readFields, refuseQuery } from './document-fields.ts';
 import { answerHeld, storeHeld, TASK_HEADERS } from './task-answer.ts';
 
@@ -130,6 +131,7 @@ export function documentRoutes({
       raw: RAW,
       query,
       example: { title: 'The kettle', text: 'Fill it with water.', metadata: { room: 'kitchen' } },
+      fileExamples: DOCUMENT_FILES,
       headers: ['Prefer', 'Cancel-After'],
       idempotent: 'commit',
       answers: {
