@@ -69,6 +69,31 @@ describe.each(BACKENDS)('webhooks on %s', (backend) => {
     expect(() => new Webhook(`whsec_${Buffer.alloc(32).toString('base64')}`).verify(body, headers as never)).toThrow();
   });
 
+  it('come to the endpoints that answer while as many others hang', async () => {
+    const owner = await world.client();
+    const [quick, hung] = await Promise.all([1, 2].map(() => Promise.all([1, 2, 3].map(startSink))));
+    for (const other of hung!) other.answer = () => {};
+    try {
+      for (const { url } of [...hung!, ...quick!])
+        expect((await owner.request('POST', '/api/v1/webhooks', { url })).status).toBe(201);
+      const tasks = [];
+      for (let n = 0; n < 6; n++) tasks.push((await owner.runTask('echo', { message: `${n}` })).id);
+      for (const { received } of quick!) await until('it has all its messages', async () => received.length >= 6);
+      for (const { received } of hung!) await until('it was called', async () => received.length >= 1);
+      const rows = await world.db.selectFrom('deliveries').selectAll().where('task_id', 'in', tasks).execute();
+      const of = (sinks: Sink[]) => rows.filter(({ url }) => sinks.some((one) => one.url === url));
+      expect([of(quick!).length, of(hung!).length]).toEqual([18, 18]);
+      // No call that hangs is over so far, so nobody had to wait for that.
+      expect(of(hung!).every(({ last_error, completed_at }) => last_error === null && completed_at === null)).toBe(
+        true,
+      );
+      for (const { received } of quick!)
+        expect(received.map(({ body }) => (JSON.parse(body) as Message).data.id).sort()).toEqual(tasks.toSorted());
+    } finally {
+      for (const one of [...quick!, ...hung!]) await one.close();
+    }
+  });
+
   it('keep their id over retries, with a fresh time in each signature', async () => {
     sink.answer = (n, response) => void response.writeHead(n === 0 ? 500 : 200).end('thanks');
     const secret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`;
