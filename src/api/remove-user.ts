@@ -7,14 +7,12 @@ import { cancelTasksOfUser } from '../db/tasks/steer.ts';
 import { countUnfinished, deleteTasksOfUser, deleteUser } from '../db/user-admin.ts';
 import type { UserRow } from '../db/users.ts';
 import { ProblemError } from '../errors.ts';
-import type { Dispatcher } from '../queues/dispatcher.ts';
-import { wakesOf } from '../queues/wakes.ts';
+import { type AfterMove, tellMoved } from '../queues/after.ts';
 import { storeName } from '../vectors/collection.ts';
 import type { Trail } from './audit.ts';
 
-interface Options {
+interface Options extends AfterMove {
   db: Db;
-  dispatcher: Dispatcher;
   vectors: VectorClient | undefined;
 }
 
@@ -27,10 +25,10 @@ const STORE_MS = 60_000;
  * vectors, its tasks and the rest. Answers how many tasks are still at work; the account is gone when there are none.
  * @throws ProblemError where the vector store does not answer
  */
-export async function removeUser({ db, dispatcher, vectors }: Options, user: UserRow, trail: Trail): Promise<number> {
+export async function removeUser({ db, vectors, ...after }: Options, user: UserRow, trail: Trail): Promise<number> {
   for (let more = true; more; ) {
     const moved = await cancelTasksOfUser(db, user.id, 'account deleted', BATCH);
-    await dispatcher.enqueue(moved.flatMap(wakesOf));
+    await tellMoved(moved, after);
     more = moved.length >= BATCH;
   }
   const unfinished = await countUnfinished(db, user.id);

@@ -5,9 +5,7 @@ import { type Accepted, acceptedAt, acceptMany, type NewTask, type Submitted } f
 import { acceptKeyed, type KeyFull, looksAtKeys } from '../db/tasks/accept-keyed.ts';
 import { findTasks, type TaskRow } from '../db/tasks/read.ts';
 import { ProblemError } from '../errors.ts';
-import type { Dispatcher } from '../queues/dispatcher.ts';
-import type { Places } from '../queues/places.ts';
-import { wakesOf } from '../queues/wakes.ts';
+import { type AfterMove, tellMoved } from '../queues/after.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { type Described, inPart, traceparent } from '../telemetry/tracing.ts';
 import { keyRefused } from './idempotency.ts';
@@ -60,17 +58,10 @@ const MAX_WAIT_MS = 3_000;
 /** Makes it. */
 export function createStore({
   db,
-  dispatcher,
-  places,
   limits,
   box,
-}: {
-  db: Db;
-  dispatcher: Dispatcher;
-  places: Places;
-  limits: Admission;
-  box: SecretBox;
-}): StoreTasks {
+  ...after
+}: AfterMove & { db: Db; limits: Admission; box: SecretBox }): StoreTasks {
   const accept = createBatch<Submitted, Accepted>({
     run: (submitted) => acceptMany(db, submitted),
     max: MAX_SUBMISSIONS_A_STATEMENT,
@@ -82,10 +73,7 @@ export function createStore({
   const acceptAlone = createBatch<Submitted, Accepted | KeyFull>({
     run: async (submitted) => {
       const { accepted, superseded } = await acceptKeyed(db, submitted[0] as Submitted);
-      if (superseded.length > 0) {
-        await briefly(dispatcher.enqueue(superseded.flatMap(wakesOf)));
-        await briefly(places.freed(superseded.filter(({ called }) => called)));
-      }
+      if (superseded.length > 0) await briefly(tellMoved(superseded, after));
       return [accepted];
     },
     max: 1,
@@ -152,7 +140,7 @@ export function createStore({
     const accepted = await acceptWithinLimits({ tasks, key: key && { ...key, answer: receiptOf(made) } });
     if (accepted.is === 'stored') {
       // The rows are durable: whether a job could be added changes nothing in the answer.
-      await briefly(dispatcher.enqueue(accepted.rows.map((row) => ({ ...row, kind: 'task' as const }))));
+      await briefly(after.dispatcher.enqueue(accepted.rows.map((row) => ({ ...row, kind: 'task' as const }))));
       return { rows: accepted.rows, secrets: made.map(({ secret }) => secret), again: false };
     }
     if (accepted.is === 'full') throw keyFull(tasks, accepted);

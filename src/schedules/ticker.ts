@@ -6,12 +6,12 @@ import { type DueSchedule, moveSchedule, noteFailure, type ScheduleRow, takeDueS
 import type { Database, Role } from '../db/schema.ts';
 import type { NewTask } from '../db/tasks/accept.ts';
 import { storeKeyed } from '../db/tasks/accept-keyed.ts';
+import type { Transition } from '../db/tasks/transition.ts';
 import { findLimitsOf } from '../db/user-admin.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
-import type { Dispatcher, Wake } from '../queues/dispatcher.ts';
-import type { Places } from '../queues/places.ts';
-import { wakesOf } from '../queues/wakes.ts';
+import { type AfterMove, tellMoved } from '../queues/after.ts';
+import type { Wake } from '../queues/dispatcher.ts';
 import { dueTicks, nextTick } from './clock.ts';
 
 /** Why a tick starts no task. */
@@ -30,10 +30,8 @@ export interface Ticker {
   close(): Promise<void>;
 }
 
-interface Options {
+interface Options extends AfterMove {
   db: Db;
-  dispatcher: Dispatcher;
-  places: Places;
   /** The task types that this process knows. */
   types: string[];
   make: MakeTask;
@@ -53,7 +51,7 @@ const LATE_MS = 60_000;
 
 /** Starts to look, a few times a second. */
 export function createTicker(options: Options): Ticker {
-  const { db, dispatcher, places, types, log, everyMs = EVERY_MS } = options;
+  const { db, types, log, everyMs = EVERY_MS } = options;
 
   /** Schedules whose tick failed here, and until when they are left alone, so that the others go on. */
   const failed = new Map<string, number>();
@@ -63,14 +61,13 @@ export function createTicker(options: Options): Ticker {
   async function one(): Promise<'none' | 'done'> {
     let id: string | undefined;
     try {
-      const wakes = await db.transaction().execute(async (trx) => {
+      const done = await db.transaction().execute(async (trx) => {
         const schedule = await takeDueSchedule(trx, types, [...failed.keys()]);
         id = schedule?.id;
         return schedule && run(trx, schedule, options);
       });
-      if (!wakes) return 'none';
-      await dispatcher.enqueue(wakes.jobs);
-      if (wakes.freed.length > 0) await places.freed(wakes.freed);
+      if (!done) return 'none';
+      await tellMoved(done.superseded, options, done.jobs);
     } catch (error) {
       if (id === undefined || isDatabaseAway(error)) throw error;
       failed.set(id, Date.now() + FAILED_MS);
@@ -103,13 +100,13 @@ export function createTicker(options: Options): Ticker {
 
 interface Done {
   jobs: Wake[];
-  freed: Parameters<Places['freed']>[0];
+  superseded: Transition[];
 }
 
 async function run(trx: Transaction<Database>, schedule: DueSchedule, options: Options): Promise<Done> {
   const { last, count } = dueTicks(schedule, schedule.next_run_at, schedule.now);
   const next = nextTick(schedule, last);
-  const nothing: Done = { jobs: [], freed: [] };
+  const nothing: Done = { jobs: [], superseded: [] };
   if (schedule.catch_up === 'skip' && schedule.now.getTime() - last.getTime() > LATE_MS) {
     await moveSchedule(trx, schedule.id, { missed: count, next });
     return nothing;
@@ -127,11 +124,7 @@ async function run(trx: Transaction<Database>, schedule: DueSchedule, options: O
     return nothing;
   }
   await moveSchedule(trx, schedule.id, { started: { taskId: task.id, tick: last }, missed: count - 1, next });
-  const own = accepted.rows.map((row) => ({ ...row, kind: 'task' as const }));
-  return {
-    jobs: [...own, ...superseded.flatMap(wakesOf)],
-    freed: superseded.filter(({ called }) => called),
-  };
+  return { jobs: accepted.rows.map((row) => ({ ...row, kind: 'task' as const })), superseded };
 }
 
 /** The task, where its owner may have it now. */

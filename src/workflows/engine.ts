@@ -8,9 +8,9 @@ import { restartRun } from '../db/workflows/restart.ts';
 import { isToRestart, lockRun, saveRun } from '../db/workflows/runs.ts';
 import { closeSteps } from '../db/workflows/steps.ts';
 import type { Logger } from '../log.ts';
+import { tellMoved } from '../queues/after.ts';
 import type { Dispatcher } from '../queues/dispatcher.ts';
 import type { Places } from '../queues/places.ts';
-import { wakesOf } from '../queues/wakes.ts';
 import { type Advanced, type AdvanceOptions, advanceOnce, reckonAll } from './advance.ts';
 import { wrong } from './children.ts';
 
@@ -95,10 +95,7 @@ export function createWorkflows(options: EngineOptions): Workflows {
 
   async function tell({ children, moved }: Pick<Advanced, 'children' | 'moved'>): Promise<void> {
     const own = children.map((row) => ({ ...row, kind: 'task' as const }));
-    await dispatcher.enqueue([...own, ...moved.flatMap(wakesOf)]);
-    await Promise.all(moved.filter(({ status }) => status === 'cancelled').map((one) => dispatcher.remove(one)));
-    const free = moved.filter((one) => one.called || (one.status === 'cancelled' && one.concurrency_key !== null));
-    if (free.length > 0) await places.freed(free);
+    await tellMoved(moved, { dispatcher, places, workflows: { advance } }, own);
   }
 
   /** A workflow that cannot go on must not hang for ever. */
@@ -149,6 +146,10 @@ export function createWorkflows(options: EngineOptions): Workflows {
     return known.promise;
   }
 
+  function advance(id: string): void {
+    moveOn(id).catch((error) => log.debug({ err: error, task_id: id }, 'a workflow could not be moved on now'));
+  }
+
   async function restart(id: string): Promise<void> {
     const moved = await db.transaction().execute(async (trx) => {
       const run = await lockRun(trx, id);
@@ -165,9 +166,7 @@ export function createWorkflows(options: EngineOptions): Workflows {
   return {
     moveOn,
     restart,
-    advance(id) {
-      moveOn(id).catch((error) => log.debug({ err: error, task_id: id }, 'a workflow could not be moved on now'));
-    },
+    advance,
     async sweep(quietMs = QUIET_MS) {
       await expireApprovals(db, SWEPT_AT_ONCE);
       const neglected = await listNeglected(db, quietMs, SWEPT_AT_ONCE);

@@ -36,7 +36,7 @@ describe('ticks of several processes', () => {
   /** One process's ticker, which does nothing by itself. */
   const openTicker = (more: { make?: MakeTask; types?: string[] } = {}): Ticker =>
     createTicker({
-      ...{ ...lanes, db: database.db, make, types: ['echo'], ...more },
+      ...{ ...lanes, workflows: { advance() {} }, db: database.db, make, types: ['echo'], ...more },
       maySubmit: (role) => ROLE_PERMISSIONS[role].has('tasks:create'),
       limits: { waiting_tasks: 0, tokens_per_day: 0 },
       log: createLog('silent'),

@@ -15,7 +15,7 @@ import {
 } from '../../db/user-admin.ts';
 import { findUser, type UserRow } from '../../db/users.ts';
 import { ProblemError } from '../../errors.ts';
-import type { Dispatcher } from '../../queues/dispatcher.ts';
+import type { AfterMove } from '../../queues/after.ts';
 import { answers, answersNothing, pageOf } from '../answer.ts';
 import type { Trail } from '../audit.ts';
 import type { Principals } from '../auth/principals.ts';
@@ -25,10 +25,9 @@ import { accountExample, leaving, account as shape, userExample } from '../shape
 import { pageQuery } from '../validate.ts';
 import { presentUser } from './auth.ts';
 
-interface Options {
+interface Options extends AfterMove {
   db: Db;
   principals: Principals;
-  dispatcher: Dispatcher;
   vectors: VectorClient | undefined;
 }
 

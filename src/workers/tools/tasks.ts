@@ -9,19 +9,12 @@ import type { Transition } from '../../db/tasks/transition.ts';
 import { findLimitsOf } from '../../db/user-admin.ts';
 import { TaskError } from '../../errors.ts';
 import { type Permission, permits } from '../../permissions.ts';
-import type { Dispatcher } from '../../queues/dispatcher.ts';
-import type { Places } from '../../queues/places.ts';
-import { wakesOf } from '../../queues/wakes.ts';
+import { type AfterMove, tellMoved } from '../../queues/after.ts';
 import type { BulkRequest, BulkStep, BulkWork, Tools } from '../../tasks/tools.ts';
-import { moveOnAfter } from '../../workflows/after.ts';
-import type { Workflows } from '../../workflows/engine.ts';
 import type { Attempt } from '../attempt.ts';
 
-interface Options {
+interface Options extends AfterMove {
   db: Db;
-  dispatcher: Dispatcher;
-  places: Places;
-  workflows: Pick<Workflows, 'advance'>;
   limits: Config['limits']['user'];
 }
 
@@ -37,11 +30,7 @@ export function taskTools(attempt: Attempt, options: Options): Tools['tasks'] {
   return { bulk: (request) => bulkWork(attempt, options, request) };
 }
 
-function bulkWork(
-  { task, signal }: Attempt,
-  { db, dispatcher, places, workflows, limits }: Options,
-  request: BulkRequest,
-): BulkWork {
+function bulkWork({ task, signal }: Attempt, { db, limits, ...after }: Options, request: BulkRequest): BulkWork {
   const { action, filter } = request;
   const ownId = (request.owner ?? task.user_id).toLowerCase();
   const owner: Selection['owner'] = ownId === 'any' ? 'any' : { userId: ownId };
@@ -118,12 +107,7 @@ function bulkWork(
   async function steer(chosen: Chosen, by: Submitter): Promise<BulkStep> {
     const fitting = action === 'retry' ? await withRoom(chosen) : chosen;
     const { ids, moved } = await change(fitting, by);
-    moveOnAfter(moved, workflows);
-    await dispatcher.enqueue(moved.flatMap(wakesOf));
-    await Promise.all(moved.filter(({ status }) => status === 'cancelled').map((one) => dispatcher.remove(one)));
-    // A parked one had the place of its key.
-    const called = moved.filter((one) => one.called || (one.status === 'cancelled' && one.concurrency_key !== null));
-    if (called.length > 0) await places.freed(called);
+    await tellMoved(moved, after);
     const matched = chosen.length;
     return { matched, changed: ids.length, skipped: fitting.length - ids.length, failed: matched - fitting.length };
   }

@@ -10,9 +10,7 @@ import { findLimitsOf } from '../../../db/user-admin.ts';
 import { repeat } from '../../../lifecycle.ts';
 import type { Logger } from '../../../log.ts';
 import { permits } from '../../../permissions.ts';
-import type { Dispatcher } from '../../../queues/dispatcher.ts';
-import type { Places } from '../../../queues/places.ts';
-import { wakesOf } from '../../../queues/wakes.ts';
+import { type AfterMove, tellMoved } from '../../../queues/after.ts';
 import { briefly } from '../../routes/task-access.ts';
 import type { PrepareContext } from '../../submit.ts';
 import { step } from './step.ts';
@@ -28,10 +26,8 @@ export interface BatchRunner {
   close(): Promise<void>;
 }
 
-interface Options extends PrepareContext {
+interface Options extends PrepareContext, AfterMove {
   db: Db;
-  dispatcher: Dispatcher;
-  places: Places;
   /** What users may have, where nothing else was set for them; 0 is no limit. */
   userLimits: { waiting_tasks: number; tokens_per_day: number };
   limits: StepLimits;
@@ -52,7 +48,7 @@ const FAILED_MS = 60_000;
 
 /** Starts to look, a few times a second. */
 export function createBatchRunner(options: Options): BatchRunner {
-  const { db, dispatcher, places, limits, log, everyMs = EVERY_MS } = options;
+  const { db, limits, log, everyMs = EVERY_MS } = options;
   /** Batches whose step failed here, and until when they are left alone, so that the others go on. */
   const failed = new Map<string, number>();
   /** Users whose turn it was, since the others have not had theirs: however many batches one has, everybody's go on. */
@@ -90,11 +86,7 @@ export function createBatchRunner(options: Options): BatchRunner {
   /** Where the queue is away, the reconciler does it later: the rows say what is to be done. */
   async function tell({ accepted = [], moved = [] }: Stepped): Promise<void> {
     const jobs = accepted.map((row) => ({ ...row, kind: 'task' as const }));
-    await briefly(dispatcher.enqueue([...jobs, ...moved.flatMap(wakesOf)]));
-    const cancelled = moved.filter(({ status }) => status === 'cancelled');
-    await briefly(Promise.all(cancelled.map((task) => dispatcher.remove(task))));
-    const called = moved.filter((task) => task.called);
-    if (called.length > 0) await briefly(places.freed(called));
+    await briefly(tellMoved(moved, options, jobs));
   }
 
   async function work(): Promise<void> {
