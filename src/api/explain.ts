@@ -1,12 +1,12 @@
 import { canonicalName } from '../clients/model-names.ts';
 import type { Db } from '../db/connect.ts';
+import { findRoom, type RoomLimits } from '../db/room.ts';
 import { type Awaiting, hasEnded } from '../db/schema.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { findSurroundings, type Surroundings } from '../db/tasks/standing.ts';
 import { hasReadySteps } from '../db/workflows/graph.ts';
 import { expectStart } from '../queues/expected.ts';
 import { findPlace, isInLine, type Place } from '../queues/place.ts';
-import { findRoom, type RoomLimits } from '../workflows/room.ts';
 import type { Explanation } from './shapes/explanation.ts';
 
 interface Options {

@@ -1,13 +1,12 @@
 import type { Transaction } from 'kysely';
 import { isDatabaseAway } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
-import { findUsed } from '../db/limits.ts';
+import { findRoom, type RoomLimits } from '../db/room.ts';
 import { type DueSchedule, moveSchedule, noteFailure, type ScheduleRow, takeDueSchedule } from '../db/schedules.ts';
 import type { Database, Role } from '../db/schema.ts';
 import type { NewTask } from '../db/tasks/accept.ts';
 import { storeKeyed } from '../db/tasks/accept-keyed.ts';
 import type { Transition } from '../db/tasks/transition.ts';
-import { findLimitsOf } from '../db/user-admin.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { type AfterMove, tellMoved } from '../queues/after.ts';
@@ -37,8 +36,7 @@ interface Options extends AfterMove {
   make: MakeTask;
   /** Whether somebody with this role may submit tasks. */
   maySubmit: (role: Role) => boolean;
-  /** What users may have, where nothing else was set for them; 0 is no limit. */
-  limits: { waiting_tasks: number; tokens_per_day: number };
+  limits: RoomLimits;
   log: Logger;
   everyMs?: number;
 }
@@ -138,16 +136,11 @@ async function makeAllowed(
   if (!maySubmit(role)) return refused('forbidden', `The role ${role} may not submit tasks.`);
   const made = await make(schedule, trx);
   if ('refused' in made) return made;
-  const own = (await findLimitsOf(trx, [user_id])).get(user_id);
-  const waiting = own?.waiting_tasks ?? limits.waiting_tasks;
-  const tokens = own?.tokens_per_day ?? limits.tokens_per_day;
-  if (waiting === 0 && tokens === 0) return made;
-  const [used] = await findUsed(trx, [{ userId: user_id, upTo: waiting }]);
-  if (waiting > 0 && (used?.waiting ?? 0) >= waiting)
-    return refused('quota-exceeded', `As many tasks of the account wait as may (${waiting}, the limit waiting_tasks).`);
-  if (tokens > 0 && (used?.tokens ?? 0) >= tokens)
-    return refused('quota-exceeded', `The ${tokens} tokens of the day are used up (the limit tokens_per_day).`);
-  return made;
+  const { room, bound } = await findRoom(trx, user_id, 1, limits);
+  if (room > 0 || !bound) return made;
+  return bound.limit === 'waiting_tasks'
+    ? refused('quota-exceeded', `As many tasks of the account wait as may (${bound.most}, the limit waiting_tasks).`)
+    : refused('quota-exceeded', `The ${bound.most} tokens of the day are used up (the limit tokens_per_day).`);
 }
 
 const refused = (code: string, message: string) => ({ refused: { code, message } });

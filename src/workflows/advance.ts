@@ -1,4 +1,5 @@
 import type { Transaction } from 'kysely';
+import { findRoom, type RoomLimits } from '../db/room.ts';
 import { type Database, hasEnded, type StoredError } from '../db/schema.ts';
 import { acceptTasks } from '../db/tasks/accept.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
@@ -19,7 +20,6 @@ import {
 } from '../db/workflows/steps.ts';
 import { endUndos } from '../db/workflows/undo.ts';
 import { sentence, wrong } from './children.ts';
-import { findRoom, type RoomLimits } from './room.ts';
 import { type StartOptions, startSteps } from './start.ts';
 import { undoNext } from './undo.ts';
 

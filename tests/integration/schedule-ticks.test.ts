@@ -72,6 +72,17 @@ describe('ticks of several processes', () => {
     for (const ticker of tickers) await ticker.close();
   });
 
+  it('take the job of a task away that a tick took the place of', async () => {
+    const ticker = openTicker();
+    const task = { ...echo, concurrency_key: { key: newId(), limit: 1, policy: 'cancel_running' } };
+    const ids = await makeDue(2, { task });
+    await ticker.tick();
+    const tasks = await database.db.selectFrom('tasks').select('status').where('schedule_id', 'in', ids).execute();
+    expect(tasks.map(({ status }) => status).sort()).toEqual(['cancelled', 'pending']);
+    expect(await compareRowsAndJobs(database.db, lanes.backend)).toEqual({ lacking: [], orphaned: [] });
+    await ticker.close();
+  });
+
   it('store no second task for a tick, even where the schedule was set back', async () => {
     const ticker = openTicker();
     const [id = ''] = await makeDue(1);

@@ -1,12 +1,11 @@
 import type { Config } from '../../config.ts';
 import { insertAudit } from '../../db/audit.ts';
 import type { Db } from '../../db/connect.ts';
-import { findUsed } from '../../db/limits.ts';
+import { findRooms } from '../../db/room.ts';
 import { countChosen, findSubmitter, listChosen, type Selection, type Submitter } from '../../db/tasks/bulk.ts';
 import { forgetPayloads } from '../../db/tasks/forget.ts';
 import { cancelTasks, retryTasks } from '../../db/tasks/steer.ts';
 import type { Transition } from '../../db/tasks/transition.ts';
-import { findLimitsOf } from '../../db/user-admin.ts';
 import { TaskError } from '../../errors.ts';
 import { type Permission, permits } from '../../permissions.ts';
 import { type AfterMove, tellMoved } from '../../queues/after.ts';
@@ -57,23 +56,13 @@ function bulkWork({ task, signal }: Attempt, { db, limits, ...after }: Options, 
 
   /** Those that their users have room for; running again is waiting again. */
   async function withRoom(chosen: Chosen): Promise<Chosen> {
-    const users = [...new Set(chosen.map(({ user_id }) => user_id))];
-    const own = await findLimitsOf(db, users);
-    const most = users.map((id) => ({ ...limits, ...withoutNull(own.get(id) ?? {}) }));
-    const asked = users.map((userId, n) => ({ userId, upTo: most[n]?.waiting_tasks ?? 0 }));
-    const used = await findUsed(db, asked);
-    const room = new Map(
-      users.map((id, n) => {
-        const { waiting_tasks, tokens_per_day } = most[n] ?? limits;
-        const spent = tokens_per_day > 0 && (used[n]?.tokens ?? 0) >= tokens_per_day;
-        const free = waiting_tasks > 0 ? waiting_tasks - (used[n]?.waiting ?? 0) : Number.POSITIVE_INFINITY;
-        return [id, spent ? 0 : free];
-      }),
-    );
+    const wanted = Map.groupBy(chosen, ({ user_id }) => user_id);
+    const rooms = await findRooms(db, new Map([...wanted].map(([id, own]) => [id, own.length])), limits);
+    const left = new Map([...rooms].map(([id, { room }]) => [id, room]));
     return chosen.filter(({ user_id }) => {
-      const left = room.get(user_id) ?? 0;
-      room.set(user_id, left - 1);
-      return left > 0;
+      const room = left.get(user_id) ?? 0;
+      left.set(user_id, room - 1);
+      return room > 0;
     });
   }
 
@@ -127,8 +116,4 @@ function bulkWork({ task, signal }: Attempt, { db, limits, ...after }: Options, 
       return step;
     },
   };
-}
-
-function withoutNull<T extends object>(given: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) as never;
 }
