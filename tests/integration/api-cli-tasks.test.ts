@@ -182,7 +182,7 @@ describe('what there is', () => {
     const top = operator.inTerminal(['top', '--every', '0.2']);
     await top.says('completed and');
     await user.submit('echo', { message: 'x' });
-    await top.says(' failed a minute');
+    await until('it has looked again, twice', () => top.stdout().split(' failed a minute').length > 3);
     top.child.stdin?.write('q');
     const { code, stdout } = await top.ended;
     expect(code).toBe(0);
