@@ -31,14 +31,12 @@ export function createLog(
       level,
       timestamp: pino.stdTimeFunctions.isoTime,
       serializers: { err: serializeError },
-      formatters: { level: (label) => ({ level: label }), bindings: withoutSecrets, log: withoutSecrets },
+      formatters: { level: (label) => ({ level: label }), log: (logged) => clean(logged, 1) as typeof logged },
       mixin: traceIds,
     },
     format === 'text' ? forPeople() : pino.destination({ dest: 2, sync: true }),
   );
 }
-
-const withoutSecrets = (logged: object) => clean(logged, 1) as Record<string, unknown>;
 
 /** Copies only what holds something to leave out: most lines are flat and hold nothing. */
 function clean(value: object, depth: number): unknown {

@@ -11,7 +11,7 @@ test('actionlint finds nothing in the workflows, and finds what is wrong in spoi
   const spoil: Record<string, [string, string]> = {
     'a job that waits for nobody': ['needs: staging', 'needs: stagings'],
     'an expression that a stranger can write': ['- run: .ci/run unit', '- run: echo ${{ github.head_ref }}'],
-    'an output that is not there': ['needs.image.outputs.image', 'needs.image.outputs.digest'],
+    'an output that is not there': ['needs.image.outputs.image', 'needs.image.outputs.picture'],
     'a right that is none': ['packages: write', 'package: write'],
     'an event that is none': ['pull_request:', 'pull_requests:'],
     'a step that is not there': ['steps.build.outputs.digest', 'steps.builds.outputs.digest'],
