@@ -91,6 +91,18 @@ test('who built an image is signed by a job that may do nothing else', () => {
   for (const [name, job] of others) expect(Object.keys(job.permissions), name).not.toContain('id-token');
 });
 
+test('the jobs that need the release before have it in their history', () => {
+  const needed: Array<[string, string]> = [
+    ['integration', '.ci/run integration e2e'],
+    ['previous', '.ci/run previous'],
+  ];
+  for (const [name, command] of needed) {
+    const [checkout, ...others] = deploy.jobs[name].steps;
+    expect(others.map(({ run = '' }) => run).join()).toContain(command);
+    expect(checkout.with['fetch-depth'], name).toBe(0);
+  }
+});
+
 test('what goes out is the image that was built, by its digest, with a list of what it is made of', () => {
   const { steps, outputs } = deploy.jobs.image;
   expect(outputs.image).toContain('@${{ steps.build.outputs.digest }}');

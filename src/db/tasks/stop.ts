@@ -10,7 +10,7 @@ import { announce, countEnded, insertDeliveries, recordCancel, type Transition }
 export const canBeStopped = sql`t.status in ('scheduled', 'pending', 'running')`;
 
 /**
- * Why tasks are stopped, and who asked for it by name; `expires` where those that were not started shall say so, and what
+ * Why tasks are stopped, and who asked for it by name; `expires` where those that were never started shall say so, and what
  * somebody else is changing is left for later.
  */
 export interface Stopping {
@@ -72,7 +72,7 @@ async function stopFamilies(
       where t.id = any(array(select id from family)) and ${canBeStopped} order by t.id for update of t ${expires ? sql`skip locked` : sql``}
     ), moved as (
       update tasks t set
-        status = case when h.held then 'cancelling' when ${expires} and h.asked and t.status <> 'running' then 'expired' else 'cancelled' end,
+        status = case when h.held then 'cancelling' when ${expires} and h.asked and t.status <> 'running' and t.attempt = 0 then 'expired' else 'cancelled' end,
         completed_at = case when not h.held then clock_timestamp() end, awaiting = null, awaiting_until = null, error = null,
         cancel_reason = case when h.asked then ${reason} else ${PARENT} end
       from held h where t.id = h.id
