@@ -60,12 +60,16 @@ export function unknownServices({ page, text }: Line): string[] {
   const [, , verb, rest = ''] = found;
   const words = (rest.split(/ [|>] |,|;| && /)[0] ?? '').trim().split(/\s+/).filter(Boolean);
   const named = words.filter((word, at) => !word.startsWith('-') && !WITH_VALUE.test(words[at - 1] ?? ''));
-  const services = verb === 'exec' || verb === 'run' ? named.slice(0, 1) : named;
+  const meant = verb === 'exec' || verb === 'run' ? named.slice(0, 1) : named;
   const known = servicesOfCompose();
-  return services
+  return meant
     .filter((name) => !known.includes(name) && !/^[A-Z_]+$/.test(name))
     .map((name) => `${page}: ${text}: no service ${name}`);
 }
 
-const servicesOfCompose = () =>
-  Object.keys((parse(readText('docker-compose.yml'), { merge: true }) as { services: object }).services);
+let services: string[] | undefined;
+function servicesOfCompose(): string[] {
+  const read = () => parse(readText('docker-compose.yml'), { merge: true }) as { services: object };
+  services ??= Object.keys(read().services);
+  return services;
+}
