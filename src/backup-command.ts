@@ -6,7 +6,7 @@ import { size } from './backup/progress.ts';
 import { restoreBackup } from './backup/restore.ts';
 import { type Config, loadConfig, readDotEnv } from './config.ts';
 import { currentUrl } from './db/address.ts';
-import { createDb, createPool, type Db } from './db/connect.ts';
+import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
 import { listSigningKeys } from './db/signing-keys.ts';
 import { errorMessage, UsageError } from './errors.ts';
@@ -71,6 +71,7 @@ export async function restore(
     const pool = createPool({ url, max: 3, name: 'restore', log });
     const db = createDb(pool);
     stack.defer('the database pool', () => db.destroy());
+    await checkDatabase(pool, source);
     const known = (await migrationStatus({ db, pool, log })).map(({ name }) => name);
     const manifest = await restoreBackup({ ...where, url: currentUrl(url), source, folder, known, replace, jobs });
 

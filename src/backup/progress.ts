@@ -9,7 +9,8 @@ const EVERY_MS = { terminal: 200, elsewhere: 5_000 };
 /** Starts with nothing said. */
 export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
   const everyMs = stream.isTTY ? EVERY_MS.terminal : EVERY_MS.elsewhere;
-  let next = 0;
+  // Where lines stay, what is quick needs none.
+  let next = stream.isTTY ? 0 : Date.now() + everyMs;
   let shown = false;
   return {
     say(what) {

@@ -47,7 +47,14 @@ test('secrets are generated once, closed to others, never shown, and replaced by
 });
 
 test('every command explains itself', async () => {
-  for (const args of [[], ['generate'], ['rotate'], ['rotate', 'jwt'], ['rotate', 'database']]) {
+  for (const args of [
+    [],
+    ['generate'],
+    ['rotate'],
+    ['rotate', 'jwt'],
+    ['rotate', 'encryption'],
+    ['rotate', 'database'],
+  ]) {
     const { code, output } = await command([...args, '--help']);
     expect([code, output]).toEqual([0, expect.stringContaining(`sutazai secrets ${args.join(' ')}`.trim())]);
   }

@@ -128,6 +128,9 @@ withPostgres(
     await refuses('cannot be read: a backup is a folder with');
     env.BACKUP_DIR = join(folder, 'nowhere');
     await expect(restore(undefined, {}, env)).rejects.toThrow('There is no backup in');
+    const nowhere = { ...env, DATABASE_URL: 'postgres://x:y@127.0.0.1:1/z' };
+    for (const command of [restore('/nowhere', {}, nowhere), backup({}, nowhere)])
+      await expect(command).rejects.toThrow(/cannot be (used|reached).*DATABASE_URL/);
     expect(await users()).toBe(before);
   },
 );
@@ -153,12 +156,19 @@ withPostgres(
   },
 );
 
-withPostgres('a pg_dump that is older than the server is not used, and nothing of the try stays', async () => {
-  // The Postgres of the other tests comes from npm, and is newer than Debian's.
-  const newer = { ...env, DATABASE_URL: inject('postgresUrl').replace(/template$/, 'postgres') };
-  await expect(backup({}, newer)).rejects.toThrow(
-    /wants pg_dump 18 or newer, and found \d+\.\d+ \(.+\), which is older/,
-  );
-  expect(made()).toEqual([]);
+// Where Debian's is as new as the one from npm, on which the other tests run, there is no older one to refuse.
+const DEBIANS = Number(/postgresql\/(\d+)\//.exec(POSTGRES_FOLDER ?? '')?.[1] ?? 18);
+it.skipIf(DEBIANS >= 18)(
+  'a pg_dump that is older than the server is not used, and nothing of the try stays',
+  async () => {
+    const newer = { ...env, DATABASE_URL: inject('postgresUrl').replace(/template$/, 'postgres') };
+    await expect(backup({}, newer)).rejects.toThrow(
+      /wants pg_dump 18 or newer, and found \d+\.\d+ \(.+\), which is older/,
+    );
+    expect(made()).toEqual([]);
+  },
+);
+
+it('says what to install where there is no pg_dump that is new enough', async () => {
   await expect(findProgram('pg_dump', 99, { PATH: '' })).rejects.toThrow('apt-get install postgresql-client-99');
 });
