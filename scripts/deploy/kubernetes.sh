@@ -37,11 +37,26 @@ namespace=$(sed -n 's/^  namespace: //p' "$release/all.yaml" | head -n 1)
 apply() { kubectl apply --filename "$release/all.yaml" --selector "$1"; }
 wait_for() { kubectl --namespace "$namespace" rollout status deployment --selector "$1" --timeout 15m; }
 
+# Whether the migrations ended well; `kubectl wait` waits for one condition alone, and a Job that failed never has the other.
+migrated() {
+  tries=360
+  while [ "$tries" -gt 0 ]; do
+    ended=$(kubectl --namespace "$namespace" get job migrate --output jsonpath='{.status.conditions[?(@.status=="True")].type}') || ended=
+    case " $ended " in
+    *" Complete "*) return 0 ;;
+    *" Failed "*) return 1 ;;
+    esac
+    tries=$((tries - 1))
+    sleep 5
+  done
+  return 1
+}
+
 apply 'app.kubernetes.io/component in (settings, store)'
 # A Job cannot be changed.
 kubectl --namespace "$namespace" delete job migrate --ignore-not-found --wait
 apply 'app.kubernetes.io/component=migrate'
-if ! kubectl --namespace "$namespace" wait --for condition=complete job/migrate --timeout 30m; then
+if ! migrated; then
   kubectl --namespace "$namespace" logs job/migrate --tail 50 >&2 || true
   echo "The migrations did not end well, so nothing else was changed." >&2
   exit 1

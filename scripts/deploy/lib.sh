@@ -12,18 +12,30 @@ fail() {
 
 get() { [ ! -f "$env_file" ] || sed -n "s/^$1=//p" "$env_file" | tail -n 1; }
 
-# put NAME VALUE: a line of .env; the others stay as they are.
+# put NAME VALUE: a line of .env, or none where the value is empty; the others stay as they are.
 put() {
   umask 077
-  { [ ! -f "$env_file" ] || grep -v "^$1=" "$env_file" || true; printf '%s=%s\n' "$1" "$2"; } > "$env_file.new"
+  { [ ! -f "$env_file" ] || grep -v "^$1=" "$env_file" || true; [ -z "$2" ] || printf '%s=%s\n' "$1" "$2"; } > "$env_file.new"
   mv "$env_file.new" "$env_file"
 }
 
 compose() { docker compose --project-directory "$root" "$@"; }
 
-if [ -z "${COMPOSE_PROFILES:-$(get COMPOSE_PROFILES)}" ]; then
-  export COMPOSE_PROFILES=core
-fi
+COMPOSE_PROFILES=${COMPOSE_PROFILES:-$(get COMPOSE_PROFILES)}
+export COMPOSE_PROFILES="${COMPOSE_PROFILES:-core}"
+
+# with_green, without_green: whether the green set is a part of the whole, for every later command of Compose too.
+with_green() {
+  case ",$COMPOSE_PROFILES," in
+    *,green,*) ;;
+    *) COMPOSE_PROFILES=$COMPOSE_PROFILES,green ;;
+  esac
+  put COMPOSE_PROFILES "$COMPOSE_PROFILES"
+}
+without_green() {
+  COMPOSE_PROFILES=$(echo ",$COMPOSE_PROFILES," | sed 's/,green,/,/; s/^,//; s/,$//')
+  put COMPOSE_PROFILES "$COMPOSE_PROFILES"
+}
 
 live() {
   case $(get API_LIVE) in
@@ -46,12 +58,25 @@ ready() {
     "fetch('http://127.0.0.1:3000/readyz').then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))"
 }
 
-# turn TO FROM: requests go to TO from now on. What FROM is answering it goes on answering.
-turn() {
-  put API_WEIGHTS "$(service "$1"):3000=100,$(service "$2"):3000=0"
-  put API_LIVE "$1"
+# The gateway learns what stands in API_WEIGHTS.
+weigh() {
+  put API_WEIGHTS "$1"
   compose run --rm --no-deps -T gateway-config
   compose exec -T kong kong reload
+}
+
+# turn TO FROM: requests go to TO from now on. What FROM is answering it goes on answering.
+turn() {
+  with_green
+  put API_LIVE "$1"
+  weigh "$(service "$1"):3000=100,$(service "$2"):3000=0"
+}
+
+# alone COLOUR: it serves, and the other set is stopped.
+alone() {
+  weigh "$(service "$1"):3000=100"
+  compose stop "$(service "$(other "$1")")"
+  [ "$1" = green ] || without_green
 }
 
 # Whether the gateway answers well, for as long as CHECK_SECONDS says.

@@ -3,14 +3,19 @@ import { CALLBACK_PATH } from '../callbacks.ts';
 import { failed, inSpan, isTracing } from '../telemetry/tracing.ts';
 import type { Env } from './request.ts';
 
+/** Asked every few seconds by what watches: they begin no traces, but are a part of one that somebody else began. */
+const WATCHED = ['/healthz', '/readyz', '/metrics'];
+
 /** Answers a request within a span, which goes on from the `traceparent` that came along, if one did. */
 export function traceRequest(c: Context<Env>, work: () => Promise<void>): Promise<void> {
   if (!isTracing()) return work();
   const { method, path } = c.req;
+  const parent = c.req.header('traceparent') ?? null;
+  if (parent === null && WATCHED.includes(path)) return work();
   const describe = () => ({
     name: method,
     kind: 'server' as const,
-    parent: c.req.header('traceparent') ?? null,
+    parent,
     attributes: { 'http.request.method': method, 'url.path': withoutCredential(path), 'url.scheme': 'http' },
   });
   return inSpan(describe, async (span) => {

@@ -17,6 +17,8 @@ export interface Breaker {
   run<T>(work: () => Promise<T>, by?: string | null): Promise<T>;
   /** What a call hears that is kept away now. */
   turnedAway(): TaskError;
+  /** The question of the probe was just answered, asked by somebody else: where it would be asked next, calls may go. */
+  answered(): void;
 }
 
 interface Options {
@@ -159,6 +161,9 @@ export function createBreaker({
     // One that is only asked whether it is there keeps nobody away.
     state: () => (told ? state() : 'closed'),
     turnedAway,
+    answered() {
+      if (probe && state() === 'half_open') close();
+    },
     async run(work, by) {
       if (state() === 'half_open') {
         if (!probe) return probeWith(work, by);

@@ -21,8 +21,6 @@ export interface ModelCall {
 /** A host as this process knows it, without having asked. */
 export interface HostState {
   host: string;
-  /** Whether it answered when it was last asked. */
-  up: boolean;
   /** How many calls of this process it has. */
   calls: number;
   breaker: BreakerState;

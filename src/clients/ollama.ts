@@ -227,8 +227,8 @@ export function createModelClient(options: Options): ModelClient {
     },
     hosts: hosts.all.map(({ label }) => label),
     hostStates: () =>
-      hosts.all.map(({ label, slots, guard, isUp }) => ({
-        ...{ host: label, up: isUp(), calls: slots.busy(), breaker: guard.breaker.state() },
+      hosts.all.map(({ label, slots, guard }) => ({
+        ...{ host: label, calls: slots.busy(), breaker: guard.breaker.state() },
       })),
     health: (signal) =>
       Promise.all(

@@ -88,7 +88,11 @@ export function createVectorClient({ url, apiKey, caFile, timeoutMs = TIMEOUT_MS
   }).api();
   const trusting = caFile === undefined ? {} : { dispatcher: dispatcherTrusting(caFile) };
   const ensured = new Map<string, Promise<void>>();
-  const ping = async (signal: AbortSignal) => (await api.root({}, { ...trusting, signal })).data.version;
+  async function ping(signal: AbortSignal): Promise<string> {
+    const { version } = (await api.root({}, { ...trusting, signal })).data;
+    breaker.answered();
+    return version;
+  }
   const breaker = createBreaker({ name: 'Qdrant', probe: () => ping(AbortSignal.timeout(PROBE_MS)), log });
 
   /** What is thrown is a TaskError, or the reason of the signal when that aborts. */

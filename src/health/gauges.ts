@@ -25,8 +25,7 @@ export function readProcess(
     metrics.poolWaiting.set({ pool }, waitingCount);
   }
   if (backend.kind === 'redis') metrics.redisUp.set(backend.isUp() ? 1 : 0);
-  for (const { host, up, calls, breaker } of models.hostStates()) {
-    metrics.modelHostUp.set({ host }, up ? 1 : 0);
+  for (const { host, calls, breaker } of models.hostStates()) {
     metrics.modelHostBusy.set({ host }, calls);
     metrics.breaker.set({ dependency: host }, BREAKER[breaker]);
   }

@@ -25,8 +25,9 @@ const PATIENCE_MS = 2_500;
 export function createMetricsPage({ pools, mode, ...parts }: Options): MetricsPage {
   watchProcess();
   metrics.buildInfo.set({ version: VERSION, node: process.version, mode }, 1);
-  // 0 would be an alarm about a Redis that nobody has.
+  // 0 would be an alarm about a Redis that nobody has, and counts that are new where nobody counted.
   if (parts.backend.kind !== 'redis') metrics.redisUp.remove();
+  metrics.queueCountAge.remove();
   let last: { at: number; text: Promise<string> } | undefined;
   let askedAt = Number.NEGATIVE_INFINITY;
   let countedAt: number | undefined;

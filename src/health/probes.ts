@@ -2,6 +2,7 @@ import type { HostHealth } from '../clients/ollama.ts';
 import { isWritable } from '../db/away.ts';
 import type { Parts } from '../parts.ts';
 import type { LaneCounts } from '../queues/dispatcher.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import type { Probe } from './readiness.ts';
 
 type Asked = Pick<Parts, 'db' | 'backend' | 'dispatcher' | 'models' | 'vectors' | 'kinds'>;
@@ -44,6 +45,8 @@ export function createProbes({ db, backend, dispatcher, models, vectors, kinds }
 
 /** Tasks go on as long as one host answers. @throws where none does */
 function modelHosts(hosts: HostHealth[]) {
+  // Counted here, because a process that calls no models notices nowhere else that a host is away.
+  for (const { host, version } of hosts) metrics.modelHostUp.set({ host }, version === undefined ? 0 : 1);
   const up = hosts.filter(({ version }) => version !== undefined);
   if (up.length === 0) throw new Error('no model host answers');
   const flaw = up.length < hosts.length ? { reason: 'hosts_down', useless: false } : undefined;

@@ -73,9 +73,14 @@ export async function startHealthServer({
       else if ('failed' in message) reject(portError(message.failed, host, port));
       else void answerTo(message.ask, message.path);
     });
-    thread.on('error', reject);
+    let why: unknown;
+    thread.on('error', (error) => {
+      why = error;
+      reject(error);
+    });
     thread.on('exit', () => {
-      if (!closing) log.error('the thread of the health port ended by itself; nobody answers there any more');
+      if (!closing)
+        log.error({ err: why }, 'the thread of the health port ended by itself; nobody answers there any more');
     });
   }).catch(async (error) => {
     closing = true;

@@ -40,17 +40,23 @@ test('the previous release gives way to this one, and this one to it, under load
     said: expect.stringContaining('green serves new'),
   });
   await isServedBy('api-green');
+  // A machine that starts anew now starts both, each in its version.
+  expect(rollout.whole()).toEqual({ api: 'sutazai:old', 'api-green': 'sutazai:new' });
   expect(await held).toMatchObject({ status: 200, servedBy: rollout.address('api') });
   expect(await rollout.script('rollback.sh')).toMatchObject({
     code: 0,
     said: expect.stringContaining('blue serves old again'),
   });
   await isServedBy('api');
-  expect(rollout.versions()['worker-short']).toBe('old');
+  expect(rollout.versions()['worker-system']).toBe('old');
   expect(await rollout.script('switch.sh', 'new')).toMatchObject({ code: 0 });
   expect(await rollout.script('switch.sh', '--finish')).toMatchObject({ code: 0 });
-  await isServedBy('api-green');
-  expect(rollout.versions()).toEqual({ 'api-green': 'new', 'worker-short': 'new' });
+  await isServedBy('api');
+  expect(rollout.versions()).toEqual({ api: 'new', 'worker-system': 'new' });
+  expect([rollout.whole(), rollout.asked()]).toEqual([{ api: 'sutazai:new' }, ['api']]);
+  expect(rollout.setting('COMPOSE_PROFILES')).toBe('gpu');
+  // Where a rollback would go from here.
+  expect(rollout.setting('API_GREEN_VERSION')).toBe('old');
 
   await load.stop();
   expect(load.failed).toEqual([]);
@@ -73,7 +79,23 @@ test.each([
   const { code, said: all } = await rollout.script('switch.sh', version);
   expect([code, all]).toEqual([1, expect.stringContaining(said)]);
   expect(rollout.setting('SUTAZAI_VERSION')).toBe('old');
+  expect([rollout.whole(), rollout.asked()]).toEqual([{ api: 'sutazai:old' }, ['api']]);
+  expect(Object.keys(rollout.versions()).sort()).toEqual(['api', 'worker-system']);
+  // It was never well, so nobody goes back to it.
+  expect(rollout.setting('API_GREEN_VERSION')).toBeUndefined();
+  expect(await rollout.script('rollback.sh')).toMatchObject({
+    code: 1,
+    said: expect.stringContaining('nothing to go'),
+  });
   expect(await ask(`${rollout.url}/readyz`)).toMatchObject({ status: 200, servedBy: rollout.address('api') });
+});
+
+test('a version that does not stay leaves the one before the last to go back to', async () => {
+  rollout.set('API_GREEN_VERSION', 'older');
+  for (const version of ['broken', 'sick']) {
+    expect(await rollout.script('switch.sh', version)).toMatchObject({ code: 1 });
+    expect([rollout.setting('API_GREEN_VERSION'), rollout.setting('API_BLUE_VERSION')]).toEqual(['older', 'old']);
+  }
 });
 
 test('both say what they do, and a rollback with nothing before it says so', async () => {

@@ -129,9 +129,13 @@ describe('an API and a worker of their own', () => {
     expect(JSON.stringify(collector.spans)).not.toContain(PROMPT);
   });
 
-  it('begin no traces with what they do for nobody', () => {
-    const roots = collector.spans.filter(({ parentSpanId }) => parentSpanId === undefined);
-    expect(roots.filter(({ name }) => !/^(GET|POST) \//.test(name)).map(({ name }) => name)).toEqual([]);
+  it('begin no traces with what they do for nobody, nor with what watches them', async () => {
+    const { traceId, headers } = newTrace();
+    for (const path of ['/healthz', '/readyz']) await world.anonymous.request('GET', path);
+    await world.anonymous.request('GET', '/readyz', undefined, headers);
+    await traceOf(traceId, 'GET /readyz');
+    const roots = collector.spans.filter(({ parentSpanId }) => parentSpanId === undefined).map(({ name }) => name);
+    expect(roots.filter((name) => !/^(GET|POST) \/(?!healthz|readyz|metrics)/.test(name))).toEqual([]);
   });
 
   it('show at /metrics what they counted, the worker on its health port', async () => {
@@ -163,6 +167,9 @@ describe('an API and a worker of their own', () => {
     for (const name of ['sutazai_redis_up', 'sutazai_build_info']) expect(sampleOf(api, name)).toBe(1);
     for (const dependency of ['database', 'queues', 'models', 'vectors'])
       expect([dependency, sampleOf(api, 'sutazai_dependency_up', { dependency })]).toEqual([dependency, 1]);
+    // An API calls no models itself, and counts the queues, which a worker does not.
+    expect(sampleOf(api, 'sutazai_model_host_up', { host: 'host-1' })).toBe(1);
+    expect(api).toMatch(/^sutazai_queue_count_age_seconds \d/m);
     expect(api).toMatch(/^sutazai_breaker_state\{dependency="qdrant"\} 0$/m);
     expect(api).toMatch(/^sutazai_database_pool_connections\{pool="main",state="idle"\} \d/m);
     for (const name of ['nodejs_eventloop_lag_p99_seconds', 'process_cpu_seconds_total'])
@@ -186,6 +193,6 @@ describe('an API and a worker of their own', () => {
     expect(text).toMatch(/^sutazai_settles_fenced_total\{lane="llm",type="chat"\} 0$/m);
     expect(text).toMatch(/^sutazai_model_loads_total\{model="tinyllama:latest",host="host-1"\} 0$/m);
     // What all have together, the API tells.
-    expect(text).not.toMatch(/^sutazai_queue_tasks\{/m);
+    expect(text).not.toMatch(/^sutazai_queue_(tasks|count_age_seconds)\b/m);
   });
 });

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import pino from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/errors.ts';
 import { startHealthServer } from '../../src/health/server.ts';
@@ -100,6 +101,16 @@ it('a health port that is in use stops the start and names the variable', async 
   await expect(startHealthServer(options)).rejects.toThrow(UsageError);
   await expect(startHealthServer(options)).rejects.toThrow('HEALTH_PORT');
   await new Promise((resolve) => other.close(resolve));
+});
+
+it('a thread that dies says why', async () => {
+  let said = '';
+  const answer = async () => ({ status: 99_999, type: 'text/plain', body: 'no status that HTTP has' });
+  const spoken = pino({}, { write: (line: string) => (said += line) });
+  const server = await startHealthServer({ host: '127.0.0.1', port: 0, problems: () => [], answer, log: spoken });
+  await ask(server.url, '/').catch(() => {});
+  await expect.poll(() => said).toMatch(/Invalid status code.*the thread of the health port ended by itself/);
+  await server.close();
 });
 
 describe('a worker', () => {

@@ -4,6 +4,7 @@ import { expect, inject, test } from 'vitest';
 import { POLICIES } from '../../src/api/policy.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { commandsOf, unknownServices, unknownToCli, within } from '../support/runbooks.ts';
+import { filesUnder } from '../support/sources.ts';
 
 const LINES = commandsOf();
 
@@ -37,14 +38,14 @@ test('the commands for Redis are ones that it knows', async () => {
   redis.disconnect();
 });
 
-test('runbooks name commands, options and services that are there', () => {
+test('runbooks name commands and options, and all pages services, that are there', () => {
   const cli = LINES.filter(({ text }) => /^sutazai /.test(text));
   expect(cli.length).toBeGreaterThan(20);
   expect(cli.flatMap(unknownToCli)).toEqual([]);
   expect(unknownToCli({ page: 'x', text: 'sutazai tasks list --colour red' })).toHaveLength(1);
   expect(unknownToCli({ page: 'x', text: 'sutazai explode' })).toHaveLength(1);
 
-  expect(LINES.flatMap(unknownServices)).toEqual([]);
+  expect(commandsOf(filesUnder('docs', /\.md$/)).flatMap(unknownServices)).toEqual([]);
   expect(unknownServices({ page: 'x', text: 'docker compose logs --since 15m api nobody | tail' })).toHaveLength(1);
 });
 

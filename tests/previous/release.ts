@@ -31,7 +31,16 @@ export function layOut(folder: string, { newSchema = false } = {}): void {
   cpSync(join(ROOT, 'migrations'), join(folder, 'migrations'), { recursive: true });
 }
 
-/** Whether {@link layOut} would find it. */
+/**
+ * Whether {@link layOut} would find it: a shallow clone has no history.
+ * @throws Error where GitHub runs this, because there the workflow brings the history along, and who compares this release with
+ * itself does not notice
+ */
 export function isInHistory(): boolean {
-  return spawnSync('git', ['cat-file', '-e', `${PREVIOUS.commit}^{commit}`], { cwd: ROOT }).status === 0;
+  const found = spawnSync('git', ['cat-file', '-e', `${PREVIOUS.commit}^{commit}`], { cwd: ROOT }).status === 0;
+  if (!found && process.env.GITHUB_ACTIONS)
+    throw new Error(
+      `The previous release (${PREVIOUS.commit}) is not in the history here: the job that tests against it wants \`fetch-depth: 0\`.`,
+    );
+  return found;
 }

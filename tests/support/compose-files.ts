@@ -45,7 +45,7 @@ const isMap = (value: unknown): value is Json => typeof value === 'object' && va
 
 let compiled: ValidateFunction | undefined;
 
-/** What is wrong with it by the JSON schema of the compose specification, with the two words that are newer than the schema. */
+/** What is wrong with it by the JSON schema of the compose specification, with the three words that are newer than the schema. */
 export function schemaProblems(compose: unknown): string[] {
   compiled ??= compileSchema();
   const validate = compiled;
@@ -65,6 +65,7 @@ function compileSchema(): ValidateFunction {
   const [, waits] = schema.definitions.service.properties.depends_on.oneOf;
   const [condition] = Object.values<{ properties: Json }>(waits.patternProperties);
   (condition as { properties: Json }).properties.required = { type: 'boolean' };
+  schema.definitions.deployment.properties.replicas.type = ['integer', 'string'];
   const ajv = new Ajv2019({ strict: false, allErrors: true });
   // biome-ignore lint/suspicious/noExplicitAny: the types of the package do not know how it is loaded
   (addFormats as any)(ajv);

@@ -18,7 +18,7 @@ export interface Service {
   ports?: string[];
   healthcheck?: { disable?: boolean; test?: unknown };
   depends_on?: Record<string, { condition: string; required?: boolean }>;
-  deploy?: { replicas?: number };
+  deploy?: { replicas?: number | string };
 }
 
 export interface Compose {

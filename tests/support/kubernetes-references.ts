@@ -4,7 +4,7 @@ import { type Resource, titleOf } from './kubernetes.ts';
 export const SECRETS: Record<string, readonly string[]> = {
   sutazai: [
     ...['database_url', 'redis_url', 'redis_password', 'qdrant_api_key', 'jwt_secret_key', 'jwt_secret_key_previous'],
-    ...['encryption_key', 'admin_password'],
+    ...['encryption_key', 'encryption_key_previous', 'admin_password'],
   ],
   'sutazai-keda': ['api_key'],
   'sutazai-tls': ['tls.crt', 'tls.key'],

@@ -13,6 +13,7 @@ import type { Db } from '../../src/db/connect.ts';
 import { migrateUp } from '../../src/db/migrate.ts';
 import { createLog } from '../../src/log.ts';
 import { isInHistory, layOut } from '../previous/release.ts';
+import { readCompose } from './compose-files.ts';
 import { createTestDatabase } from './database.ts';
 import { startDocker } from './docker.ts';
 import { ask } from './load.ts';
@@ -34,8 +35,13 @@ export interface Rollout {
   /** The whole of .env, and a line of it. */
   settings(): string;
   setting(name: string): string | undefined;
+  set(name: string, value: string): void;
   /** The versions that run, by service. */
   versions(): Record<string, string>;
+  /** The sets of APIs that a plain `docker compose up` would start, each with its image. */
+  whole(): Record<string, string>;
+  /** The sets that the gateway sends requests to. */
+  asked(): string[];
   address(service: string): string;
   close(): Promise<void>;
 }
@@ -43,6 +49,22 @@ export interface Rollout {
 const TEMPLATE = readFileSync(join(ROOT, 'kong.yml'), 'utf8');
 const KEY = 'only-for-tests-only-for-tests-only-for-tests';
 const log = createLog('silent');
+
+/** By docker-compose.yml, with the profiles and versions of a .env. */
+function setsOf(env: string): Record<string, string> {
+  const given = Object.fromEntries([...env.matchAll(/^(\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
+  const profiles = (given.COMPOSE_PROFILES || 'core').split(',');
+  const sets = Object.entries(readCompose().services).filter(
+    ([, { command, profiles: own = [] }]) => command?.join() === 'api' && own.some((one) => profiles.includes(one)),
+  );
+  return Object.fromEntries(sets.map(([name, { image }]) => [name, interpolate(image, given)]));
+}
+
+/** As Compose does it, from the inside out. */
+function interpolate(text: string, given: Record<string, string | undefined>): string {
+  const next = text.replace(/\$\{(\w+)(?::-([^${}]*))?\}/g, (_, name, or = '') => given[name] || or);
+  return next === text ? text : interpolate(next, given);
+}
 
 /**
  * Starts it, on the schema of the previous release. `old` is that release, `new` is this one; a shallow clone has no history, and
@@ -137,7 +159,7 @@ export async function startRollout(): Promise<Rollout> {
   async function compose([verb, ...args]: string[]): Promise<string | undefined> {
     const names = args.filter((arg) => !arg.startsWith('-'));
     const [first = ''] = names;
-    if (verb === 'config') return 'api\napi-green\nkong\npostgres\nworker-short\n';
+    if (verb === 'config') return 'api\napi-green\nkong\npostgres\nworker-system\n';
     if (verb === 'up') await up(names);
     else if (verb === 'stop') await Promise.all(names.map(stop));
     else if (verb === 'exec' && first === 'kong') await nginx?.reload(targets());
@@ -153,14 +175,23 @@ export async function startRollout(): Promise<Rollout> {
     db,
     settings,
     setting,
+    set: (name, value) => writeFileSync(join(root, '.env'), `${settings()}${name}=${value}\n`),
     address,
     get url() {
       return nginx?.url ?? '';
     },
+    whole: () => setsOf(settings()),
+    asked: () =>
+      (setting('API_WEIGHTS') ?? 'api:3000=100')
+        .split(',')
+        .flatMap((entry) => /^([\w-]+):3000=[1-9]/.exec(entry)?.[1] ?? []),
     versions: () => Object.fromEntries([...members].map(([name, { version }]) => [name, version])),
     async begin() {
-      writeFileSync(join(root, '.env'), 'SUTAZAI_VERSION=old\n# of somebody else\nCORS_ORIGINS=\n');
-      await up(['api', 'worker-short']);
+      writeFileSync(
+        join(root, '.env'),
+        'SUTAZAI_VERSION=old\nCOMPOSE_PROFILES=gpu\n# of somebody else\nCORS_ORIGINS=\n',
+      );
+      await up(['api', 'worker-system']);
       await (nginx ? nginx.reload(targets()) : startNginx(targets()).then((started) => (nginx = started)));
     },
     script(name, ...args) {

@@ -51,30 +51,25 @@ export function unknownToCli({ page, text }: Line): string[] {
 }
 
 const COMPOSE = /docker compose (?:(--profile) \S+ )?(exec|logs|ps|restart|up|stop|run|rm|kill)\s+(.*)/;
-const WITH_VALUE = /^--(since|tail|scale|format|profile|signal)$|^-s$/;
+const WITH_VALUE = /^--(since|tail|scale|format|profile|signal|entrypoint)$|^-s$/;
 
 /** Services of Compose that a command names and that are not there. */
 export function unknownServices({ page, text }: Line): string[] {
-  const found = COMPOSE.exec(text.replace(/\$\([^)]*\)/g, ''));
+  const found = COMPOSE.exec(text.replace(/\s#.*/, '').replace(/\$\([^)]*\)/g, ''));
   if (!found) return [];
   const [, , verb, rest = ''] = found;
   const words = (rest.split(/ [|>] |,|;| && /)[0] ?? '').trim().split(/\s+/).filter(Boolean);
   const named = words.filter((word, at) => !word.startsWith('-') && !WITH_VALUE.test(words[at - 1] ?? ''));
-  const services = verb === 'exec' || verb === 'run' ? named.slice(0, 1) : named;
-  const known = [...servicesOfCompose(), ...servicesOfMonitoring()];
-  return services
+  const meant = verb === 'exec' || verb === 'run' ? named.slice(0, 1) : named;
+  const known = servicesOfCompose();
+  return meant
     .filter((name) => !known.includes(name) && !/^[A-Z_]+$/.test(name))
     .map((name) => `${page}: ${text}: no service ${name}`);
 }
 
-const servicesOfCompose = () =>
-  Object.keys((parse(readText('docker-compose.yml'), { merge: true }) as { services: object }).services);
-
-/** Prometheus and Alertmanager, and the services that are scraped by name. */
-function servicesOfMonitoring(): string[] {
-  const { scrape_configs } = parse(readText('deploy/monitoring/prometheus/prometheus.yml')) as {
-    scrape_configs: Array<{ job_name: string; dns_sd_configs?: Array<{ names: string[] }> }>;
-  };
-  const names = scrape_configs.flatMap(({ dns_sd_configs = [] }) => dns_sd_configs.flatMap((one) => one.names));
-  return [...names, 'prometheus', 'alertmanager'];
+let services: string[] | undefined;
+function servicesOfCompose(): string[] {
+  const read = () => parse(readText('docker-compose.yml'), { merge: true }) as { services: object };
+  services ??= Object.keys(read().services);
+  return services;
 }

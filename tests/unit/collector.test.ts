@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Collector, collectorProblems } from '../support/collector-rules.ts';
 import { readYaml } from '../support/compose-files.ts';
+import { filesUnder, readText } from '../support/sources.ts';
 
 const pipelinesOf = (config: Collector) => config.service.pipelines;
 
@@ -23,6 +24,20 @@ test.each(['keep', 'forward'])('the configuration of the collector with %s.yaml 
 test('spans are counted in any case, and leave only with forward.yaml', () => {
   expect(pipelinesOf(readCollector('keep')).traces?.exporters).toEqual(['spanmetrics']);
   expect(pipelinesOf(readCollector('forward')).traces?.exporters).toEqual(['spanmetrics', 'otlphttp']);
+});
+
+test('spans are counted by what is one of a few, and by nothing that a user named', () => {
+  const { connectors = {} } = readCollector('keep');
+  const { exclude_dimensions, dimensions } = connectors.spanmetrics as {
+    exclude_dimensions: string[];
+    dimensions: Array<{ name: string }>;
+  };
+  expect(exclude_dimensions).toEqual(['span.name']);
+  const sources = filesUnder('src', /\.ts$/).map(readText).join('\n');
+  for (const { name } of dimensions) expect(sources).toContain(`'${name}'`);
+  const named =
+    /^(url\.|server\.|db\.collection|gen_ai\.(agent|request)|messaging\.message|sutazai\.(request|delivery))/;
+  expect(dimensions.filter(({ name }) => named.test(name))).toEqual([]);
 });
 
 test.each<[string, (config: Collector) => void, string]>([

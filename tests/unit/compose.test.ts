@@ -131,8 +131,13 @@ test('the image of backups has the programs of the very Postgres that is backed 
 test('every lane has workers of its own', () => {
   const served = Object.entries(read().services)
     .filter(([, { environment }]) => environment?.WORKER_LANES)
-    .map(([name, { environment, deploy }]) => [name, environment?.WORKER_LANES, (deploy?.replicas ?? 0) > 0]);
-  expect(served).toEqual(LANES.map((lane) => [`worker-${lane}`, lane, true]));
+    .map(([name, { environment, deploy }]) => [name, environment?.WORKER_LANES, deploy?.replicas]);
+  expect(served).toEqual(
+    LANES.map((lane) => {
+      const count = new RegExp(`^\\$\\{WORKER_${lane.toUpperCase()}_REPLICAS:-[1-9]\\}$`);
+      return [`worker-${lane}`, lane, expect.stringMatching(count)];
+    }),
+  );
 });
 
 test('Redis keeps what it was given, and forgets nothing to make room', () => {

@@ -6,10 +6,14 @@ const SCRIPT = `
 import { createLog } from './src/log.ts';
 const log = createLog('info', { format: process.argv[1] });
 const cause = Object.assign(new Error('a \\u001b[31mred\\u001b[0m one'), { code: 'ECONNRESET', detail: 'row: hidden' });
-log.warn({
+log.child({ part: 'p' }).warn({
   err: new Error('outer', { cause }),
   password: 'hidden',
   headers: { authorization: 'hidden', 'x-api-key': 'hidden', 'set-cookie': 'hidden' },
+  agent: { config: { calls: [{ Authorization: 'hidden', apiKey: 'hidden', url: 'shown' }] } },
+  a: { b: { c: { d: { e: { f: { g: 'hidden' } } } } } },
+  failed: [Object.assign(new Error('in a list'), { detail: 'row: hidden' })],
+  when: new Date(0),
   request_id: 'the-request',
 }, 'said');
 `;
@@ -27,7 +31,10 @@ it('a line is JSON for machines, with what an error may say and without secrets'
   expect(line).toMatchObject({ level: 'warn', name: 'sutazai', msg: 'said', request_id: 'the-request' });
   expect(line.err).toMatchObject({ message: 'outer', cause: { code: 'ECONNRESET', message: 'a [31mred[0m one' } });
   expect(text).not.toContain('hidden');
-  expect(text.match(/\[redacted\]/g)).toHaveLength(4);
+  expect(text.match(/\[redacted\]/g)).toHaveLength(6);
+  expect(line.agent.config.calls).toEqual([{ Authorization: '[redacted]', apiKey: '[redacted]', url: 'shown' }]);
+  expect(line.a.b.c.d.e).toEqual({ f: '[too deep]' });
+  expect(line).toMatchObject({ failed: [{ message: 'in a list' }], when: '1970-01-01T00:00:00.000Z', part: 'p' });
 });
 
 it('and text for people, where nothing that was said steers the terminal', () => {

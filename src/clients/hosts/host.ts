@@ -84,6 +84,7 @@ export function createHost({ label, name, client, isAllowed, abilities, onChange
   async function ping(signal: AbortSignal): Promise<string> {
     const { version: text } = await client(signal).version();
     version = { text, at: performance.now() };
+    guard.breaker.answered();
     return text;
   }
 
