@@ -41,9 +41,13 @@ describe('what is said of a credential that cannot be taken', () => {
     const { body } = await client.request<{ key: string }>('POST', '/api/v1/api-keys', { name: 'good' });
     expect((await me({ 'x-api-key': body.key })).status).toBe(200);
     const made = () => `sk_${randomBytes(32).toString('base64url')}`;
-    const answers = await Promise.all(Array.from({ length: 30 }, () => me({ 'x-api-key': made() })));
-    for (const answer of answers) expectProblem(answer, 'invalid_token');
-    const refused = expectProblem(await me({ 'x-api-key': made() }), 'quota-exceeded');
+    const thirty = () => Promise.all(Array.from({ length: 30 }, () => me({ 'x-api-key': made() })));
+    for (const answer of await thirty()) expectProblem(answer, 'invalid_token');
+    // Where a minute has just begun, these are counted anew.
+    const answer = await me({ 'x-api-key': made() });
+    if (answer.status === 401) await thirty();
+    const last = answer.status === 401 ? await me({ 'x-api-key': made() }) : answer;
+    const refused = expectProblem(last, 'quota-exceeded');
     expect(refused['violated-policies']).toEqual(['unknown_keys']);
     expect((await me({ 'x-api-key': body.key })).status).toBe(200);
   });

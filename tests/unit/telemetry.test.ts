@@ -26,7 +26,9 @@ it('what is counted is shown as it is declared', async () => {
   metrics.httpProblems.inc({ code: 'not_found' }, 2);
   const text = await registry.metrics();
   expect(text).toContain('# TYPE sutazai_http_problems_total counter');
-  expect(text).toMatch(/^sutazai_http_problems_total\{code="not_found"\} [2-9]/m);
+  // Other tests of this process count too.
+  const counted = /^sutazai_http_problems_total\{code="not_found"\} (\d+)$/m.exec(text)?.[1];
+  expect(Number(counted)).toBeGreaterThanOrEqual(2);
   for (const { name, kind } of ALL) expect(text).toContain(`# TYPE ${name} ${kind}`);
 });
 
