@@ -37,7 +37,8 @@ async function done(rig: Rig): Promise<number> {
 export const workflowCases = [
   defineCase({
     id: 'F70',
-    title: 'workflows go to their end through kills of workers, of the API, of Postgres and of Redis: each step commits once',
+    title:
+      'workflows go to their end through kills of workers, of the API, of Postgres and of Redis: each step commits once',
     async run(rig) {
       const [one, other] = rig.workers;
       const [api] = rig.apis;
