@@ -37,7 +37,8 @@ async function done(rig: Rig): Promise<number> {
 export const workflowCases = [
   defineCase({
     id: 'F70',
-    title: 'workflows go to their end through kills of workers and of the API: each step commits once',
+    title:
+      'workflows go to their end through kills of workers, of the API, of Postgres and of Redis: each step commits once',
     async run(rig) {
       const [one, other] = rig.workers;
       const [api] = rig.apis;
@@ -55,7 +56,13 @@ export const workflowCases = [
       // Whoever swept, and led, is gone too.
       await Promise.all([rig.kill(api), other.start()]);
       await api.start();
+      await at(0.6);
+      await rig.postgres.signal('SIGQUIT');
+      await rig.postgres.start();
       await at(0.7);
+      await rig.redis?.signal('SIGKILL');
+      await rig.redis?.start({ empty: true });
+      await at(0.8);
       await Promise.all([rig.kill(one), rig.kill(other)]);
       await Promise.all([one.start(), other.start()]);
       await until(
