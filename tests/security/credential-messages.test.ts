@@ -43,7 +43,7 @@ describe('what is said of a credential that cannot be taken', () => {
     const made = () => `sk_${randomBytes(32).toString('base64url')}`;
     const thirty = () => Promise.all(Array.from({ length: 30 }, () => me({ 'x-api-key': made() })));
     for (const answer of await thirty()) expectProblem(answer, 'invalid_token');
-    // Where a minute has just begun, these are counted anew.
+    // Counted anew where a minute has just begun, or where the word of a changed identity came in between.
     const answer = await me({ 'x-api-key': made() });
     if (answer.status === 401) await thirty();
     const last = answer.status === 401 ? await me({ 'x-api-key': made() }) : answer;
