@@ -10,27 +10,22 @@ const words = process.argv.slice(2).filter((word) => word !== '--stage');
 const inParts = words.length === 0 || process.argv.includes('--stage');
 const isChosen = (file) => words.length === 0 || words.some((word) => file.includes(word));
 
-/** Runs a command and answers its exit code. What it prints comes at once, or `together` when it has ended. */
-async function run(file, args, { env = {}, together = false } = {}) {
+/** Runs a command and answers its exit code. */
+async function run(file, args, env = {}) {
   const child = spawn(file, args, {
-    stdio: ['inherit', together ? 'pipe' : 'inherit', together ? 'pipe' : 'inherit'],
+    stdio: 'inherit',
     env: { ...process.env, ...env },
     shell: process.platform === 'win32',
   });
-  const printed = [];
-  for (const output of [child.stdout, child.stderr]) output?.on('data', (piece) => printed.push(piece));
-  const status = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
-  if (together) process.stdout.write(Buffer.concat(printed));
-  return status ?? 1;
+  return new Promise((resolve, reject) => child.once('error', reject).once('close', (status) => resolve(status ?? 1)));
 }
 
-/** Ends with the first code that is not 0. */
-function must(...codes) {
-  const bad = codes.find((code) => code !== 0);
-  if (bad !== undefined) process.exit(bad);
+/** Ends with a code that is not 0. */
+function must(code) {
+  if (code !== 0) process.exit(code);
 }
 
-const vitest = (args, env) => run('vitest', ['run', ...args], { env });
+const vitest = (args, env) => run('vitest', ['run', ...args], env);
 
 /** Tests that bound how long something takes: one file after the other with nothing beside, or they measure the others. */
 const ALONE = [
@@ -113,16 +108,13 @@ const VECTORS = ['tasks', 'failures', 'documents', 'document-kills'];
 
 if (inParts && isChosen('tests/integration/')) {
   console.log('\nOnce more on Redis: the tests over HTTP that took BullMQ on Postgres, because they do not care.');
-  console.log(
-    'At the same time, because they wait most of the time: the quick faults. What they print comes when they have ended.',
-  );
-  const others = WITHOUT_QUEUE.map((name) => `--exclude=tests/integration/api-${name}.test.ts`);
+  const others = WITHOUT_QUEUE.map((name) => `tests/integration/api-${name}.test.ts`);
   const vectors = VECTORS.map((name) => `tests/integration/vector-${name}.test.ts`);
-  const both = await Promise.all([
-    vitest(['tests/integration/api-', ...vectors, 'tests/security/tokens', ...others], { TEST_QUEUE_BACKEND: 'redis' }),
-    run(process.execPath, ['scripts/faults.mjs', 'run', '--quick', '--jobs', '2'], {
-      together: true,
-    }),
-  ]);
-  must(...both);
+  const redis = { TEST_QUEUE_BACKEND: 'redis' };
+  const again = ['tests/integration/api-', ...vectors, 'tests/security/tokens'];
+  must(await vitest([...again, ...[...others, ...ALONE].map((file) => `--exclude=${file}`)], redis));
+  const alone = ALONE.filter((file) => again.some((start) => file.startsWith(start)) && !others.includes(file));
+  must(await vitest([...alone, '--maxWorkers=1'], redis));
+  console.log('\nThe quick faults.');
+  must(await run(process.execPath, ['scripts/faults.mjs', 'run', '--quick', '--jobs', '2']));
 }
