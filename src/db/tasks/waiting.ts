@@ -64,15 +64,15 @@ export async function listLine(
   return rows;
 }
 
-/** The classes in which tasks wait. */
+/** The classes in which tasks wait that have a job or are to have one. */
 export async function listClasses(db: Db): Promise<Class[]> {
   // Postgres has no skip scan for this, and a scan of the index would grow with the number of waiting tasks.
   const { rows } = await sql<Class>`
     with recursive found as (
-      (select lane, priority from tasks where status in ('scheduled', 'pending') order by lane, priority limit 1)
+      (select lane, priority from tasks where status in ('scheduled', 'pending') and ${wantsJob} order by lane, priority limit 1)
       union all
       select next.lane, next.priority from found, lateral (
-        select lane, priority from tasks where status in ('scheduled', 'pending')
+        select lane, priority from tasks where status in ('scheduled', 'pending') and ${wantsJob}
           and (lane, priority) > (found.lane, found.priority) order by lane, priority limit 1
       ) as next
     )
