@@ -22,7 +22,7 @@ const PATIENCE = { withinMs: 600_000, everyMs: 200 };
 const ENV: Record<Order, Record<string, string>> = {
   'first come': { QUEUE_JOBS_MAX: '0', PRIORITY_AGING_SECONDS: '0' },
   'strict priority': { QUEUE_JOBS_MAX: '0', PRIORITY_AGING_SECONDS: '0' },
-  ours: {},
+  ours: { QUEUE_JOBS_MAX: '2000' },
 };
 
 /** What a real run came to. */
