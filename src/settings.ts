@@ -111,7 +111,7 @@ export const SETTINGS = {
   ),
   QUEUE_JOBS_MAX: setting(
     'Queues',
-    v.optional(integer(0, 100_000), '0'),
+    v.optional(integer(0, 10_000), '2000'),
     'how many tasks of a lane have a job while they wait; the others wait in Postgres, and users take turns; 0 is all',
   ),
   ...REDIS_SETTINGS,

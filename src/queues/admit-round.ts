@@ -16,10 +16,10 @@ import { type Admitted, createFairLane, type FairLane, type Front, type Line } f
 import { type FrontOptions, frontSizes, type LanePace } from './front.ts';
 import { BASE_MS, turnOf } from './turn.ts';
 
-/** What a round came to: how many came to the front, whether anybody is left, and whether a lane may run dry before long. */
+/** What a round came to: how many came to the front, in which lanes anybody was in the backlog, and whether a lane may run dry before long. */
 export interface AdmittedLanes {
   admitted: number;
-  backlog: boolean;
+  lanes: Lane[];
   hurry: boolean;
 }
 
@@ -59,7 +59,8 @@ export function createAdmitRound({
   const { agingMs, most } = options;
   const fair = new Map<Lane, FairLane>();
   const paces = new Map<Lane, LanePace>();
-  const growth = new Map<Lane, number>();
+  /** How many times as large its front is as was thought, and whether the last look left it full. */
+  const growth = new Map<Lane, { factor: number; filled: boolean }>();
   let means: ReadonlyMap<Lane, number> = new Map();
   /** From which user on each class is looked at, where not all are looked at together. */
   let cursors = new Map<string, LineCursor>();
@@ -91,39 +92,37 @@ export function createAdmitRound({
     return { lane, front, total, done: false };
   }
 
-  /** Where a front runs dry between two looks, its lane is quicker than was known. */
+  /** Where a front that was full runs dry between two looks, its lane is quicker than was known. */
   function sizesOf(lane: Lane, total: number) {
     const pace = paces.get(lane) ?? { slots: 0, mean_ms: null };
     const { enough, size } = frontSizes(lane, pace, options);
-    const known = growth.get(lane);
-    const factor = known ?? 1;
-    const now = Math.min(most, enough * factor);
-    const dry = known !== undefined && pace.slots > 0 && total < now / 4;
-    growth.set(lane, dry ? Math.min(MOST_GROWTH, factor * 2) : total > now / 2 ? Math.max(1, factor * 0.95) : factor);
-    const grown = Math.min(most, Math.ceil(enough * (growth.get(lane) as number)));
+    const known = growth.get(lane) ?? { factor: 1, filled: false };
+    const now = Math.min(most, enough * known.factor);
+    let { factor } = known;
+    if (known.filled && pace.slots > 0 && total < now / 4) factor = Math.min(MOST_GROWTH, factor * 2);
+    else if (total > now / 2) factor = Math.max(1, factor * 0.95);
+    growth.set(lane, { factor, filled: false });
+    const grown = Math.min(most, Math.ceil(enough * factor));
     return { enough: grown, size: Math.max(size, grown) };
   }
 
   /** The lines of a lane, and whether they are all. */
   function linesOf(lane: Lane, rows: BacklogLine[], limit: number, asked: ReadonlyMap<string, LineCursor>) {
     let whole = true;
+    for (const [key, cursor] of asked) {
+      if (cursor.lane !== lane) continue;
+      // Nobody may be behind it any more; then the next look begins with the first ones again.
+      cursors.delete(key);
+      whole = false;
+    }
     for (const [priority, own] of Map.groupBy(
       rows.filter((row) => row.lane === lane),
       (row) => row.priority,
     )) {
-      const key = `${lane} ${priority}`;
-      const more = own.length === limit;
-      whole &&= !more && !asked.has(key);
-      if (more)
-        cursors.set(key, {
-          lane,
-          priority,
-          after: own
-            .map(({ user_id }) => user_id)
-            .toSorted()
-            .at(-1) as string,
-        });
-      else cursors.delete(key);
+      if (own.length < limit) continue;
+      whole = false;
+      const users = own.map(({ user_id }) => user_id);
+      cursors.set(`${lane} ${priority}`, { lane, priority, after: users.toSorted().at(-1) as string });
     }
     const lines = rows.flatMap((row): Line[] =>
       row.lane !== lane || row.since === null
@@ -177,7 +176,11 @@ export function createAdmitRound({
         works.filter(({ done }) => !done),
         reads === READS,
       );
-    return { admitted, backlog: works.length > 0, hurry: hurry && admitted > 0 };
+    for (const { lane, front } of works) {
+      const known = growth.get(lane);
+      if (known) known.filled = [...front.turns.values()].reduce((sum, count) => sum + count, 0) >= front.enough;
+    }
+    return { admitted, lanes: works.map(({ lane }) => lane), hurry: hurry && admitted > 0 };
   }
 
   /** Looks at a part of the lines of lanes; those that have all that fits are done. */

@@ -2,9 +2,9 @@ import type pg from 'pg';
 import type { Db } from '../db/connect.ts';
 import { forgetCosts, readMeanCosts } from '../db/costs.ts';
 import type { Notifications } from '../db/notify.ts';
-import { BACKLOG_CHANNEL, readPaces } from '../db/tasks/backlog.ts';
+import { BACKLOG_CHANNEL, callAll, readBacklogNews, readPaces, sayBacklog } from '../db/tasks/backlog.ts';
 import type { Logger } from '../log.ts';
-import { LANES } from '../tasks/lanes.ts';
+import { LANES, type Lane } from '../tasks/lanes.ts';
 import { type AdmitRound, type AdmittedLanes, createAdmitRound } from './admit-round.ts';
 import type { QueueBackend } from './backend.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -31,10 +31,13 @@ interface Options extends FrontOptions {
 const EVERY_MS = 100;
 const STILL_MS = 300;
 const IDLE_MS = 1_000;
-/** Where the front of a lane was nearly empty, it looks again this soon. */
+/** Where the front of a lane was nearly empty, it looks again this soon. Nobody wakes it sooner, nor sooner than the other after a look in vain. */
 const HURRY_MS = 15;
+const IN_VAIN_MS = 50;
 const PACE_EVERY_MS = 5_000;
 const FORGET_EVERY_MS = 3_600_000;
+/** Where there are to be no backlogs, so many are called at a time of what is left of them. */
+const CALLED_TOGETHER = 1_000;
 
 /** Starts it. */
 export function createAdmitter({ db, pool, backend, dispatcher, notifications, log, ...options }: Options): Admitter {
@@ -44,6 +47,8 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
   let forgotAt = performance.now();
   let heldAt = Number.NEGATIVE_INFINITY;
   let leads = false;
+  /** The lanes in whose backlog somebody is, as the other processes believe. */
+  let believed = new Set<Lane>();
 
   async function learn(now: number): Promise<void> {
     if (now - pacedAt < PACE_EVERY_MS) return;
@@ -55,29 +60,52 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
   }
 
   async function look(): Promise<AdmittedLanes> {
-    if (!backend.isUp()) return { admitted: 0, backlog: false, hurry: false };
+    if (!backend.isUp()) return { admitted: 0, lanes: [], hurry: false };
+    if (options.most === 0) return callWhoIsLeft();
     await learn(performance.now());
-    return round.run();
+    const before = believed;
+    believed = new Set();
+    const came = await round.run();
+    for (const lane of came.lanes) before.delete(lane);
+    for (const lane of came.lanes) believed.add(lane);
+    if (before.size > 0) await sayBacklog(db, { some: false, lanes: [...before] });
+    return came;
   }
 
-  /** Answers how long there is nothing to do. */
-  async function turn(): Promise<number> {
+  /** Of a time in which there were backlogs, or from a process that still has them. */
+  async function callWhoIsLeft(): Promise<AdmittedLanes> {
+    const called = await callAll(db, CALLED_TOGETHER);
+    await dispatcher.enqueue(called.map((task) => ({ ...task, kind: 'task' as const })));
+    return {
+      admitted: called.length,
+      lanes: [...new Set(called.map(({ lane }) => lane))],
+      hurry: called.length === CALLED_TOGETHER,
+    };
+  }
+
+  /** Answers how long there is nothing to do, and how long nobody may wake it. */
+  async function turn(): Promise<{ ms: number; leastMs: number }> {
     const now = performance.now();
     // Every round asks the database; its lock is looked after a little less often.
     if (!leads || now - heldAt > IDLE_MS) {
       leads = await leadership.hold();
       heldAt = now;
     }
-    if (!leads) return IDLE_MS;
-    const { admitted, backlog, hurry } = await look();
-    if (!backlog) return IDLE_MS;
-    return hurry ? HURRY_MS : admitted > 0 ? EVERY_MS : STILL_MS;
+    if (!leads) return { ms: IDLE_MS, leastMs: IDLE_MS };
+    const { admitted, lanes, hurry } = await look();
+    const leastMs = lanes.length > 0 && admitted === 0 ? IN_VAIN_MS : HURRY_MS;
+    if (lanes.length === 0) return { ms: IDLE_MS, leastMs };
+    return { ms: hurry ? HURRY_MS : admitted > 0 ? EVERY_MS : STILL_MS, leastMs };
   }
 
   let closed = false;
   let failing = false;
+  /** Whether somebody wants it to look, told since the last look began. */
+  let wanted = false;
   let wake = () => {};
-  const sleep = (ms: number) =>
+  /** Wakes it where that may be. */
+  let rouse = () => {};
+  const pause = (ms: number) =>
     new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
       timer.unref();
@@ -87,11 +115,21 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
       };
     });
 
+  async function sleep(ms: number, leastMs: number): Promise<void> {
+    await pause(Math.min(ms, leastMs));
+    if (wanted || closed || ms <= leastMs) return;
+    const rest = pause(ms - leastMs);
+    rouse = wake;
+    await rest;
+    rouse = () => {};
+  }
+
   async function work(): Promise<void> {
     while (!closed) {
-      let ms = IDLE_MS;
+      let next = { ms: IDLE_MS, leastMs: IDLE_MS };
+      wanted = false;
       try {
-        ms = await inTurn(turn);
+        next = await inTurn(turn);
         failing = false;
       } catch (error) {
         leads = false;
@@ -99,7 +137,7 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
         log[failing ? 'debug' : 'warn']({ err: error }, 'the backlogs could not be looked at; it is tried again');
         failing = true;
       }
-      if (!closed) await sleep(ms);
+      if (!closed) await sleep(next.ms, next.leastMs);
     }
   }
 
@@ -110,10 +148,14 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
     return result;
   }
 
-  const stopListening = notifications.on(BACKLOG_CHANNEL, () => {
-    if (leads) wake();
+  const stopListening = notifications.on(BACKLOG_CHANNEL, (payload) => {
+    const { some, lanes } = readBacklogNews(payload);
+    if (!some || !leads) return;
+    for (const lane of lanes) believed.add(lane);
+    wanted = true;
+    rouse();
   });
-  const working = options.most > 0 ? work() : Promise.resolve();
+  const working = work();
   return {
     lookOnce: () => inTurn(async () => (await look()).admitted),
     async close() {

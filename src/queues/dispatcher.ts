@@ -1,5 +1,6 @@
 import type { BulkJobOptions } from 'bullmq';
 import { createBatch } from '../db/batch.ts';
+import { BY_LANE } from '../db/tasks/backlog.ts';
 import type { Waiting } from '../db/tasks/waiting.ts';
 import { within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
@@ -28,12 +29,12 @@ export interface LaneCounts {
 }
 
 /** The only code that adds jobs. */
-export interface Dispatcher extends Pick<Intake, 'full'> {
+export interface Dispatcher extends Pick<Intake, 'full' | 'dry'> {
   /** Says which of new tasks wait in the backlog of their lane: see {@link Intake.place}. */
   receive: Intake['place'];
   /**
-   * Adds a job for each row that is not held back, together with other callers'. Never throws and never waits long: rows are
-   * durable, and what cannot be added now is added by the reconciler. Answers whether all were added.
+   * Adds a job for each row that is not held back, together with other callers'; whoever waits in a backlog is told of. Never throws
+   * and never waits long: rows are durable, and what cannot be added now is added by the reconciler. Answers whether all were added.
    */
   enqueue(wakes: Wake[]): Promise<boolean>;
   /** Adds a job for each row, a lane's in the order given. @throws when one cannot be added */
@@ -120,8 +121,11 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
   return {
     receive: (tasks) => intake?.place(tasks) ?? [...tasks],
     full: () => intake?.full() ?? [],
+    dry: (lane) => intake?.dry(lane),
     async enqueue(given) {
       const wanted = given.filter(wantsJob);
+      if (wanted.length < given.length)
+        intake?.stored(given.filter(({ held_by, called }) => held_by === BY_LANE && !called));
       const wakes = wanted.filter(hasLane);
       const results = await Promise.allSettled(wakes.map((wake) => adders[wake.lane](wake)));
       const failed = results.find((result) => result.status === 'rejected');

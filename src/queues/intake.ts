@@ -1,6 +1,15 @@
 import type { Db } from '../db/connect.ts';
+import type { Notifications } from '../db/notify.ts';
 import type { NewTask } from '../db/tasks/accept.ts';
-import { type LaneState, readLaneStates, readPaces, sayBacklog } from '../db/tasks/backlog.ts';
+import {
+  BACKLOG_CHANNEL,
+  type LaneState,
+  readBacklogNews,
+  readLaneStates,
+  readPaces,
+  sayBacklog,
+} from '../db/tasks/backlog.ts';
+import { createBell } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { LANES, type Lane } from '../tasks/lanes.ts';
 import { type FrontOptions, frontSizes } from './front.ts';
@@ -12,7 +21,11 @@ import { type FrontOptions, frontSizes } from './front.ts';
 export interface Intake {
   /** The same tasks; those that are to wait in the backlog are marked. They have to be stored right after. */
   place(tasks: readonly NewTask[]): NewTask[];
-  /** The lanes that have no room in front now. */
+  /** These tasks were stored in the backlog. Whoever lets them to the front hears of it where it would be late otherwise. */
+  stored(tasks: ReadonlyArray<{ lane: Lane }>): void;
+  /** A worker of this process found no job. Where somebody is in the backlog, that is told. */
+  dry(lane: Lane): void;
+  /** The lanes that have a backlog now; what is put into it has to be said to be {@link Intake.stored}. */
   full(): Lane[];
   /** Looks how the lanes stand. @throws when the database does not answer */
   look(): Promise<void>;
@@ -28,15 +41,22 @@ interface Room {
   /** Whether something waits already that nobody may overtake, and whether it came since the last look began. */
   backlog: boolean;
   heldSince: boolean;
+  /** Which users and classes have come to the backlog since the last look, and whether one of them was the first of its kind. */
+  lines: Set<string>;
+  first: boolean;
 }
 
 const LOOK_EVERY_MS = 200;
 const PACE_EVERY_MS = 5_000;
-/** So long after it was marked, a task is stored. */
-const STORED_MS = 30;
+const SAY_EVERY_MS = 20;
 
 /** Makes it, and looks for the first time. */
-export function createIntake({ db, log, ...options }: FrontOptions & { db: Db; log: Logger }): Intake {
+export function createIntake({
+  db,
+  notifications,
+  log,
+  ...options
+}: FrontOptions & { db: Db; notifications: Notifications; log: Logger }): Intake {
   const { most } = options;
   const enough = new Map<Lane, number>(
     LANES.map((lane) => [lane, frontSizes(lane, { slots: 0, mean_ms: null }, options).enough]),
@@ -44,17 +64,22 @@ export function createIntake({ db, log, ...options }: FrontOptions & { db: Db; l
   const rooms = new Map<Lane, Room>(
     LANES.map((lane) => [
       lane,
-      { ready: enough.get(lane) ?? 0, later: most, tookReady: 0, tookLater: 0, backlog: false, heldSince: false },
+      {
+        ...{ ready: enough.get(lane) ?? 0, later: most, tookReady: 0, tookLater: 0 },
+        ...{ backlog: false, heldSince: false, lines: new Set(), first: false },
+      },
     ]),
   );
-  let lookedAt = Number.NEGATIVE_INFINITY;
   let pacedAt = Number.NEGATIVE_INFINITY;
 
   async function look(): Promise<void> {
-    lookedAt = performance.now();
-    for (const room of rooms.values()) Object.assign(room, { tookReady: 0, tookLater: 0, heldSince: false });
-    if (lookedAt - pacedAt > PACE_EVERY_MS) {
-      pacedAt = lookedAt;
+    for (const room of rooms.values()) {
+      Object.assign(room, { tookReady: 0, tookLater: 0, heldSince: false });
+      room.lines.clear();
+    }
+    const now = performance.now();
+    if (now - pacedAt > PACE_EVERY_MS) {
+      pacedAt = now;
       for (const { lane, ...pace } of await readPaces(db, LANES))
         enough.set(lane, frontSizes(lane, pace, options).enough);
     }
@@ -69,9 +94,23 @@ export function createIntake({ db, log, ...options }: FrontOptions & { db: Db; l
     room.backlog = backlog || room.heldSince;
   }
 
-  function lookSoon(): void {
-    if (performance.now() - lookedAt < LOOK_EVERY_MS) return;
-    look().catch((error) => log.debug({ err: error }, 'how the lanes stand could not be looked up'));
+  const lookSoon = createBell(LOOK_EVERY_MS, () =>
+    look().catch((error) => log.debug({ err: error }, 'how the lanes stand could not be looked up')),
+  );
+
+  /** The lanes of which is to be told that somebody is in their backlog. */
+  const news = new Set<Lane>();
+  const saySoon = createBell(SAY_EVERY_MS, () => {
+    const lanes = [...news];
+    news.clear();
+    // Whoever sleeps looks every second all the same.
+    return sayBacklog(db, { some: true, lanes }).catch((error) =>
+      log.debug({ err: error }, 'nobody was told of a backlog'),
+    );
+  });
+  function say(lane: Lane): void {
+    news.add(lane);
+    saySoon();
   }
 
   /** Whether a task is to be held back. */
@@ -85,7 +124,11 @@ export function createIntake({ db, log, ...options }: FrontOptions & { db: Db; l
       return false;
     }
     if (room.backlog || room.ready <= 0) {
-      begin(room);
+      const line = `${task.user_id} ${task.priority}`;
+      room.first ||= !room.backlog || !room.lines.has(line);
+      room.lines.add(line);
+      room.backlog = true;
+      room.heldSince = true;
       return true;
     }
     room.ready--;
@@ -93,25 +136,45 @@ export function createIntake({ db, log, ...options }: FrontOptions & { db: Db; l
     return false;
   }
 
-  function begin(room: Room): void {
-    room.heldSince = true;
-    if (room.backlog) return;
-    room.backlog = true;
-    // Whoever sleeps looks every second all the same.
-    setTimeout(
-      () => sayBacklog(db).catch((error) => log.debug({ err: error }, 'nobody was told of a backlog')),
-      STORED_MS,
-    ).unref();
+  function isNearlyFull(lane: Lane): boolean {
+    const room = rooms.get(lane);
+    return room !== undefined && (room.backlog || room.ready < (enough.get(lane) ?? 0) / 2);
   }
 
+  notifications.on(BACKLOG_CHANNEL, (payload) => {
+    const { some, lanes } = readBacklogNews(payload);
+    for (const lane of some ? lanes : []) Object.assign(rooms.get(lane) ?? {}, { backlog: true, heldSince: true });
+    if (!some && most > 0) lookSoon();
+  });
+
+  // What was said before is not known.
+  notifications.onConnect(() => most > 0 && lookSoon());
   if (most > 0) lookSoon();
   return {
     place(tasks) {
       if (most === 0) return [...tasks];
       lookSoon();
-      return tasks.map((task) => (holds(task) ? { ...task, held: true } : task));
+      const placed = tasks.map((task) => (holds(task) ? { ...task, held: true } : task));
+      // Once more after them: if nothing comes any more, what is known stays true.
+      if (tasks.some(({ lane }) => isNearlyFull(lane))) lookSoon();
+      return placed;
     },
-    full: () => (most === 0 ? [] : LANES.filter((lane) => rooms.get(lane)?.backlog)),
+    stored(tasks) {
+      for (const { lane } of tasks) {
+        const room = rooms.get(lane);
+        if (!room?.first) continue;
+        room.first = false;
+        say(lane);
+      }
+    },
+    dry(lane) {
+      if (rooms.get(lane)?.backlog) say(lane);
+    },
+    full() {
+      const full = most === 0 ? [] : LANES.filter((lane) => rooms.get(lane)?.backlog);
+      for (const lane of full) Object.assign(rooms.get(lane) ?? {}, { first: true });
+      return full;
+    },
     look,
   };
 }

@@ -209,6 +209,7 @@ export function startWorkers(options: Options): LaneWorkers {
         create: () => createWorker({ backend, name, lane, process, log }),
         queue: backend.queue(lane),
         busy: () => [...underWay.values()].filter((busyLane) => busyLane === lane).length,
+        onDry: () => dispatcher.dry(lane),
         log,
       }),
     );

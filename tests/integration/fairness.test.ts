@@ -27,9 +27,9 @@ describe.each(BACKENDS)('users of one queue on %s', (backend) => {
 
   async function heap(client: Client, count: number, more: object = {}): Promise<string[]> {
     const tasks = Array.from({ length: count }, (_, n) => ({ type: 'echo', input: { message: `${n}` }, ...more }));
-    const answer = await client.request<{ data: PresentedTask[] }>('POST', '/api/v1/tasks/batch', { tasks });
+    const answer = await client.request<{ tasks: PresentedTask[] }>('POST', '/api/v1/tasks/batch', { tasks });
     expect(answer.status).toBe(202);
-    return answer.body.data.map(({ id }) => id);
+    return answer.body.tasks.map(({ id }) => id);
   }
 
   it('take turns: a single task goes before the heap of another user, of which few have a job', async () => {

@@ -158,7 +158,7 @@ export function steerRoutes(options: Options): Route[] {
         const owner = ownerFor(principal, 'tasks:steer:any');
         const done = await limits.admit(before.user_id, 1);
         const moved = await steer(before, principal, told(trail, 'task.retry', before), (inside) =>
-          retryTask(inside, owner, before.id, principal.username),
+          retryTask(inside, owner, before.id, principal.username, dispatcher.full()),
         ).finally(done);
         // Read before a worker can have it: the answer shows what this request did.
         const task = (await findTask(db, owner, before.id)) ?? before;

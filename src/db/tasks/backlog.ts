@@ -9,7 +9,7 @@ import type { Waiting } from './waiting.ts';
 
 /** What holds a task back that is in the backlog of its lane. */
 export const BY_LANE = 'lane';
-/** On this channel processes hear that a backlog has begun. */
+/** On this channel processes tell each other of backlogs. */
 export const BACKLOG_CHANNEL = 'sutazai_backlog';
 
 /** Whether a task (`t`) is in the backlog of its lane. */
@@ -213,7 +213,31 @@ export async function callBacklog(db: Db, calls: readonly Call[]): Promise<Calle
   return rows.toSorted((a, b) => a.called_as - b.called_as);
 }
 
-/** Tells all processes that a backlog has begun. */
-export async function sayBacklog(db: Db): Promise<void> {
-  await sql`select pg_notify(${BACKLOG_CHANNEL}, '')`.execute(db);
+/** Calls whoever waits in a backlog, the most urgent of each lane first, at most `limit`; where all that wait are to have a job. */
+export async function callAll(db: Db, limit: number): Promise<Waiting[]> {
+  const { rows } = await sql<Waiting>`
+    update tasks t set called = true, queued_at = coalesce(t.queued_at, t.ready_at), ready_at = now()
+    where t.id = any(array(
+      select t.id from tasks t where ${inBacklog} order by t.lane, t.priority, t.user_id, ${since} limit ${limit}::int
+      for update skip locked))
+    returning t.id, t.ready_at::text as place, t.type, t.lane, t.priority, t.generation, t.ready_at, t.queued_at,
+      t.request_id, t.parent_id`.execute(db);
+  return rows;
+}
+
+/** That somebody waits in the backlogs of these lanes, and is to be looked after now; or that nobody does any more. */
+export interface BacklogNews {
+  some: boolean;
+  lanes: Lane[];
+}
+
+/** Tells all processes. */
+export async function sayBacklog(db: Db, { some, lanes }: BacklogNews): Promise<void> {
+  await sql`select pg_notify(${BACKLOG_CHANNEL}, ${[some ? 'some' : 'none', ...lanes].join(' ')})`.execute(db);
+}
+
+/** What {@link sayBacklog} said. */
+export function readBacklogNews(payload: string): BacklogNews {
+  const [what, ...lanes] = payload.split(' ');
+  return { some: what === 'some', lanes: lanes as Lane[] };
 }

@@ -191,7 +191,7 @@ export function linesOf(tasks: Array<Pick<Standing, 'user_id' | 'concurrency_key
   return [...new Map(lines.map((line) => [`${line.user_id} ${line.held_by}`, line])).values()];
 }
 
-/** The lines after this one in which somebody is held back, in a fixed order; the backlogs of lanes are no such lines. */
+/** The lines after this one in which somebody is held back, in a fixed order, and what each user has in the backlog of a lane among them. */
 export async function listLines(db: Db, after: Line | undefined, limit: number): Promise<Line[]> {
   const waiting = sql`t.held_by is not null and t.status in ('scheduled', 'pending')`;
   const from = after ? sql`and (t.user_id, t.held_by) > (${after.user_id}::uuid, ${after.held_by}::text)` : sql``;
@@ -203,6 +203,6 @@ export async function listLines(db: Db, after: Line | undefined, limit: number):
         select t.user_id, t.held_by from tasks t where ${waiting} and (t.user_id, t.held_by) > (f.user_id, f.held_by)
         order by t.user_id, t.held_by limit 1) as next
     )
-    select user_id, held_by from found where held_by <> 'lane' limit ${limit}::int`.execute(db);
+    select user_id, held_by from found limit ${limit}::int`.execute(db);
   return rows;
 }

@@ -92,9 +92,16 @@ export function cancelTasksOfUser(db: Db, userId: string, reason: string, limit:
  * Starts an ended task again, as a new attempt in a new generation with a fresh budget.
  * Answers `undefined` when it is not there, not the owner's, has not ended, has no input any more, or is
  * part of a task that has not ended.
+ * @param full the lanes in whose backlog it is to wait
  */
-export async function retryTask(db: Db, owner: Owner, id: string, by: By = null): Promise<Transition | undefined> {
-  return (await retry(db, sql`t.id = ${id} and ${owned(owner)}`, by))[0];
+export async function retryTask(
+  db: Db,
+  owner: Owner,
+  id: string,
+  by: By = null,
+  full: readonly Lane[] = [],
+): Promise<Transition | undefined> {
+  return (await retry(db, sql`t.id = ${id} and ${owned(owner)}`, by, full))[0];
 }
 
 /**
