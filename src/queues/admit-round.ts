@@ -26,8 +26,11 @@ export interface AdmittedLanes {
 /** One round over the backlogs of all lanes; what it remembers in between is who had how much. */
 export interface AdmitRound {
   run(): Promise<AdmittedLanes>;
-  /** What is known of how quickly lanes work, and of what their average tasks cost. */
-  learn(paces: ReadonlyArray<LanePace & { lane: Lane }>, means: ReadonlyMap<Lane, number>): void;
+  /**
+   * What is known of how quickly lanes work, and of what their average tasks cost.
+   * @param crowded the lanes in which far more have a job than are to, because they are to be tried again later
+   */
+  learn(paces: ReadonlyArray<LanePace & { lane: Lane }>, means: ReadonlyMap<Lane, number>, crowded: Set<Lane>): void;
   /** Somebody else did it meanwhile. */
   forget(): void;
 }
@@ -62,6 +65,7 @@ export function createAdmitRound({
   /** How many times as large its front is as was thought, and whether the last look left it full. */
   const growth = new Map<Lane, { factor: number; filled: boolean }>();
   let means: ReadonlyMap<Lane, number> = new Map();
+  let crowded = new Set<Lane>();
   /** From which user on each class is looked at, where not all are looked at together. */
   let cursors = new Map<string, LineCursor>();
 
@@ -94,6 +98,8 @@ export function createAdmitRound({
 
   /** Where a front that was full runs dry between two looks, its lane is quicker than was known. */
   function sizesOf(lane: Lane, total: number) {
+    // One at a time, and whoever is more urgent.
+    if (crowded.has(lane)) return { enough: 1, size: 1 };
     const pace = paces.get(lane) ?? { slots: 0, mean_ms: null };
     const { enough, size } = frontSizes(lane, pace, options);
     const known = growth.get(lane) ?? { factor: 1, filled: false };
@@ -106,14 +112,15 @@ export function createAdmitRound({
     return { enough: grown, size: Math.max(size, grown) };
   }
 
-  /** The lines of a lane, and whether they are all. */
+  /** The lines of a lane, whether they are all, and whether nobody was found where it went on, so that it begins anew. */
   function linesOf(lane: Lane, rows: BacklogLine[], limit: number, asked: ReadonlyMap<string, LineCursor>) {
     let whole = true;
-    for (const [key, cursor] of asked) {
+    let anew = false;
+    for (const [key, { priority, ...cursor }] of asked) {
       if (cursor.lane !== lane) continue;
-      // Nobody may be behind it any more; then the next look begins with the first ones again.
       cursors.delete(key);
       whole = false;
+      anew ||= !rows.some((row) => row.lane === lane && row.priority === priority);
     }
     for (const [priority, own] of Map.groupBy(
       rows.filter((row) => row.lane === lane),
@@ -134,7 +141,7 @@ export function createAdmitRound({
             },
           ],
     );
-    return { lines, whole };
+    return { lines, whole, anew };
   }
 
   /** Lets them be called, and takes back what was not there any more; answers how many came. */
@@ -198,9 +205,9 @@ export function createAdmitRound({
     const now = Date.now();
     const chosen: Array<{ work: Work; one: Admitted }> = [];
     for (const work of works) {
-      const { lines, whole } = linesOf(work.lane, rows, limit, asked);
+      const { lines, whole, anew } = linesOf(work.lane, rows, limit, asked);
       const { admitted, more } = fairLane(work.lane).admit(lines, work.front, now, whole || last);
-      work.done = !more;
+      work.done = !more && !anew;
       chosen.push(...admitted.map((one) => ({ work, one })));
     }
     if (chosen.length === 0) return 0;
@@ -212,9 +219,10 @@ export function createAdmitRound({
 
   return {
     run,
-    learn(given, costs) {
+    learn(given, costs, full) {
       for (const { lane, ...pace } of given) paces.set(lane, pace);
       means = costs;
+      crowded = full;
     },
     forget() {
       fair.clear();

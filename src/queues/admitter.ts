@@ -2,7 +2,14 @@ import type pg from 'pg';
 import type { Db } from '../db/connect.ts';
 import { forgetCosts, readMeanCosts } from '../db/costs.ts';
 import type { Notifications } from '../db/notify.ts';
-import { BACKLOG_CHANNEL, callAll, readBacklogNews, readPaces, sayBacklog } from '../db/tasks/backlog.ts';
+import {
+  BACKLOG_CHANNEL,
+  callAll,
+  readBacklogNews,
+  readLaneStates,
+  readPaces,
+  sayBacklog,
+} from '../db/tasks/backlog.ts';
 import type { Logger } from '../log.ts';
 import { LANES, type Lane } from '../tasks/lanes.ts';
 import { type AdmitRound, type AdmittedLanes, createAdmitRound } from './admit-round.ts';
@@ -23,8 +30,10 @@ interface Options extends FrontOptions {
   pool: pg.Pool;
   backend: Pick<QueueBackend, 'isUp'>;
   dispatcher: Dispatcher;
-  notifications: Notifications;
+  notifications: Pick<Notifications, 'on'>;
   log: Logger;
+  /** How long it sleeps where there is no backlog, unless it is woken. */
+  idleMs?: number;
 }
 
 /** How long it sleeps while there is a backlog, where it moves and where it does not; and where there is none. */
@@ -36,11 +45,14 @@ const HURRY_MS = 15;
 const IN_VAIN_MS = 50;
 const PACE_EVERY_MS = 5_000;
 const FORGET_EVERY_MS = 3_600_000;
+/** A queue has no more than so many times what it is to have, however many are turned away by their dependency and tried again. */
+const CROWDED = 10;
 /** Where there are to be no backlogs, so many are called at a time of what is left of them. */
 const CALLED_TOGETHER = 1_000;
 
 /** Starts it. */
-export function createAdmitter({ db, pool, backend, dispatcher, notifications, log, ...options }: Options): Admitter {
+export function createAdmitter(given: Options): Admitter {
+  const { db, pool, backend, dispatcher, notifications, log, idleMs = IDLE_MS, ...options } = given;
   const round: AdmitRound = createAdmitRound({ db, dispatcher, ...options });
   const leadership = createLeadership(pool, ADMITTER, round.forget, log);
   let pacedAt = Number.NEGATIVE_INFINITY;
@@ -53,7 +65,10 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
   async function learn(now: number): Promise<void> {
     if (now - pacedAt < PACE_EVERY_MS) return;
     pacedAt = now;
-    round.learn(await readPaces(db, LANES), await readMeanCosts(db));
+    const counted = CROWDED * options.most;
+    const states = await readLaneStates(db, LANES, counted);
+    const crowded = states.filter(({ ready, later }) => ready + later >= counted).map(({ lane }) => lane);
+    round.learn(await readPaces(db, LANES), await readMeanCosts(db), new Set(crowded));
     if (now - forgotAt < FORGET_EVERY_MS) return;
     forgotAt = now;
     await forgetCosts(db);
@@ -94,7 +109,7 @@ export function createAdmitter({ db, pool, backend, dispatcher, notifications, l
     if (!leads) return { ms: IDLE_MS, leastMs: IDLE_MS };
     const { admitted, lanes, hurry } = await look();
     const leastMs = lanes.length > 0 && admitted === 0 ? IN_VAIN_MS : HURRY_MS;
-    if (lanes.length === 0) return { ms: IDLE_MS, leastMs };
+    if (lanes.length === 0) return { ms: idleMs, leastMs };
     return { ms: hurry ? HURRY_MS : admitted > 0 ? EVERY_MS : STILL_MS, leastMs };
   }
 

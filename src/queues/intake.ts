@@ -56,7 +56,7 @@ export function createIntake({
   notifications,
   log,
   ...options
-}: FrontOptions & { db: Db; notifications: Notifications; log: Logger }): Intake {
+}: FrontOptions & { db: Db; notifications: Pick<Notifications, 'on' | 'onConnect'>; log: Logger }): Intake {
   const { most } = options;
   const enough = new Map<Lane, number>(
     LANES.map((lane) => [lane, frontSizes(lane, { slots: 0, mean_ms: null }, options).enough]),

@@ -4,7 +4,7 @@ import type { Db } from '../../src/db/connect.ts';
 import { acceptTasks, type NewTask } from '../../src/db/tasks/accept.ts';
 import { callBacklog, readFronts, readLaneStates, readLines } from '../../src/db/tasks/backlog.ts';
 import { callNext } from '../../src/db/tasks/holds.ts';
-import { claimTasks } from '../../src/db/tasks/run.ts';
+import { type ClaimedTask, claimTasks } from '../../src/db/tasks/run.ts';
 import { cancelTask } from '../../src/db/tasks/steer.ts';
 import { parseJobId } from '../../src/queues/job-id.ts';
 import { findPlace } from '../../src/queues/place.ts';
@@ -47,11 +47,11 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
   }
 
   /** A worker takes the first so many. */
-  async function run(count: number): Promise<string[]> {
+  async function run(count: number): Promise<ClaimedTask[]> {
     const jobs = (await lanes.backend.firstJobs('system', count)).map((id) => parseJobId(id)!);
     const claimed = await claimTasks(database.db, 'w', LEASE_MS, jobs);
     await Promise.all(jobs.map((job) => lanes.dispatcher.remove({ ...job, lane: 'system' })));
-    return claimed.flatMap((task) => task?.id ?? []);
+    return claimed.flatMap((task) => task ?? []);
   }
 
   it('lets the first come to the front, and a single task of another user before them, however much the one has waiting', async () => {
@@ -66,7 +66,10 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     expect(await line()).toEqual(['heavy', 'light', 'heavy', 'heavy', 'heavy']);
     expect((await read(id)).generation).toBe(0);
     // The one that was first of its user is the only one that is not overtaken.
-    expect(await run(2)).toContain(id);
+    const ran = await run(2);
+    expect(ran.map((task) => task.id)).toContain(id);
+    // Who waits without a job waits.
+    expect(Math.max(...ran.map(({ waited_seconds }) => waited_seconds))).toBeGreaterThan(3_000);
     await round.run();
     expect(await line()).toEqual(['heavy', 'heavy', 'heavy', 'heavy']);
     expect(await compareRowsAndJobs(database.db, lanes.backend)).toEqual(AGREED);
@@ -108,7 +111,7 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     await sql`insert into user_costs (lane, user_id, type, runs, cost) values
       ('system', ${heavy}, 'echo', 10, 3000), ('system', ${light}, 'echo', 10, 1000)`.execute(database.db);
     const round = createRounds(database.db, lanes.dispatcher, { pace: { slots: 20, mean_ms: null } });
-    round.learn([], new Map([['system', 200]]));
+    round.learn([], new Map([['system', 200]]), new Set());
     await round.run();
     const counts = Map.groupBy(await line(), (user) => user);
     expect([counts.get('heavy')?.length, counts.get('light')?.length]).toEqual([10, 30]);
@@ -146,10 +149,20 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     for (let left = true; left; ) {
       await Promise.all([round.run(), old()]);
       await lanes.reconciler.runOnce();
-      ran.push(...(await run(4)));
+      ran.push(...(await run(4)).map(({ id }) => id));
       left = (await database.db.selectFrom('tasks').select('id').where('status', '=', 'pending').execute()).length > 0;
     }
     expect(new Set(ran).size).toBe(6);
+  });
+
+  it('comes to the front one at a time where far too many have a job already, and what is more urgent at once', async () => {
+    await storeBacklog(database.db, heavy, 10);
+    const round = createRounds(database.db, lanes.dispatcher);
+    round.learn([], new Map(), new Set(['system']));
+    expect([(await round.run()).admitted, (await round.run()).admitted]).toEqual([1, 0]);
+    const urgent = await held(light, { priority: 1 });
+    await round.run();
+    expect((await read(urgent)).called).toBe(true);
   });
 
   it('passes by what was cancelled, what is not due, and users who may run no more now', async () => {

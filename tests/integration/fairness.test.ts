@@ -1,6 +1,9 @@
 import { sql } from 'kysely';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Explanation } from '../../src/api/shapes/explanation.ts';
+import { openNotifications } from '../../src/db/notify.ts';
+import { BACKLOG_CHANNEL } from '../../src/db/tasks/backlog.ts';
+import { createLog } from '../../src/log.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
 import { until } from '../support/until.ts';
 import { BACKENDS, type Client, createWorld, type World } from '../support/world.ts';
@@ -123,10 +126,16 @@ describe.each(BACKENDS)('users of one queue on %s', (backend) => {
   });
 
   it('lose nothing when the process that lets tasks to the front is gone', async () => {
-    const { rows, ended, join, client, db } = await open();
+    const { rows, ended, join, client, db, databaseUrl } = await open();
     const other = await join('api');
     await heap(await client(), 60);
-    await join('worker', { WORKER_LANES: 'system', WORKER_CONCURRENCY: '1' });
+    const heard: string[] = [];
+    const notifications = await openNotifications(databaseUrl, [BACKLOG_CHANNEL], createLog('silent'));
+    notifications.on(BACKLOG_CHANNEL, (payload) => heard.push(payload));
+    await join('worker', { WORKER_LANES: 'system', WORKER_CONCURRENCY: '8' });
+    // It finds no job now and then, because few come to the front together.
+    await until('a worker said so', () => heard.includes('some system'));
+    await notifications.close();
     await until('some have ended', async () => (await rows()).some(({ status }) => status === 'completed'));
     // As a network does that is cut off: whoever led hears nothing of it before it asks.
     await sql`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (

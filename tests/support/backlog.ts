@@ -11,7 +11,7 @@ export function createRounds(
   { most = 100, agingMs = 600_000, pace = { slots: 2, mean_ms: null } as LanePace } = {},
 ): AdmitRound {
   const round = createAdmitRound({ db, dispatcher, most, agingMs, choosing: new Set() });
-  round.learn([{ lane: 'system', ...pace }], new Map());
+  round.learn([{ lane: 'system', ...pace }], new Map(), new Set());
   return round;
 }
 
@@ -20,9 +20,8 @@ export async function storeBacklog(db: Db, userId: string, count: number, priori
   const most = 10_000;
   if (count > most) await storeBacklog(db, userId, count - most, priority);
   await sql`
-    insert into tasks (id, user_id, type, lane, status, priority, input, max_attempts, timeout_ms, ready_at, held_by)
+    insert into tasks (id, user_id, type, lane, status, priority, input, max_attempts, timeout_ms, created_at, ready_at, held_by)
     select gen_random_uuid(), ${userId}, 'echo', 'system', 'pending', ${priority}, '{"message":"x"}', 3, 30000,
-      now() - interval '1 hour' + n * interval '1 ms', 'lane' from generate_series(1, ${Math.min(count, most)}::int) n`.execute(
-    db,
-  );
+      since, since, 'lane' from generate_series(1, ${Math.min(count, most)}::int) n,
+      lateral (select now() - interval '1 hour' + n * interval '1 ms' as since) s`.execute(db);
 }
