@@ -27,6 +27,8 @@ export interface SimOptions {
 
 const START = Date.UTC(2026, 0, 2);
 const TICK_MS = 100;
+/** So soon somebody looks where a slot is free while others wait. */
+const SOON_MS = 20;
 /** A mean over about so many tasks. */
 const REMEMBERED = 20;
 
@@ -52,6 +54,7 @@ export function simulate(tasks: readonly SimTask[], options: SimOptions): SimRun
       ends.push({ at: now + task.ms, task });
     }
     tick = line.backlog() > 0 ? (Math.floor(now / TICK_MS) + 1) * TICK_MS : Number.POSITIVE_INFINITY;
+    if (line.backlog() > 0 && ends.size() < options.slots) tick = Math.min(tick, now + SOON_MS);
     now = Math.min(arrivals[next]?.at ?? Number.POSITIVE_INFINITY, ends.peek()?.at ?? Number.POSITIVE_INFINITY, tick);
     if (now === Number.POSITIVE_INFINITY) return runs;
   }
