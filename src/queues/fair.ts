@@ -62,6 +62,8 @@ const EARLY = 0.75;
 /** So long after it came to the front, a task of somebody else goes before it if that one is early, in spans. A turn lasts half a span. */
 export const OVERTAKEN = EARLY - 0.5;
 const REMEMBERED = 10_000;
+/** Where many users wait, only a part of them is looked at together; so long it counts that an old task was seen. */
+const SEEN_MS = 5_000;
 
 /** In which class a task competes now: each span of waiting makes it one class more urgent. */
 export function classOf({ priority, since }: Pick<Line, 'priority' | 'since'>, now: number, agingMs: number): number {
@@ -77,8 +79,9 @@ export function classOf({ priority, since }: Pick<Line, 'priority' | 'since'>, n
  * who does not wait has not used is lost. So of two users who both wait all the time, none is ever ahead by more than one average task
  * and the dearest of either, and a user who comes newly is served in the round that is on its way.
  *
- * Waiting makes a task more urgent by a class each span; in the class to which it has risen its user has one claim with those
- * of that class. So the last class waits for nine spans and a round, whatever comes.
+ * Waiting makes a class more urgent by one each span in which its oldest task has waited; in the class to which it has risen its users have
+ * one claim each with those of that class. So the last class waits for nine spans and a round, whatever comes. And with it rises what is more
+ * urgent than it: the heap of a user, however old, goes before no class that is not behind its own, and before no other user of its own.
  *
  * A task fits in front where less than enough stand before its turn there. Therefore one that is more urgent than what is in front always
  * fits, and so does the first one of a user who has none there: it goes to the head of its class.
@@ -87,6 +90,8 @@ export function classOf({ priority, since }: Pick<Line, 'priority' | 'since'>, n
  */
 export function createFairLane(agingMs: number): FairLane {
   const rings = new Map<number, Ring>();
+  /** Since when somebody waits in each class, and when that was seen. */
+  const oldest = new Map<number, { since: number; seenAt: number }>();
 
   function ringOf(level: number): Ring {
     const ring = rings.get(level) ?? { round: 1, had: new Map() };
@@ -95,6 +100,23 @@ export function createFairLane(agingMs: number): FairLane {
   }
 
   const hadOf = ({ round, had }: Ring, user: string) => Math.max(had.get(user) ?? 0, round - 1);
+
+  /** In which class each class competes now: in none that is behind that of a less urgent one. */
+  function levelsOf(lines: readonly Line[], now: number): number[] {
+    for (const { priority, since } of lines) {
+      const known = oldest.get(priority);
+      if (!known || known.since >= since || known.seenAt < now - SEEN_MS) oldest.set(priority, { since, seenAt: now });
+    }
+    const levels: number[] = [];
+    let behind = LAST_PRIORITY;
+    for (let priority = LAST_PRIORITY; priority >= 1; priority--) {
+      const known = oldest.get(priority);
+      const fresh = known !== undefined && known.seenAt >= now - SEEN_MS;
+      behind = Math.min(behind, fresh ? classOf({ priority, since: known.since }, now, agingMs) : priority);
+      levels[priority] = behind;
+    }
+    return levels;
+  }
 
   /** When a task would stand in line in front, and its turn there; `undefined` where it does not fit. */
   function placeOf({ user, priority }: Line, level: number, front: Front, share: number, now: number) {
@@ -163,7 +185,8 @@ export function createFairLane(agingMs: number): FairLane {
 
   return {
     admit(lines, front, now, whole) {
-      const classes = Map.groupBy(lines, (line) => classOf(line, now, agingMs));
+      const levels = levelsOf(lines, now);
+      const classes = Map.groupBy(lines, ({ priority }) => levels[priority] as number);
       const admitted: Admitted[] = [];
       let more = false;
       for (let level = 1; level <= LAST_PRIORITY; level++) {

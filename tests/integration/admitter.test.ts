@@ -101,7 +101,8 @@ describe('whoever waits in the backlog of a lane', () => {
         .execute();
       await Promise.all(own.map((job) => lanes.dispatcher.remove({ ...job, lane: 'system' })));
     }
-    expect(admitted).toEqual([4, 4, 4]);
+    // Its front grows, because it ran dry.
+    expect(admitted).toEqual([4, 8, 16]);
   });
 
   it('is told of by who stores the first of a user there, by a worker that finds no job, and by nobody else', async () => {

@@ -156,7 +156,7 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
   });
 
   it('comes to the front one at a time where far too many have a job already, and what is more urgent at once', async () => {
-    await storeBacklog(database.db, heavy, 10);
+    for (let n = 0; n < 3; n++) await held(heavy);
     const round = createRounds(database.db, lanes.dispatcher);
     round.learn([], new Map(), new Set(['system']));
     expect([(await round.run()).admitted, (await round.run()).admitted]).toEqual([1, 0]);
