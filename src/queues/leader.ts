@@ -11,8 +11,8 @@ export interface Office {
 
 /** Repairs. Spells `sutr`. */
 export const RECONCILER: Office = { name: 'the reconciler', lock: 0x73757472, silentSeconds: 60 };
-/** Lets tasks come to the front of their lanes; asked after every second. Spells `suta`. */
-export const ADMITTER: Office = { name: 'the admitter', lock: 0x73757461, silentSeconds: 10 };
+/** Lets tasks come to the front of their lanes; asked after every second. Spells `sutf`. */
+export const ADMITTER: Office = { name: 'the admitter', lock: 0x73757466, silentSeconds: 10 };
 
 const TAKE = `select pg_try_advisory_lock($1) as got, (select set_config(name, $2, false) from pg_settings where name = 'idle_session_timeout')`;
 
