@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { migrateUp } from '../../src/db/migrate.ts';
 import { openNotifications } from '../../src/db/notify.ts';
 import { acceptTasks } from '../../src/db/tasks/accept.ts';
 import { BACKLOG_CHANNEL, sayBacklog } from '../../src/db/tasks/backlog.ts';
@@ -66,6 +67,15 @@ describe('whoever waits in the backlog of a lane', () => {
       if (looks === 1) tell('some system');
     });
     await until('it has looked again', () => looks === 2);
+  });
+
+  it('keeps nobody from bringing the schema up to date while one process looks after it', async () => {
+    let looked = false;
+    open(() => {
+      looked = true;
+    });
+    await until('it leads', () => looked);
+    expect(await migrateUp({ ...database, log })).toEqual([]);
   });
 
   it('gets a job where backlogs were switched off since, however many wait', async () => {
