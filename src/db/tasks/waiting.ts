@@ -92,9 +92,10 @@ export async function findOrphans(db: Db, jobs: Claim[]): Promise<Claim[]> {
   return rows;
 }
 
-/** The place before everything that became ready less than `ms` ago. */
-export async function placeBefore(db: Db, ms: number): Promise<Place> {
+/** The place before everything that became ready less than `ms` ago; no other than `known` where that is not before it. */
+export async function placeBefore(db: Db, ms: number, known = BEGINNING): Promise<Place> {
   const { rows } = await sql<{ place: string }>`
-    select (now() - ${ms}::int * interval '1 millisecond')::text as place`.execute(db);
-  return { ...BEGINNING, ...rows[0] };
+    select at::text as place from (select now() - ${ms}::int * interval '1 millisecond' as at) as t
+    where at > ${known.place}::timestamptz`.execute(db);
+  return rows[0] ? { ...BEGINNING, ...rows[0] } : known;
 }
