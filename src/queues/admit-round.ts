@@ -16,7 +16,7 @@ import { type Admitted, createFairLane, type FairLane, type Front, type Line } f
 import { type FrontOptions, frontSizes, type LanePace } from './front.ts';
 import { BASE_MS, turnOf } from './turn.ts';
 
-/** What a round came to: how many came to the front, in which lanes anybody was in the backlog, and whether a lane may run dry before long. */
+/** What a round came to: how many came to the front, in which lanes anybody was in the backlog, and whether the front of one was nearly empty. */
 export interface AdmittedLanes {
   admitted: number;
   lanes: Lane[];
@@ -187,7 +187,7 @@ export function createAdmitRound({
       const known = growth.get(lane);
       if (known) known.filled = [...front.turns.values()].reduce((sum, count) => sum + count, 0) >= front.enough;
     }
-    return { admitted, lanes: works.map(({ lane }) => lane), hurry: hurry && admitted > 0 };
+    return { admitted, lanes: works.map(({ lane }) => lane), hurry };
   }
 
   /** Looks at a part of the lines of lanes; those that have all that fits are done. */

@@ -40,9 +40,9 @@ interface Options extends FrontOptions {
 const EVERY_MS = 100;
 const STILL_MS = 300;
 const IDLE_MS = 1_000;
-/** Where the front of a lane was nearly empty, it looks again this soon. Nobody wakes it sooner, nor sooner than the other after a look in vain. */
+/** Where the front of a lane was nearly empty, it looks again this soon. Nobody wakes it sooner, nor sooner than the other where nobody came to it. */
 const HURRY_MS = 15;
-const IN_VAIN_MS = 50;
+const IN_VAIN_MS = 100;
 const PACE_EVERY_MS = 5_000;
 const FORGET_EVERY_MS = 3_600_000;
 /** A queue has no more than so many times what it is to have, however many are turned away by their dependency and tried again. */
@@ -108,9 +108,10 @@ export function createAdmitter(given: Options): Admitter {
     }
     if (!leads) return { ms: IDLE_MS, leastMs: IDLE_MS };
     const { admitted, lanes, hurry } = await look();
-    const leastMs = lanes.length > 0 && admitted === 0 ? IN_VAIN_MS : HURRY_MS;
+    // Those who wait may not run now, and whatever ends wakes it again and again.
+    const leastMs = hurry && admitted === 0 ? IN_VAIN_MS : HURRY_MS;
     if (lanes.length === 0) return { ms: idleMs, leastMs };
-    return { ms: hurry ? HURRY_MS : admitted > 0 ? EVERY_MS : STILL_MS, leastMs };
+    return { ms: admitted === 0 ? STILL_MS : hurry ? HURRY_MS : EVERY_MS, leastMs };
   }
 
   let closed = false;

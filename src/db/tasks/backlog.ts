@@ -162,6 +162,7 @@ export async function readLines(
     ) as h on true
     left join lateral (
       select cost / nullif(runs, 0) as cost from user_costs o where o.lane = c.lane and o.user_id = u.user_id and o.type = h.type
+      limit 1 -- or Postgres might read all costs at each look
     ) as k on true
     where c.priority is not null`.execute(db);
   return rows;
