@@ -66,7 +66,10 @@ describe.each(BACKENDS)('users of one queue on %s', (backend) => {
       Array.from({ length: 82 }, () => 'completed 0 1'),
     );
     expect((await running.reconciler.runOnce()).rebuilt).toBe(0);
-    expect(await db.selectFrom('user_costs').select('type').execute()).not.toEqual([]);
+    await until('the worker has told what they cost', async () => {
+      const costs = await db.selectFrom('user_costs').select('user_id').execute();
+      return costs.some(({ user_id }) => user_id === heavy.userId);
+    });
   });
 
   it('may cancel, delay, pause and let expire what waits without a job, as anything else', async () => {
