@@ -61,6 +61,8 @@ export function createAdmitter(given: Options): Admitter {
   let leads = false;
   /** The lanes in whose backlog somebody is, as the other processes believe. */
   let believed = new Set<Lane>();
+  /** Whether a backlog has just come to its end: what was on its way to it may still come. */
+  let over = false;
 
   async function learn(now: number): Promise<void> {
     if (now - pacedAt < PACE_EVERY_MS) return;
@@ -83,7 +85,8 @@ export function createAdmitter(given: Options): Admitter {
     const came = await round.run();
     for (const lane of came.lanes) before.delete(lane);
     for (const lane of came.lanes) believed.add(lane);
-    if (before.size > 0) await sayBacklog(db, { some: false, lanes: [...before] });
+    over = before.size > 0;
+    if (over) await sayBacklog(db, { some: false, lanes: [...before] });
     return came;
   }
 
@@ -110,7 +113,7 @@ export function createAdmitter(given: Options): Admitter {
     const { admitted, lanes, hurry } = await look();
     // Those who wait may not run now, and whatever ends wakes it again and again.
     const leastMs = hurry && admitted === 0 ? IN_VAIN_MS : HURRY_MS;
-    if (lanes.length === 0) return { ms: idleMs, leastMs };
+    if (lanes.length === 0) return { ms: over ? EVERY_MS : idleMs, leastMs };
     return { ms: admitted === 0 ? STILL_MS : hurry ? HURRY_MS : EVERY_MS, leastMs };
   }
 

@@ -162,7 +162,7 @@ export function createIntake({
     stored(tasks) {
       for (const { lane } of tasks) {
         const room = rooms.get(lane);
-        if (!room?.first) continue;
+        if (!room || (room.backlog && !room.first)) continue;
         room.first = false;
         say(lane);
       }
