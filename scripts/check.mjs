@@ -1,6 +1,6 @@
 // `npm run check`: everything that a change has to pass, the quick things first.
 import { spawnSync } from 'node:child_process';
-import { ensurePrometheus, ensureRedis } from './programs.mjs';
+import { ensurePostgres, ensurePrometheus, ensureRedis } from './programs.mjs';
 
 const STEPS = [
   { name: 'format and lint', command: 'biome', args: ['ci', '.'], repeat: 'npm run lint' },
@@ -9,6 +9,7 @@ const STEPS = [
 ];
 
 ensureRedis();
+ensurePostgres();
 ensurePrometheus();
 for (const [index, { name, command, args, repeat }] of STEPS.entries()) {
   console.log(`\n[${index + 1}/${STEPS.length}] ${name}`);

@@ -1,9 +1,10 @@
 // `npm test`: all tests, or those whose file names contain the given words; options of vitest pass through. With `--stage` the
 // given folders are tested as they are in the run of all: what bounds a time alone, and what follows the integration tests too.
 import { spawn } from 'node:child_process';
-import { ensurePrometheus, ensureRedis } from './programs.mjs';
+import { ensurePostgres, ensurePrometheus, ensureRedis } from './programs.mjs';
 
 ensureRedis();
+ensurePostgres();
 ensurePrometheus();
 const words = process.argv.slice(2).filter((word) => word !== '--stage');
 const inParts = words.length === 0 || process.argv.includes('--stage');

@@ -54,6 +54,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
     dataDir: resolve(s.DATA_DIR),
     cacheDir: resolve(s.CACHE_DIR),
     modelsDir: resolve(s.MODELS_DIR),
+    backupDir: s.BACKUP_DIR,
     http: {
       host: s.HOST,
       port: s.PORT,

@@ -98,7 +98,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   const pools = openPools(services.databaseUrl, config.database.poolMax, stack, log);
   const db = createDb(pools.main);
   await checkDatabase(pools.main, services.databaseSource);
-  await bringSchema(mode === 'start', { db, pool: pools.main, log, kind: config.queue.backend });
+  await bringSchema(mode === 'start', { db, pool: pools.main, log, config });
 
   const backend = await openQueueBackend({
     kind: config.queue.backend,

@@ -47,12 +47,28 @@ migrate
   .action(() => migration('status'));
 migrate
   .command('up')
-  .description('apply every pending migration')
-  .action(() => migration('up'));
+  .description('apply every pending migration; in production after a backup into BACKUP_DIR')
+  .option('--no-backup', 'without one, where the database has snapshots or a point-in-time recovery of its own')
+  .action((options) => migration('up', options));
 migrate
   .command('down')
   .description('take the newest migration back; what it made is lost')
   .action(() => migration('down'));
+
+program
+  .command('backup')
+  .description('write a backup of the database, which may be in use: a dump of pg_dump, a manifest and checksums')
+  .option('--dir <folder>', 'where to (BACKUP_DIR, else ./backups)')
+  .addOption(new Option('--keep <n>', 'delete all but the newest so many backups there').argParser(count))
+  .action(async (options) => (await import('./backup-command.ts')).backup(options, process.env));
+program
+  .command('restore')
+  .description('put a backup into the database and bring its schema up; nothing else may run meanwhile')
+  .argument('[backup]', 'the folder of the backup; the newest where it is not given')
+  .option('--dir <folder>', 'where the newest is looked for (BACKUP_DIR, else ./backups)')
+  .option('--replace', 'take away what is in the database now')
+  .addOption(new Option('--jobs <n>', 'how many tables to fill at a time').argParser(count))
+  .action(async (folder, options) => (await import('./backup-command.ts')).restore(folder, options, process.env));
 
 const secrets = program.command('secrets').description('make secrets, or change them in a running system');
 secrets
@@ -85,8 +101,12 @@ addClientCommands(program, {
   findLocal: async (dataDir) => (await import('./embedded/home.ts')).findRun(dataDir)?.url,
 });
 
-async function migration(verb: 'status' | 'up' | 'down'): Promise<void> {
-  await (await import('./migrate-command.ts')).migrate(verb);
+async function migration(verb: 'status' | 'up' | 'down', options?: { backup: boolean }): Promise<void> {
+  await (await import('./migrate-command.ts')).migrate(verb, process.env, options);
+}
+
+function count(text: string): number {
+  return Number(wholeNumber(text));
 }
 
 function wholeNumber(text: string): string {

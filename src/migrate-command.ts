@@ -1,5 +1,7 @@
 import type pg from 'pg';
-import { loadConfig, readDotEnv } from './config.ts';
+import { backUpBeforeMigrating } from './backup-command.ts';
+import { type Config, loadConfig, readDotEnv } from './config.ts';
+import { currentUrl, type DatabaseAddress } from './db/address.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateDown, migrateUp, migrationStatus } from './db/migrate.ts';
 import { UsageError } from './errors.ts';
@@ -8,10 +10,15 @@ import { createLog, type Logger } from './log.ts';
 import { migrateQueueBackend } from './queues/backend.ts';
 import { migrationDatabase } from './services.ts';
 
-/** `sutazai migrate status|up|down`, on the configured database or the embedded one. */
-export async function migrate(verb: 'status' | 'up' | 'down'): Promise<void> {
+type Env = Record<string, string | undefined>;
+
+/**
+ * `sutazai migrate status|up|down`, on the configured database or the embedded one.
+ * @param backup whether production makes a backup before the schema is changed
+ */
+export async function migrate(verb: 'status' | 'up' | 'down', env: Env, { backup = true } = {}): Promise<void> {
   readDotEnv();
-  const config = loadConfig(undefined, { databaseAlone: true });
+  const config = loadConfig(env, { databaseAlone: true });
   const log = createLog(config.logLevel, { format: config.logFormat });
   const stack = createStack(log);
   try {
@@ -22,6 +29,7 @@ export async function migrate(verb: 'status' | 'up' | 'down'): Promise<void> {
     await checkDatabase(pool, source);
 
     if (verb === 'up') {
+      if (backup) await keepWhatIsThere({ db, pool, log }, { url, source, config }, env);
       const applied = await migrateUp({ db, pool, log });
       await migrateQueueBackend({ kind: config.queue.backend }, pool);
       console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'nothing to apply: the schema is up to date');
@@ -38,16 +46,42 @@ export async function migrate(verb: 'status' | 'up' | 'down'): Promise<void> {
   }
 }
 
-/** Brings the schema up to date where that is this process' to do. @throws UsageError where it is not, and something is missing */
+interface Connected {
+  db: Db;
+  pool: pg.Pool;
+  log: Logger;
+}
+
+/** In production, a backup of a database that holds something and is about to be changed. */
+async function keepWhatIsThere(
+  connected: Connected,
+  { url, ...where }: { url: DatabaseAddress; source: string; config: Config },
+  env: Env,
+): Promise<void> {
+  if (where.config.production && (await willChangeData(connected)))
+    await backUpBeforeMigrating({ ...where, url: currentUrl(url) }, env);
+}
+
+/** Whether something is pending on a schema that is there already. */
+async function willChangeData(connected: Connected): Promise<boolean> {
+  const status = await migrationStatus(connected);
+  const applied = status.filter(({ appliedAt }) => appliedAt).length;
+  return applied > 0 && applied < status.length;
+}
+
+/**
+ * Brings the schema up to date where that is this process' to do.
+ * @throws UsageError where it is not, and something is missing, and in production where there is something to lose
+ */
 export async function bringSchema(
   mayMigrate: boolean,
-  { kind, ...options }: { db: Db; pool: pg.Pool; log: Logger; kind: 'redis' | 'postgres' },
+  { config, ...connected }: Connected & { config: Config },
 ): Promise<void> {
-  if (mayMigrate) {
-    await migrateUp(options);
-    return migrateQueueBackend({ kind }, options.pool);
+  if (mayMigrate && !(config.production && (await willChangeData(connected)))) {
+    await migrateUp(connected);
+    return migrateQueueBackend({ kind: config.queue.backend }, connected.pool);
   }
-  const pending = (await migrationStatus(options)).filter(({ appliedAt }) => !appliedAt);
+  const pending = (await migrationStatus(connected)).filter(({ appliedAt }) => !appliedAt);
   if (pending.length > 0)
     throw new UsageError(
       `The database lacks ${pending.length} migrations (${pending.map(({ name }) => name).join(', ')}). Run \`sutazai migrate up\` first.`,

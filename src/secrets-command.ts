@@ -42,8 +42,8 @@ const AGAIN_MS = 250;
 
 /**
  * `sutazai secrets rotate encryption`: what is sealed with ENCRYPTION_KEY_PREVIOUS, or bears the name of no key, is sealed with
- * ENCRYPTION_KEY, while everything runs.
- * @throws UsageError where some values open with neither, or others go on sealing with another key
+ * ENCRYPTION_KEY, while everything runs. Of a process that still seals with another key it only knows what that seals meanwhile.
+ * @throws UsageError where some values open with neither, or others go on being sealed with another key
  */
 export async function rotateEncryption(): Promise<void> {
   await withDatabase(async ({ db, box, config }) => {
@@ -73,7 +73,7 @@ export async function rotateEncryption(): Promise<void> {
       );
     const days = config.auth.refreshSeconds / 86_400;
     console.log(
-      `${sealed}; no other key seals any. Leave ENCRYPTION_KEY_PREVIOUS in its place for ${days} days: it knows sessions and addresses to call back at that were given out before`,
+      `${sealed}; nothing that is stored is sealed with another one. Leave ENCRYPTION_KEY_PREVIOUS in its place for ${days} days: it knows sessions and addresses to call back at that were given out before. Run this again before it goes: it says 0, unless a process still seals with that one`,
     );
   });
 }

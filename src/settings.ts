@@ -71,6 +71,12 @@ export const SETTINGS = {
     'a Postgres to use; embedded when empty',
     { secret: true, example: 'postgres://sutazai:password@127.0.0.1:5432/sutazai' },
   ),
+  BACKUP_DIR: setting(
+    'Postgres',
+    optionalText,
+    'the folder of backups, for `sutazai backup` and `sutazai restore`; in production `sutazai migrate up` makes one there first',
+    { example: '/backups' },
+  ),
   DATABASE_POOL_MAX: setting(
     'Postgres',
     v.optional(integer(2, 100), '4'),

@@ -14,8 +14,11 @@ import { HEADERS } from './languages.ts';
 /** Asks an agent how it is, by what fits its type. Never throws but for what its signal is aborted with. */
 export type Probe = (agent: Agent, signal: AbortSignal) => Promise<Outcome>;
 
-/** What a probe may take, its second try included. */
+/** What a probe may take at most, its second try included. */
 export const PROBE_MS = 5_000;
+const LEAST_MS = 1_000;
+/** What a probe may take of an agent that is asked so often: what is said of it shall be true within that time, also where it says nothing. */
+export const probeMs = (intervalMs: number) => Math.min(PROBE_MS, Math.max(LEAST_MS, intervalMs / 2));
 /** An agent that takes longer to say how it is does not do well. */
 const SLOW_MS = 2_000;
 /** What is gone after so long was no outage. */
@@ -65,7 +68,7 @@ export function createProbe({ outbound, models, slowMs = SLOW_MS }: Options): Pr
 
   return async (agent, signal) => {
     const began = performance.now();
-    const late = AbortSignal.timeout(Math.min(PROBE_MS, agent.config.health.interval_seconds * 1_000));
+    const late = AbortSignal.timeout(probeMs(agent.config.health.interval_seconds * 1_000));
     const both = AbortSignal.any([signal, late]);
     try {
       const first = await look(agent, both);

@@ -7,7 +7,7 @@ import type { Logger } from '../log.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { agentOf } from './agent.ts';
 import { type Outcome, reportOutcome } from './health.ts';
-import { PROBE_MS, type Probe } from './probe.ts';
+import { PROBE_MS, type Probe, probeMs } from './probe.ts';
 
 interface Checking {
   db: Db;
@@ -29,7 +29,7 @@ const PARALLEL = 100;
 const LEASE_MS = PROBE_MS + 2_000;
 /** For one of whose configuration nothing is known, because it cannot be read. */
 const USUAL_INTERVAL_MS = 30_000;
-/** Agents that were made together are not asked together for ever: each time comes a part of the interval earlier. */
+/** Agents that were made together are not asked together for ever: each time comes a part earlier. */
 const JITTER = 0.2;
 
 /** Starts to ask. */
@@ -100,7 +100,8 @@ async function askAgent({ box, probe }: Pick<Checking, 'box' | 'probe'>, row: Ag
   }
 }
 
-/** It is noticed a little after it is due, which shall be within the interval. */
+/** It is noticed a little after it is due, and it takes its time to say that there is no answer; all of that shall be within the interval. */
 function nextMs(intervalMs: number): number {
-  return Math.max(intervalMs / 2, intervalMs * (1 - JITTER * Math.random()) - EVERY_MS);
+  const most = intervalMs - EVERY_MS - probeMs(intervalMs);
+  return Math.max(intervalMs / 4, most * (1 - JITTER * Math.random()));
 }

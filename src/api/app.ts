@@ -149,9 +149,7 @@ export function createApp({
         stillGood: () => isStillGood(c, route, principals, principal),
       });
       const work = () => call(route, input);
-      const { idempotent } = route;
-      const keeps = typeof idempotent === 'function' ? idempotent(read.input.body) : idempotent;
-      const answer = await (keeps === 'answer' && key ? idempotency.once(key, work) : work());
+      const answer = await (route.idempotent === 'answer' && key ? idempotency.once(key, work) : work());
       return respond(answer, c.req.method);
     });
   }

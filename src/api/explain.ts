@@ -208,6 +208,8 @@ function restOf({ status, started_at, error, cancel_reason, id }: TaskRow): stri
   if (status === 'cancelling') return 'It is being cancelled; its worker was told.';
   const again = hasEnded(status) ? ` POST /api/v1/tasks/${id}/retry runs it again.` : '';
   if (status === 'failed') return `It failed: ${error?.message ?? 'no reason is known'}${again}`;
+  if (status === 'cancelled' && cancel_reason === 'deadline')
+    return `Its deadline came after it was started, so it was cancelled.${again}`;
   if (status === 'cancelled') return `It was cancelled${cancel_reason ? `, ${cancel_reason}` : ''}.${again}`;
   if (status === 'expired') return `It was not started before its deadline.${again}`;
   return 'It is completed.';

@@ -1,22 +1,31 @@
+import type { Db } from '../db/connect.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { ProblemError } from '../errors.ts';
 import type { SecretBox } from '../secretbox.ts';
+import { agentRun } from '../tasks/agent-run.ts';
 import { presentKey } from '../tasks/present.ts';
+import { prepareAll } from './prepare.ts';
+import type { Principal } from './route.ts';
 import type { MadeTask } from './store.ts';
-import { type PrepareContext, prepareTask, type Submission } from './submit.ts';
-import { invalid } from './validate.ts';
+import type { PrepareContext, Submission } from './submit.ts';
 
 /**
- * A new task made from one that ended, with another input, checked like any submission. It names its origin.
- * @throws ProblemError `validation_failed`, `task_running`, `payload_deleted`
+ * A new task made from one of the submitter's that ended, with another input, checked like any submission. It names its origin.
+ * @throws ProblemError `validation_failed`, `forbidden`, `task_running`, `payload_deleted`
  */
-export function replayTask(origin: TaskRow, input: unknown, requestId: string, context: PrepareContext): MadeTask {
+export async function replayTask(
+  origin: TaskRow,
+  input: unknown,
+  { principal, requestId }: { principal: Principal; requestId: string },
+  context: PrepareContext & { db: Db },
+): Promise<MadeTask> {
   if (!origin.completed_at) throw notEnded(origin);
   if (origin.payload_deleted_at) throw payloadDeleted();
-  const given = { userId: origin.user_id, requestId, batchId: null, watched: false, usualPriority: origin.priority };
-  const made = prepareTask({ ...submissionOf(origin, context.box), input }, { ...given, pointer: '#' }, context);
-  if ('errors' in made) throw invalid(made.errors, 'The task cannot be made again with this input.');
-  return { task: { ...made.task, origin_id: origin.id }, secret: undefined };
+  const submission = { ...submissionOf(origin, context.box), input };
+  const detail = 'The task cannot be made again with this input.';
+  const asked = { userId: origin.user_id, principal, requestId, usualPriority: origin.priority, detail };
+  const [made] = await prepareAll([{ submission, pointer: '#' }], asked, context);
+  return { task: { ...made!.task, origin_id: origin.id }, secret: undefined };
 }
 
 /** What would be submitted to get such a task again, at once and without a deadline. */
@@ -25,7 +34,8 @@ function submissionOf(task: TaskRow, box: SecretBox): Submission {
   return {
     ...{ type, input, title: title ?? undefined, priority, metadata, tags, max_attempts },
     timeout_seconds: timeout_ms / 1000,
-    agent_id: agent_id ?? undefined,
+    // That of an agent.run is the agent that it got; the next one may get another.
+    agent_id: type === agentRun.name ? undefined : (agent_id ?? undefined),
     concurrency_key: presentKey(task) ?? undefined,
     webhook: webhook
       ? ({ ...webhook, secret: box.open(Buffer.from(webhook.secret, 'base64')) } as Submission['webhook'])

@@ -103,9 +103,9 @@ export interface Route<B extends Schema = Schema, Q extends Schema = Schema> {
   headers?: RequestHeader[];
   /**
    * For what creates something: a request that is sent again with the same `Idempotency-Key` happens once. With `answer` the
-   * answer of `handle` is kept and given again; with `commit` it is `handle` that stores the key, in one statement with its work.
+   * answer of `handle` is kept and given again; with `commit` it is `handle` that stores the key, in one transaction with its work.
    */
-  idempotent?: 'answer' | 'commit' | ((body: v.InferOutput<B>) => 'answer' | 'commit');
+  idempotent?: 'answer' | 'commit';
   /** For what wants no token: an address may ask for it so often in a minute as it may try to log in. */
   limited?: 'by address';
   /**

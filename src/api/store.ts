@@ -1,9 +1,9 @@
 import { createBatch } from '../db/batch.ts';
 import type { Db } from '../db/connect.ts';
-import { findKey, type KeyUse } from '../db/idempotency.ts';
+import { findKey, type KeyUse, type Taken } from '../db/idempotency.ts';
 import { type Accepted, acceptedAt, acceptMany, type NewTask, type Submitted } from '../db/tasks/accept.ts';
 import { acceptKeyed, type KeyFull, looksAtKeys } from '../db/tasks/accept-keyed.ts';
-import type { TaskRow } from '../db/tasks/read.ts';
+import { findTasks, type TaskRow } from '../db/tasks/read.ts';
 import { ProblemError } from '../errors.ts';
 import type { Dispatcher } from '../queues/dispatcher.ts';
 import type { Places } from '../queues/places.ts';
@@ -12,6 +12,7 @@ import type { SecretBox } from '../secretbox.ts';
 import { type Described, inPart, traceparent } from '../telemetry/tracing.ts';
 import { keyRefused } from './idempotency.ts';
 import type { Admission } from './limits/admission.ts';
+import { OpenAiError } from './openai/error.ts';
 import { briefly } from './routes/task-access.ts';
 
 /** A task that is ready to be stored, and its webhook secret where it was made here. */
@@ -31,16 +32,26 @@ export interface StoredTasks {
 
 /**
  * Stores tasks together with those of other callers, and puts them into their lanes. With a key they are stored once, however
- * often the request comes.
+ * often the request comes, and a repetition gets the answer of then.
+ * @param make looks at the request and makes them. What it refuses today does not stand before the first answer, but for
+ *   `forbidden`: who may not ask any more gets none
  * @throws ProblemError where the key stands for something else, or a concurrency key is taken
  */
-export type StoreTasks = (made: MadeTask[], key?: KeyUse) => Promise<StoredTasks>;
+export type StoreTasks = (make: () => MadeTask[] | Promise<MadeTask[]>, key?: KeyUse) => Promise<StoredTasks>;
 
-/** What is kept under a key: what a repetition of the request does not say. */
+/** What is kept under a key: what the rows do not say, or not for ever. */
 interface Receipt {
   batchId: string | null;
-  tasks: Array<Pick<NewTask, 'id' | 'priority' | 'max_attempts'> & { secret: string | undefined }>;
+  tasks: Array<
+    Pick<NewTask, 'id' | 'priority' | 'max_attempts' | 'agent_id'> & {
+      secret: string | undefined;
+      /** Receipts of earlier versions do not have it. */
+      expires_in_ms?: number | null;
+    }
+  >;
 }
+
+type Answered = Extract<Taken, { is: 'answered' }>;
 
 const MAX_SUBMISSIONS_A_STATEMENT = 100;
 /** How long a submission waits for the statements before it; its own may then take five seconds more. */
@@ -85,11 +96,8 @@ export function createStore({
   });
 
   function receiptOf(made: MadeTask[]): Buffer {
-    const tasks = made.map(({ task: { id, priority, max_attempts }, secret }) => ({
-      id,
-      priority,
-      max_attempts,
-      secret,
+    const tasks = made.map(({ task: { id, priority, max_attempts, agent_id, expires_in_ms }, secret }) => ({
+      ...{ id, priority, max_attempts, agent_id, expires_in_ms, secret },
     }));
     return box.seal(JSON.stringify({ batchId: made[0]?.task.batch_id ?? null, tasks } satisfies Receipt));
   }
@@ -107,7 +115,38 @@ export function createStore({
     return (looksAtKeys(tasks) ? acceptAlone : accept)({ tasks, key }).finally(done);
   }
 
-  const store: StoreTasks = async (made, key) => {
+  /** What an earlier request got. @param made what would be stored today, of which a task takes the place of one that is deleted */
+  async function asThen(
+    { answer, created_at }: Answered,
+    made: MadeTask[] | undefined,
+  ): Promise<StoredTasks | undefined> {
+    const { batchId, tasks } = JSON.parse(box.open(answer)) as Receipt;
+    const now = await findTasks(
+      db,
+      tasks.map(({ id }) => id),
+    );
+    const stored = new Map(now.map((row) => [row.id, row]));
+    const rows = tasks.flatMap(({ secret: _, ...known }, index) => {
+      const row = stored.get(known.id);
+      const today = made?.[index]?.task;
+      if (row) return rowThen(created_at, row, known);
+      return today ? acceptedAt(created_at, [{ ...today, ...known, batch_id: batchId } as NewTask]) : [];
+    });
+    if (rows.length < tasks.length) return undefined;
+    return { rows, secrets: tasks.map(({ secret }) => secret), again: true };
+  }
+
+  /** The answer to an earlier request with the key, where there is one, in the place of a refusal. */
+  async function insteadOf(refusal: unknown, key: KeyUse | undefined): Promise<StoredTasks> {
+    const refused = refusal instanceof OpenAiError || (refusal instanceof ProblemError && refusal.code !== 'forbidden');
+    const first = refused && key ? await findKey(db, key) : undefined;
+    if (first && first.is !== 'answered') throw keyRefused(first.is);
+    const again = first && (await asThen(first, undefined));
+    if (!again) throw refusal;
+    return again;
+  }
+
+  async function storeMade(made: MadeTask[], key: KeyUse | undefined): Promise<StoredTasks> {
     // Who works on them belongs to the same trace.
     const trace = traceparent();
     if (trace) for (const { task } of made) task.traceparent = trace;
@@ -120,22 +159,34 @@ export function createStore({
     }
     if (accepted.is === 'full') throw keyFull(tasks, accepted);
     if (accepted.is !== 'answered') throw keyRefused(accepted.is);
-    const first = JSON.parse(box.open(accepted.answer)) as Receipt;
-    const same = tasks.map((task, index) => {
-      const { secret: _, ...known } = first.tasks[index]!;
-      return { ...task, ...known, batch_id: first.batchId };
-    });
-    return {
-      rows: acceptedAt(accepted.created_at, same),
-      secrets: first.tasks.map(({ secret }) => secret),
-      again: true,
-    };
-  };
-  return (made, key) =>
-    inPart(
+    return (await asThen(accepted, made)) as StoredTasks;
+  }
+
+  return async (make, key) => {
+    let made: MadeTask[];
+    try {
+      made = await make();
+    } catch (refusal) {
+      return insteadOf(refusal, key);
+    }
+    return inPart(
       () => sending(made),
-      () => store(made, key),
+      () => storeMade(made, key),
     );
+  };
+}
+
+/** A row as it was when it was accepted. What its user has deleted meanwhile stays deleted. */
+function rowThen(
+  at: Date,
+  row: TaskRow,
+  { expires_in_ms, ...known }: Omit<Receipt['tasks'][number], 'secret'>,
+): TaskRow {
+  const scheduled_for = row.scheduled_for?.toISOString() ?? null;
+  const given = { ...row, ...known, scheduled_for, delay_ms: null, expires_in_ms: expires_in_ms ?? null } as NewTask;
+  const then = acceptedAt(at, [given])[0] as TaskRow;
+  const expires_at = expires_in_ms === undefined ? row.expires_at : then.expires_at;
+  return { ...then, expires_at, payload_deleted_at: row.payload_deleted_at };
 }
 
 function sending(made: MadeTask[]): Described {

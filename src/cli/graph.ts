@@ -5,6 +5,8 @@ import { ago, oneLine, paint, paintStatus, say, sayJson } from './terminal.ts';
 import { treeLines } from './tree.ts';
 
 const ID = '0199f3a2-7c1e-7000-8000-000000000000';
+/** Of how many steps stand where: what is over first. */
+const ORDER = ['completed', 'skipped', 'failed', 'cancelled', 'running', 'awaiting', 'ready', 'waiting'];
 
 /** Further commands of `tasks`, for workflows: where their steps stand, and saying yes or no to one. */
 export function graphCommands(tasks: Command, context: Context): void {
@@ -52,7 +54,8 @@ function shown({ phase, counts, nodes, edges }: WorkflowGraph): string[] {
       needs: (needs.get(node.id) ?? []).map(({ from }) => from),
     })),
   );
-  const sum = Object.entries(counts).map(([status, count]) => `${count} ${status}`);
+  const known = Object.entries(counts).sort(([one], [other]) => ORDER.indexOf(one) - ORDER.indexOf(other));
+  const sum = known.map(([status, count]) => `${count} ${status}`);
   return [paint('dim', `${phase}: ${sum.join(', ')}`), ...lines];
 }
 

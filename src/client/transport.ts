@@ -1,6 +1,6 @@
 import { type Auth, type Credentials, createAuth, type TokenAnswer } from './auth.ts';
 import { type FieldError, SutazaiError } from './errors.ts';
-import { repetitionMs, retryAfterOf, sleep } from './time.ts';
+import { orStop, repetitionMs, retryAfterOf, sleep } from './time.ts';
 
 export interface SutazaiOptions extends Credentials {
   /** Where the API is, such as `http://127.0.0.1:3000`. */
@@ -34,7 +34,7 @@ export interface Call extends CallOptions {
   creates?: boolean;
   /** The key to take for that, in the place of a random one. */
   idempotencyKey?: string;
-  /** That a second one would do it twice, without a key to prevent that: sent again only where the server refused it for now. */
+  /** That a second one would do it twice, without a key to prevent that: sent again only after 429 and 503, by which the API refused it for now. */
   once?: boolean;
 }
 
@@ -57,6 +57,8 @@ const USUAL_RETRIES = 5;
 /** Who is told to come back later than this gets the error at once. */
 const MOST_PATIENCE_MS = 60_000;
 const COME_AGAIN = [408, 429, 502, 503, 504];
+/** Of these alone it is certain that nothing was done: what is between here and the API answers the others for it. */
+const REFUSED_FOR_NOW = [429, 503];
 
 /** Makes what all calls go through. */
 export function createTransport(options: SutazaiOptions): Transport {
@@ -90,7 +92,8 @@ export function createTransport(options: SutazaiOptions): Transport {
     let lost = false;
     let renewed = false;
     for (let repetition = 0; ; repetition++) {
-      const authorization = await authorize();
+      // Which may be a request of its own, of all calls together, and so knows no signal.
+      const authorization = await orStop(authorize(), call.signal);
       let failure: SutazaiError;
       try {
         const reply = await answerOf<T>(given, authorization);
@@ -109,7 +112,8 @@ export function createTransport(options: SutazaiOptions): Transport {
         continue;
       }
       const wait = failure.retryAfterMs ?? 0;
-      if (repetition >= maxRetries || !mayHelp(failure) || wait > MOST_PATIENCE_MS) throw failure;
+      const helps = call.once ? REFUSED_FOR_NOW.includes(failure.status) : mayHelp(failure);
+      if (repetition >= maxRetries || !helps || wait > MOST_PATIENCE_MS) throw failure;
       await sleep(repetitionMs(repetition, wait), call.signal);
     }
   }

@@ -1,12 +1,23 @@
 import { SutazaiError } from './errors.ts';
 import type { Task } from './types.ts';
 
-/** What a delivery says; `data` is the task without its input, and with its output only where that is small. */
-export interface WebhookEvent {
-  type: string;
+interface Message<Type extends string, Data> {
+  type: Type;
   timestamp: string;
-  data: Partial<Task> & Pick<Task, 'id'>;
+  data: Data;
 }
+
+/** What a delivery says, by its `type`. Of a task it is the task without its input, and with its output only where that is small. */
+export type WebhookEvent =
+  | Message<
+      'task.started' | 'task.progress' | 'task.completed' | 'task.failed' | 'task.cancelled' | 'task.expired',
+      Omit<Task, 'input'>
+    >
+  | Message<
+      'webhook.disabled',
+      { webhook_id: string; name: string | null; url: string; reason: 'gone' | 'failing'; disabled_at: string }
+    >
+  | Message<'webhook.test', { webhook_id: string; message: string }>;
 
 interface HeaderReader {
   get(name: string): string | null;

@@ -53,6 +53,8 @@ async function count<T extends { usage: Usage }>(
   const labels = { model: modelLabel(name), host };
   const began = performance.now();
   let outcome = 'failed';
+  // A load that is counted for the first time has to be seen to grow.
+  metrics.modelLoads.inc(labels, 0);
   try {
     const answered = await work();
     const { input_tokens, output_tokens, load_ms } = answered.usage;

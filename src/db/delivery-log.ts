@@ -72,22 +72,33 @@ export async function resendDelivery(db: Db, userId: string, id: string): Promis
   return rows[0];
 }
 
-/** Sends what an endpoint should have heard since a time and did not, oldest first, at most `limit` a call. */
-export async function recoverDeliveries(
+/**
+ * Sends what an endpoint should have heard since a time and did not, oldest first, `atOnce` in a statement, and answers each of these.
+ * Each message is sent once, also where it fails again while the others are looked for.
+ */
+export async function* recoverDeliveries(
   db: Db,
   endpointId: string,
   since: Date,
-  limit: number,
-): Promise<DeliveryRow[]> {
-  const { rows } = await sql<DeliveryRow>`
-    update deliveries d set ${again}
-    where d.id in (
-      select id from deliveries where endpoint_id = ${endpointId} and status = 'failed' and event <> ${TEST_EVENT}
-        and created_at >= ${since} and id >= ${firstIdAt(shift(since, -CLOCKS_DIFFER_MS))}
-      order by id limit ${limit} for update skip locked)
-      and ${sendable}
-    returning d.*`.execute(db);
-  return rows;
+  atOnce: number,
+): AsyncGenerator<DeliveryRow[]> {
+  for (let last: string | undefined; ; ) {
+    const { rows } = await sql<DeliveryRow>`
+      update deliveries d set ${again}
+      where d.id in (
+        select id from deliveries where endpoint_id = ${endpointId} and status = 'failed' and event <> ${TEST_EVENT}
+          and created_at >= ${since} and id >= ${firstIdAt(shift(since, -CLOCKS_DIFFER_MS))}
+          ${last === undefined ? sql`` : sql`and id > ${last}`}
+        order by id limit ${atOnce} for update skip locked)
+        and ${sendable}
+      returning d.*`.execute(db);
+    last = rows
+      .map(({ id }) => id)
+      .sort()
+      .at(-1);
+    yield rows;
+    if (rows.length < atOnce) return;
+  }
 }
 
 /** Stores a message for an endpoint that is about no task. */

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import pg from 'pg';
 import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { explain, findBinaries, initialise, stopLeftOver, USER } from './postgres-cluster.ts';
+import { type Binaries, explain, findBinaries, initialise, stopLeftOver, USER } from './postgres-cluster.ts';
 import { unprivilegedLauncher } from './unprivileged.ts';
 
 /** Postgres from npm, on a data directory of ours. */
@@ -26,6 +26,8 @@ interface Options {
   database?: string;
   /** Further settings, such as `{ fsync: 'off' }` for tests. */
   settings?: Record<string, string>;
+  /** The programs; those from npm by default. */
+  binaries?: Binaries;
   /** Whether it is started again when it ends by itself. */
   restart?: boolean;
 }
@@ -53,9 +55,10 @@ export async function startPostgres({
   database = 'sutazai',
   settings = {},
   restart = false,
+  binaries: given,
 }: Options): Promise<EmbeddedPostgres> {
   const cluster = resolve(dataDir, 'cluster');
-  const binaries = await findBinaries();
+  const binaries = given ?? (await findBinaries());
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const launcher = await unprivilegedLauncher(cluster, binaries.postgres);
   if (!existsSync(join(cluster, 'PG_VERSION'))) await initialise({ dataDir, cluster, binaries, password, launcher });

@@ -56,6 +56,8 @@ export interface QueueBackend {
   readEpoch(): Promise<string | undefined>;
   /** Marks the store as complete: its epoch is answered from now on. */
   writeEpoch(): Promise<void>;
+  /** Takes that mark away, so that every row is compared with its job. */
+  clearEpoch(): Promise<void>;
   /** Adds to counters that all processes share and that end with their time, and answers the sums; only where the store is not Postgres. */
   addCounts?: (counts: ReadonlyMap<string, number>, seconds: number) => Promise<Map<string, number>>;
   /** What is wrong with the store, as of a moment ago. */

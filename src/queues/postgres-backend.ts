@@ -73,6 +73,7 @@ export async function openPostgres({ databaseUrl, workers, log }: BackendOptions
     // Jobs and rows live and die together here, so there is nothing to lose between them but what a restore brings.
     readEpoch: async () => 'postgres',
     writeEpoch: async () => {},
+    clearEpoch: async () => {},
     flaw: () => undefined,
     ping: version,
     async close() {

@@ -49,6 +49,7 @@ export async function openRedis({ redisUrl = '', redis, prefix, log }: BackendOp
       return marker === null ? undefined : `${marker}:${/run_id:(\w+)/.exec(info)?.[1]}`;
     },
     writeEpoch: async () => void (await producer.set(epochKey, new Date().toISOString(), 'NX')),
+    clearEpoch: async () => void (await producer.del(epochKey)),
     async addCounts(counts, seconds) {
       const pipeline = producer.pipeline();
       for (const [name, count] of counts)

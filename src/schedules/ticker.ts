@@ -1,5 +1,4 @@
 import type { Transaction } from 'kysely';
-import { findActiveAgents } from '../db/agents.ts';
 import { isDatabaseAway } from '../db/away.ts';
 import type { Db } from '../db/connect.ts';
 import { findUsed } from '../db/limits.ts';
@@ -22,7 +21,7 @@ export interface Refusal {
 }
 
 /** Makes the task of a schedule, checked as it would be if it were submitted now. */
-export type MakeTask = (schedule: ScheduleRow) => NewTask | { refused: Refusal };
+export type MakeTask = (schedule: ScheduleRow, db: Db) => Promise<NewTask | { refused: Refusal }>;
 
 /** Starts the tasks of schedules when their time has come. Any number of processes may do it. */
 export interface Ticker {
@@ -144,10 +143,8 @@ async function makeAllowed(
   const { user_id, is_active, role } = schedule;
   if (!is_active) return refused('account_disabled', 'The account is switched off.');
   if (!maySubmit(role)) return refused('forbidden', `The role ${role} may not submit tasks.`);
-  const made = make(schedule);
+  const made = await make(schedule, trx);
   if ('refused' in made) return made;
-  if (made.agent_id && !(await findActiveAgents(trx, user_id, [made.agent_id])).has(made.agent_id))
-    return refused('validation_failed', 'The agent of the task is gone or switched off.');
   const own = (await findLimitsOf(trx, [user_id])).get(user_id);
   const waiting = own?.waiting_tasks ?? limits.waiting_tasks;
   const tokens = own?.tokens_per_day ?? limits.tokens_per_day;

@@ -82,7 +82,7 @@ export const workflowStep = named(
           v.minLength(1, 'must name at least one'),
           v.maxLength(100, 'must name at most 100'),
         ),
-        'The user names of those who may decide, and nobody else; where it is not given, its owner and operators.',
+        'The user names of those who may decide, and nobody else; where it is not given, its owner and operators. It counts who has the account before the workflow is submitted; a name that nobody has is taken too.',
       ),
     ),
   }),

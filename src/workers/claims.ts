@@ -111,7 +111,7 @@ export function createClaims({ db, name, leaseMs, onCalled, onHeld, onError, log
 const pause = () => new Promise((resolve) => setTimeout(resolve, RETRY_MS));
 
 /** What is left of an outcome that Postgres refuses: that it was one. */
-function unstorable({ id, attempt, own_webhook }: Settlement): Settlement {
+function unstorable({ id, attempt, own_webhook, follows }: Settlement): Settlement {
   const error = { code: 'internal_error', message: 'The outcome of the task could not be stored.', retryable: false };
   return {
     id,
@@ -125,6 +125,7 @@ function unstorable({ id, attempt, own_webhook }: Settlement): Settlement {
     delay_ms: 0,
     new_job: false,
     own_webhook,
+    follows,
   };
 }
 

@@ -50,6 +50,8 @@ export function startLane(options: Options): LaneRunner {
   const braking = new Set<LaneWorker>();
   /** Whether a job was fetched or ended since the last look. */
   let moved = false;
+  /** Whether the worker said since the last look that its store refuses or is away: then it asks, and is not stuck. */
+  let refused = false;
   let stillFor = 0;
   let replaced = false;
   let problem: string | undefined;
@@ -95,6 +97,7 @@ export function startLane(options: Options): LaneRunner {
     let recent: number[] = [];
     one.on('error', (error) => {
       log.debug({ err: error, lane }, 'worker error');
+      if (one === worker) refused = true;
       const now = performance.now();
       recent = [...recent.filter((at) => at > now - 1_000), now].slice(-ERRORS_A_SECOND - 1);
       if (braking.has(one) || recent.length <= ERRORS_A_SECOND) return;
@@ -108,7 +111,7 @@ export function startLane(options: Options): LaneRunner {
   }
 
   /** Whether it could fetch, and has not. */
-  const standsStill = () => !moved && worker !== undefined && !worker.isPaused() && busy() < concurrency;
+  const standsStill = () => !moved && !refused && worker !== undefined && !worker.isPaused() && busy() < concurrency;
 
   /** BullMQ workers have been seen to stop fetching after an outage without an error. */
   async function look(): Promise<void> {
@@ -121,6 +124,7 @@ export function startLane(options: Options): LaneRunner {
       }
       stillFor = 0;
       moved = false;
+      refused = false;
       return;
     }
     stillFor++;

@@ -2,9 +2,15 @@ import type { AgentType } from '../db/schema.ts';
 import type { ClaimedTask, Settlement } from '../db/tasks/run.ts';
 import { TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import type { TaskType } from '../tasks/define.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { inPart, inSpan, say } from '../telemetry/tracing.ts';
 import { type Attempt, Parked } from './attempt.ts';
+
+/** Begins at 0 with what hardly ever happens: counted for the first time, it has to be seen to grow. */
+export function beginCounting(types: ReadonlyArray<Pick<TaskType, 'lane' | 'name'>>): void {
+  for (const { lane, name } of types) metrics.fenced.inc({ lane, type: name }, 0);
+}
 
 /** Does the work of an attempt, which has just been claimed, as a part of the trace of its task. */
 export function measureAttempt<T>(task: ClaimedTask, work: () => Promise<T>): Promise<T> {

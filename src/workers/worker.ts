@@ -22,6 +22,7 @@ import { createDeliveryJobs } from './delivery-job.ts';
 import { createGate } from './gate.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { type LaneRunner, startLane } from './lane.ts';
+import { beginCounting } from './measure.ts';
 import type { Pulse } from './pulse.ts';
 import type { Reports, RunContext } from './run.ts';
 import { createTaskJobs } from './task-job.ts';
@@ -88,6 +89,7 @@ export function startWorkers(options: Options): LaneWorkers {
     pulse,
     log,
   } = options;
+  beginCounting(registry.all().filter(({ lane }) => lanes.includes(lane)));
   const running = options.running ?? createRunningAttempts();
   const runners = new Map<Lane, LaneRunner>();
   const gate = createGate(db, () => runners.values(), log);

@@ -93,8 +93,8 @@ test('taking a version back leaves alone what it did not get to', () => {
 });
 
 test.each([
-  ['no overlay', [], 'overlays: production staging'],
-  ['an overlay that is not there', ['test', IMAGE], 'overlays: production staging'],
+  ['no overlay', [], 'overlays: production sentinel staging'],
+  ['an overlay that is not there', ['test', IMAGE], 'overlays: production sentinel staging'],
   ['an image without a version', ['staging', 'registry.example.com/sutazai'], 'wants a digest or a tag'],
   [
     'an image of a registry with a port, without a version',

@@ -16,30 +16,45 @@ async function command(args: string[]) {
   const sutazai = spawnSutazai(['secrets', ...args], {});
   return { code: await sutazai.ended, output: sutazai.output() };
 }
+/** Nobody can make up where alerts are sent to. */
+const GIVEN = 'alert_chat_url';
 const contents = (dir: string) =>
-  Object.fromEntries(readdirSync(dir).map((name) => [name, readFileSync(join(dir, name), 'utf8')]));
+  Object.fromEntries(
+    readdirSync(dir)
+      .filter((name) => name !== GIVEN)
+      .map((name) => [name, readFileSync(join(dir, name), 'utf8')]),
+  );
 
 test('secrets are generated once, closed to others, never shown, and replaced by --force alone', async () => {
   const dir = join(folder, 'my secrets');
   const made = await command(['generate', '--dir', dir]);
   const first = contents(dir);
   expect(made.code).toBe(0);
-  expect(Object.keys(first)).toHaveLength(7);
+  expect(Object.keys(first)).toHaveLength(9);
+  writeFileSync(join(dir, GIVEN), 'https://chat.example.com/hook');
   expect(statSync(dir).mode & 0o777).toBe(0o700);
   for (const [name, secret] of Object.entries(first)) {
     expect(made.output).toContain(`made ${join(dir, name)}`);
     expect(made.output).not.toContain(secret);
     expect(Buffer.from(secret, 'base64')).toHaveLength(32);
   }
-  expect(new Set(Object.values(first)).size).toBe(7);
+  expect(new Set(Object.values(first)).size).toBe(9);
   expect(await command(['generate', '--dir', dir])).toEqual({ code: 0, output: '' });
   expect(contents(dir)).toEqual(first);
   expect((await command(['generate', '--dir', dir, '--force'])).code).toBe(0);
   for (const [name, secret] of Object.entries(contents(dir))) expect(secret).not.toBe(first[name]);
+  expect(readFileSync(join(dir, GIVEN), 'utf8')).toBe('https://chat.example.com/hook');
 });
 
 test('every command explains itself', async () => {
-  for (const args of [[], ['generate'], ['rotate'], ['rotate', 'jwt'], ['rotate', 'database']]) {
+  for (const args of [
+    [],
+    ['generate'],
+    ['rotate'],
+    ['rotate', 'jwt'],
+    ['rotate', 'encryption'],
+    ['rotate', 'database'],
+  ]) {
     const { code, output } = await command([...args, '--help']);
     expect([code, output]).toEqual([0, expect.stringContaining(`sutazai secrets ${args.join(' ')}`.trim())]);
   }

@@ -182,6 +182,9 @@ describe('an API and a worker of their own', () => {
     expect(sampleOf(text, 'sutazai_model_host_up', { host: 'host-1' })).toBe(1);
     expect(sampleOf(text, 'sutazai_agent_calls_total', { agent_type: 'http', outcome: 'ok' })).toBe(1);
     expect(sampleOf(text, 'sutazai_webhook_deliveries_total', { outcome: 'delivered' })).toBe(1);
+    // What has not happened yet is there as well, or its first time would not be seen to grow.
+    expect(text).toMatch(/^sutazai_settles_fenced_total\{lane="llm",type="chat"\} 0$/m);
+    expect(text).toMatch(/^sutazai_model_loads_total\{model="tinyllama:latest",host="host-1"\} 0$/m);
     // What all have together, the API tells.
     expect(text).not.toMatch(/^sutazai_queue_tasks\{/m);
   });

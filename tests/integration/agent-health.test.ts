@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { addAgent, type GivenAgent } from '../support/add-agent.ts';
-import { json, type Reaction, type ScriptedHttp, startScriptedHttp } from '../support/scripted-http.ts';
+import { json, type Reaction, type ScriptedHttp, silence, startScriptedHttp } from '../support/scripted-http.ts';
 import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
 
@@ -59,6 +59,14 @@ test('what is said of an agent is true within an interval, whatever happens to i
   host.script(json(200, {}));
   expect(await is(id, { circuit: 'closed', state: 'degraded' })).toMatchObject({ failures: { probes: 0, calls: 0 } });
   await client.request('PATCH', `/api/v1/agents/${id}`, { is_active: false });
+
+  const quiet = await agent({ probed: true, config: { health: { interval_seconds: 2 } } });
+  await is(quiet.id, { state: 'healthy' });
+  host.script(silence);
+  const saying = performance.now();
+  await is(quiet.id, { state: 'down' });
+  expect(performance.now() - saying).toBeLessThan(2_400);
+  await client.request('PATCH', `/api/v1/agents/${quiet.id}`, { is_active: false });
 });
 
 test('one that is not probed is unknown until it is checked; one that is switched off can be checked, too', async () => {

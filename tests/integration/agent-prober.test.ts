@@ -97,8 +97,9 @@ test('two workers ask each agent once, and the next time is within an interval, 
     return all.every((ms) => ms > 10_000) && all;
   });
   expect(well?.asked).toHaveLength(8);
-  expect(Math.min(...due)).toBeGreaterThan(20_000);
-  expect(Math.max(...due)).toBeLessThanOrEqual(29_500);
+  // What a probe may take that hears nothing, and until it is noticed that it is due, is within the interval too.
+  expect(Math.min(...due)).toBeGreaterThan(19_000);
+  expect(Math.max(...due)).toBeLessThanOrEqual(24_500);
   expect(new Set(due.map(Math.round)).size).toBeGreaterThan(4);
 });
 

@@ -1,7 +1,9 @@
+import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listAttempts } from '../../src/db/tasks/read.ts';
 import { addAgent, type GivenAgent } from '../support/add-agent.ts';
 import { hangUp, json, type Reaction, type ScriptedHttp, startScriptedHttp } from '../support/scripted-http.ts';
+import { readEvents } from '../support/sse.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
 
 const SECRET = 'sk-very-secret"1';
@@ -148,6 +150,24 @@ describe('agent.run', () => {
     expect((await ask(name, 1)).error).toMatchObject({ code: 'output_too_large' });
     host.script(text(200, '1234567890'));
     expect((await ask(name, 1)).output).toMatchObject({ output: '1234567890' });
+  });
+
+  it.each([
+    ['text', 'text/plain', (piece: string) => piece],
+    ['events', 'text/event-stream', (piece: string) => `data: ${piece}\n\n`],
+  ])('hands an answer that is %s on while it comes, and keeps all of it', async (_, type, written) => {
+    const { name } = await agent();
+    const begun = Promise.withResolvers<ServerResponse>();
+    host.script((answer) => begun.resolve(answer.writeHead(200, { 'content-type': type })));
+    const { id } = await client.submit('agent.run', { agent: name, input: 1 });
+    const authorization = `Bearer ${client.token}`;
+    const reader = await readEvents(`${world.url}/api/v1/tasks/${id}/events`, { authorization });
+    const answer = await begun.promise;
+    answer.write(written('one '));
+    await reader.until('the first piece', ({ event, data }) => event === 'output' && data.text === 'one ');
+    answer.end(written('two'));
+    expect(await reader.ended).toMatchObject({ status: 'completed', output: { output: 'one two' } });
+    expect(reader.text()).toBe('one two');
   });
 
   it('tells nobody the secrets that the host sends back', async () => {

@@ -198,7 +198,7 @@ describe('completion', () => {
     expect(complete('tasks', 'bulk', 'r')).toEqual(['retry']);
     expect(complete('queues', 'pause', '')).toEqual(['echo', 'chat']);
     expect(complete('completion', 'f')).toEqual(['fish']);
-    expect(complete('secrets', 'rotate', '')).toEqual(['jwt', 'database', 'encryption']);
+    expect(complete('secrets', 'rotate', '')).toEqual(['jwt', 'encryption', 'database']);
   });
 
   it('has scripts for the other shells, and names them where another is asked for', async () => {

@@ -3,7 +3,7 @@ import { newId } from '../../src/db/ids.ts';
 import { startWorkerHere, type WorkerHere } from '../support/run-here.ts';
 import { type EventReader, readEvents } from '../support/sse.ts';
 import { until } from '../support/until.ts';
-import { type Client, createWorld, type World } from '../support/world.ts';
+import { anonymousClient, type Client, createWorld, type World } from '../support/world.ts';
 
 const ORIGIN = 'https://app.example.com';
 let world: World;
@@ -106,6 +106,15 @@ describe('who may follow a task', () => {
     expect(own.failure).not.toContain('127.0.0.1');
     const { url: _, failure: __, ...rest } = own;
     expect(await sent(operator)).toEqual(rest);
+    // So it is for whoever comes in the name of the owner, but may see no webhooks.
+    const token = await client.request<{ access_token: string }>('POST', `/api/v1/tasks/${id}/token`);
+    expect(await sent(anonymousClient(world.url, token.body.access_token))).toEqual(rest);
+    const key = async (...scopes: string[]) => {
+      const { body } = await client.request<{ key: string }>('POST', '/api/v1/api-keys', { name: 'k', scopes });
+      return anonymousClient(world.url, body.key);
+    };
+    expect(await sent(await key('tasks:read'))).toEqual(rest);
+    expect(await sent(await key('tasks:read', 'webhooks:read'))).toEqual(own);
   });
 
   it('is nobody whose session ended meanwhile', async () => {

@@ -1,6 +1,8 @@
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { PresentedTask } from '../../src/tasks/present.ts';
+import { addAgent } from '../support/add-agent.ts';
+import { addCollection } from '../support/add-collection.ts';
 import { expectProblem, pointersOf } from '../support/problem.ts';
 import { type Sink, startSink } from '../support/sink.ts';
 import { until } from '../support/until.ts';
@@ -64,10 +66,11 @@ describe('a retry with another input', () => {
     expect([again.headers.get('preference-applied'), again.headers.get('retry-after')]).toEqual(['wait=30', null]);
   });
 
-  it('is answered at once where its answer is kept for a key', async () => {
+  it('waits for the end with a key too', async () => {
     const origin = await client.runTask('echo', { message: 'old' });
     const answer = await retry(origin.id, {}, client, { prefer: 'wait=30', 'idempotency-key': 'again' });
-    expect([answer.status, answer.headers.get('preference-applied')]).toEqual([202, null]);
+    expect([answer.status, answer.headers.get('preference-applied')]).toEqual([200, 'wait=30']);
+    expect(answer.body).toMatchObject({ status: 'completed', attempt: 2 });
   });
 
   it('tells the webhook of the old task, with its secret, and shows none', async () => {
@@ -102,6 +105,36 @@ describe('a retry with another input', () => {
       '#/input/url',
     ]);
     expect(await countTasks()).toBe(before + 1);
+  });
+
+  it('is checked like a submission: that its agent is there, and that its vectors fit their collection', async () => {
+    const agent = await addAgent(world, { name: 'helper', endpoint: sink.url });
+    const { id } = await client.runTask('echo', { message: 'old' }, { agent_id: agent });
+    expect((await retry(id, { input: { message: 'new' } })).body).toMatchObject({ agent_id: agent });
+    await addCollection(world, { name: 'raw', userId: client.userId, dimensions: 3 });
+    const search = { collection: 'raw', vector: [1, 2, 3] };
+    const later = await client.submit('vector.search', search, { delay_seconds: 600 });
+    await client.request('POST', `/api/v1/tasks/${later.id}/cancel`);
+    await world.db.updateTable('agents').set({ is_active: false }).where('id', '=', agent).execute();
+    const before = await countTasks();
+    for (const [of, input, pointer] of [
+      [id, { message: 'new' }, '#/agent_id'],
+      [later.id, { ...search, vector: [1] }, '#/input/vector'],
+    ] as const)
+      expect(pointersOf(expectProblem(await retry(of, { input }), 'validation_failed'))).toEqual([pointer]);
+    expect(await countTasks()).toBe(before);
+  });
+
+  it('asks for no agent that an agent.run was given: the next one gets its own', async () => {
+    const agent = await addAgent(world, { name: 'counter', capabilities: ['count'], endpoint: sink.url });
+    const ask = { capability: 'count', input: { n: 1 } };
+    const { id } = await client.submit('agent.run', ask, { delay_seconds: 600 });
+    await client.request('POST', `/api/v1/tasks/${id}/cancel`);
+    await world.db.updateTable('tasks').set({ agent_id: agent }).where('id', '=', id).execute();
+    await world.db.updateTable('agents').set({ is_active: false }).where('id', '=', agent).execute();
+    const { status, body } = await retry(id, { input: ask });
+    expect([status, body.agent_id]).toEqual([202, null]);
+    await client.request('POST', `/api/v1/tasks/${body.id}/cancel`);
   });
 
   it('happens once with an Idempotency-Key, and another input under the key is refused', async () => {

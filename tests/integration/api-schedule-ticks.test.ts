@@ -2,6 +2,9 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { newId } from '../../src/db/ids.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
+import { addAgent } from '../support/add-agent.ts';
+import { addCollection } from '../support/add-collection.ts';
+import { expectProblem, pointersOf } from '../support/problem.ts';
 import { echo, HOURLY, type Schedule, setBack, useSchedules } from '../support/schedules.ts';
 import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
@@ -171,6 +174,29 @@ describe('schedules that tick', () => {
     expect((await errorOf(bad.id))?.at).toMatch(/^\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z$/);
     expect(await read(bad.id)).toMatchObject({ missed: 1, last_task_id: null, next_run_at: expect.any(String) });
     expect(await tasksOf(bad.id)).toEqual([]);
+  });
+
+  it('checks its task like any submission: when it is made or changed, at each tick, and when it is started by hand', async () => {
+    const search = (vector: number[]) => ({ type: 'vector.search', input: { collection: 'raw', vector } });
+    const known = await make({ ...HOURLY, task: search([1, 2]) });
+    const agent = await addAgent(world, { name: 'helper', endpoint: 'http://127.0.0.1:9' });
+    const helped = await make({ ...HOURLY, task: { ...echo, agent_id: agent } });
+    await addCollection(world, { name: 'raw', userId: client.userId, dimensions: 3 });
+    await world.db.updateTable('agents').set({ is_active: false }).where('id', '=', agent).execute();
+    const wrong = { ...HOURLY, task: search([1]) };
+    for (const answer of [await post(wrong), await patch(helped.id, wrong)])
+      expect(pointersOf(expectProblem(answer, 'validation_failed'))).toEqual(['#/task/input/vector']);
+    for (const [{ id }, pointer] of [
+      [known, '#/task/input/vector'],
+      [helped, '#/task/agent_id'],
+    ] as const) {
+      const started = await client.request('POST', `/api/v1/schedules/${id}/run`);
+      expect(pointersOf(expectProblem(started, 'validation_failed'))).toEqual([pointer]);
+      await setBack(world.db, id, 3_600_000);
+      const refused = await until('it says why', async () => (await read(id)).last_error);
+      expect(refused).toMatchObject({ code: 'validation_failed', message: expect.stringContaining(pointer) });
+      expect(await tasksOf(id)).toEqual([]);
+    }
   });
 
   it.each([

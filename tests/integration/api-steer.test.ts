@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { PresentedTask } from '../../src/tasks/present.ts';
 import type { Script } from '../support/fake-ollama.ts';
 import { expectProblem } from '../support/problem.ts';
-import { BACKENDS, type Client, createWorld, type World } from '../support/world.ts';
+import { anonymousClient, BACKENDS, type Client, createWorld, type World } from '../support/world.ts';
 
 type Attempts = { data: Array<{ attempt: number; outcome: string }> };
 const chat = { messages: [{ role: 'user', content: 'hi' }] };
@@ -132,6 +132,17 @@ describe.each(BACKENDS)('cancelling and retrying on %s', (backend) => {
     const { id } = await client.submit('echo', { message: 'x' }, { delay_seconds: 600 });
     const { status, body } = await steer(id, 'cancel', operator);
     expect([status, body.cancel_reason]).toEqual([200, `by ${operator.username}`]);
+  });
+
+  it('has no such task for an operator who may only read those of others', async () => {
+    const operator = await world.client('operator');
+    const scopes = ['tasks:read', 'tasks:read:any', 'tasks:steer', 'tasks:delete'];
+    const { body } = await operator.request<{ key: string }>('POST', '/api/v1/api-keys', { name: 'k', scopes });
+    const reading = anonymousClient(world.url, body.key);
+    const { id } = await client.runTask('echo', { message: 'x' });
+    expect((await reading.request('GET', `/api/v1/tasks/${id}`)).status).toBe(200);
+    for (const verb of ['cancel', 'retry'] as const) expectProblem(await steer(id, verb, reading), 'not_found');
+    expectProblem(await reading.request('DELETE', `/api/v1/tasks/${id}`), 'not_found');
   });
 
   it('refuses a viewer', async () => {

@@ -92,6 +92,10 @@ describe('the timeline of a task', () => {
     }
     expect(paged).toEqual(all);
     expect((await client.request('GET', `/api/v1/tasks/${id}/timeline?cursor=x`)).status).toBe(422);
+    await sql`insert into task_events (task_id, attempt, type, data)
+      select ${id}, 1, 'log', '{"level":"info","message":"a line"}' from generate_series(1, 60)`.execute(world.db);
+    expect(await timeline(id)).toHaveLength(50);
+    expect(await timeline(id, '?limit=200')).toHaveLength(all.length + 60);
   });
 
   it('names who cancelled, and leaves out what did not come to pass', async () => {

@@ -14,7 +14,7 @@ describe('webhooks of a user', () => {
       name: 'orders',
       url: here.sink.url,
       enabled: true,
-      events: ['task.completed', 'task.failed', 'task.cancelled', 'task.expired'],
+      events: ['task.completed', 'task.failed', 'task.cancelled', 'task.expired', 'webhook.disabled'],
       webhook_secret: expect.stringMatching(/^whsec_/),
     });
     const done = await here.client.runTask('echo', { message: 'secret input' });

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WorkflowGraph } from '../../src/client/index.ts';
 import { expectProblem, pointersOf } from '../support/problem.ts';
@@ -75,8 +76,16 @@ describe('a workflow that waits for a human', () => {
   });
 
   it('names those who decide, and then nobody else does', async () => {
-    const [named, stranger, operator] = await Promise.all([world.client(), world.client(), world.client('operator')]);
-    const id = await start(ask({ approvers: [named.username.toUpperCase()] }));
+    const [named, late, stranger, operator] = await Promise.all([
+      world.client(),
+      world.client(),
+      world.client(),
+      world.client('operator'),
+    ]);
+    const id = await start(ask({ approvers: [named.username.toUpperCase(), late.username] }));
+    // As if somebody had taken a name that nobody had.
+    await sql`update users set created_at = now() where id = ${late.userId}`.execute(world.db);
+    expectProblem(await decide(late, id, 'approve'), 'not_found');
     expectProblem(await decide(stranger, id, 'approve'), 'not_found');
     expectProblem(await decide(owner, id, 'approve'), 'forbidden');
     expectProblem(await decide(operator, id, 'approve'), 'forbidden');

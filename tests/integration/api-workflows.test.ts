@@ -1,7 +1,10 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decideStep } from '../../src/db/workflows/decide.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
+import { addAgent } from '../support/add-agent.ts';
 import { expectProblem } from '../support/problem.ts';
+import { startScriptedHttp } from '../support/scripted-http.ts';
 import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
 
@@ -134,6 +137,63 @@ describe('a workflow', () => {
       by: client.username,
       comment: 'fine',
     });
+  });
+
+  it('takes all that it is at along at its deadline, wherever that stands, and begins again without one', async () => {
+    const host = await startScriptedHttp();
+    const agent = { name: 'later', userId: client.userId, endpoint: `${host.url}/later`, config: { async: {} } };
+    const agentId = await addAgent(world, agent);
+    host.script((answer, { url }) => void (url === '/later' && answer.writeHead(202).end()));
+    const silent = { type: 'http.request', input: { method: 'GET', url: `${host.url}/silent` } };
+    const asking = { id: 'ask', type: 'approval', expires_in_seconds: 600 };
+    await client.request('POST', '/api/v1/workflows', { name: 'asking', steps: [asking] });
+    const { id } = await client.submit('workflow', {
+      steps: [
+        { id: 'runs', ...silent },
+        { id: 'list', for_each: [1, 2], max_parallel: 1, ...silent },
+        { id: 'later', type: 'agent.run', input: { agent: 'later', input: 1 } },
+        { id: 'inner', type: 'workflow', input: { workflow: 'asking' } },
+        asking,
+        say('after', 'after', { needs: ['runs'] }),
+      ],
+      output: {},
+    });
+    const partOf = async (title: string) => (await partsOf(id)).find((part) => part.title === title);
+    const awaited = async (title: string) => (await partOf(title))?.awaiting;
+    const inner = async () => (await stepsOf((await partOf('inner'))?.id as string)).get('ask')?.status;
+    await until('all of it is under way', async () => {
+      const silences = host.asked.filter(({ url }) => url === '/silent').length;
+      return silences === 2 && (await awaited('later')) === 'callback' && (await awaited('inner')) === 'steps';
+    });
+    await until('the humans are asked', async () => (await inner()) === 'awaiting');
+    expect(Object.fromEntries([...(await stepsOf(id))].map(([step, { status }]) => [step, status]))).toEqual({
+      ...{ runs: 'running', list: 'running', 'list[0]': 'running', 'list[1]': 'waiting', later: 'running' },
+      ...{ inner: 'running', ask: 'awaiting', after: 'waiting' },
+    });
+
+    await sql`update tasks set expires_at = now() where id = ${id}`.execute(world.db);
+    expect(await client.waitForEnd(id)).toMatchObject({ status: 'cancelled', cancel_reason: 'deadline' });
+    await until('all of it is over', async () => {
+      const steps = [...(await stepsOf(id)).values(), { status: await inner() }];
+      const parts = await partsOf(id);
+      return steps.every(({ status }) => status === 'cancelled') && parts.every(({ completed_at }) => completed_at);
+    });
+    const parts = (await partsOf(id)).map(({ title, status, cancel_reason }) => `${title} ${status} ${cancel_reason}`);
+    const names = ['inner', 'later', 'list[0]', 'runs'];
+    expect(parts.sort()).toEqual(names.map((name) => `${name} cancelled parent`));
+    for (const task of [id, (await partOf('inner'))?.id])
+      expectProblem(await client.request('POST', `/api/v1/tasks/${task}/approve`, { step: 'ask' }), 'not_waiting');
+    const address = host.asked.find(({ url }) => url === '/later')?.headers['sutazai-callback'];
+    expect((await fetch(String(address), { method: 'POST' })).status).toBe(410);
+    const health = await client.request<{ running: number }>('GET', `/api/v1/agents/${agentId}/health`);
+    expect(health.body.running).toBe(0);
+
+    const again = await client.request<PresentedTask>('POST', `/api/v1/tasks/${id}/retry`);
+    expect(again.body).toMatchObject({ expires_at: null });
+    await until('a human is asked again', async () => (await stepsOf(id)).get('ask')?.status === 'awaiting');
+    await client.request('POST', `/api/v1/tasks/${id}/cancel`);
+    await until('nothing is at work', async () => (await partsOf(id)).every(({ completed_at }) => completed_at));
+    await host.close();
   });
 
   it('has none of its tasks run again by itself while it goes on', async () => {

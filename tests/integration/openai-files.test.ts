@@ -63,6 +63,34 @@ describe('files by the official client of OpenAI', () => {
     expect((await openai.files.list()).data).toEqual([]);
   });
 
+  it('are stored once under an Idempotency-Key, also where there is no room for another', async () => {
+    const send = async (key: string, content: Buffer, name = 'x') => {
+      const file = await toFile(content, name);
+      return openai.files.create({ file, purpose: 'batch' }, { headers: { 'Idempotency-Key': key } }).withResponse();
+    };
+    const large = Buffer.alloc(2_600_000, 'a');
+    const replayed = ({ response }: { response: Response }) => response.headers.get('idempotency-replayed');
+    const first = await send('large', large);
+    const again = await send('large', large);
+    expect([replayed(first), replayed(again)]).toEqual([null, 'true']);
+    expect(again.data).toEqual(first.data);
+    for (const [content, name] of [
+      [large, 'y'],
+      [Buffer.from('b'), 'x'],
+    ] as const)
+      await expect(send('large', content, name)).rejects.toMatchObject({ code: 'idempotency_key_reused' });
+    const small = await Promise.allSettled(Array.from({ length: 4 }, () => send('small', Buffer.from('b'))));
+    const stored = small.flatMap((one) => (one.status === 'fulfilled' ? [one.value.data.id] : []));
+    expect(new Set(stored).size).toBe(1);
+    const refused = small.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []));
+    expect(refused.filter((code) => code !== 'idempotency_key_in_use')).toEqual([]);
+    expect((await openai.files.list()).data.map(({ id }) => id).sort()).toEqual([first.data.id, stored[0]].sort());
+    const rows = await world.db.selectFrom('files').select('id').execute();
+    expect(rows).toHaveLength(2);
+    for (const { id } of (await openai.files.list()).data) await openai.files.delete(id);
+    expect((await send('large', large)).data).toEqual(first.data);
+  });
+
   it('that break off leave nothing behind', async () => {
     const { hostname, port } = new URL(world.url);
     const socket = connect(Number(port), hostname);

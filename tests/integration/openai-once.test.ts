@@ -69,6 +69,17 @@ it('embeddings and responses with an Idempotency-Key are those of the first requ
   }
 });
 
+it('a request with an Idempotency-Key gets its answer also where it would be refused by now', async () => {
+  const { id } = await openai.responses.create({ model: 'tinyllama', input: 'Hello!' });
+  const go = () =>
+    openai.responses.create({ model: 'tinyllama', input: 'And then?', previous_response_id: id }, under('go-on'));
+  const first = await go();
+  await openai.responses.delete(id);
+  expect((await go()).id).toBe(first.id);
+  const anew = { model: 'tinyllama', input: 'And then?', previous_response_id: id };
+  expect(await thrown(openai.responses.create(anew))).toMatchObject({ status: 400, param: 'previous_response_id' });
+});
+
 it('an answer that is cut off comes as it is, also where JSON was asked for', async () => {
   world.ollama.script = (_, response) => {
     const message = { role: 'assistant', content: '{"name":"A' };

@@ -88,9 +88,9 @@ describe('ticks of several processes', () => {
     const [bad = '', ...good] = await makeDue(3);
     const before = await read(bad);
     const ticker = openTicker({
-      make: (schedule) => {
+      make: async (schedule, db) => {
         if (schedule.id === bad) throw new Error('broken');
-        return make(schedule);
+        return make(schedule, db);
       },
     });
     await ticker.tick();

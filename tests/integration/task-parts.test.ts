@@ -7,7 +7,8 @@ import { storeMemo } from '../../src/db/tasks/memos.ts';
 import { expireTasks } from '../../src/db/tasks/repair.ts';
 import { claimTasks, settleTasks } from '../../src/db/tasks/run.ts';
 import { cancelTask, cancelTasks, supersedeTasks } from '../../src/db/tasks/steer.ts';
-import { endForsaken, lockParent } from '../../src/db/tasks/stop.ts';
+import { endForsaken } from '../../src/db/tasks/stop.ts';
+import { insertRun, lockRun } from '../../src/db/workflows/runs.ts';
 import { LEASE_MS, newTask, settlement, useTasks } from '../support/tasks.ts';
 
 const { database, accept, running, read, deliveriesOf } = useTasks();
@@ -96,10 +97,11 @@ describe('the parts of a task', () => {
 
   it('do not escape a stop that comes while they are added, nor are added after it', async () => {
     for (let round = 0; round < 12; round++) {
-      const parent_id = await parked();
+      const parent_id = await parked({ type: 'workflow' });
+      await insertRun(database.db, { id: parent_id, depth: 0, input: null, output: undefined, steps: [] });
       const add = () =>
         database.db.transaction().execute(async (trx) => {
-          if (!(await lockParent(trx, parent_id))) return [];
+          if ((await lockRun(trx, parent_id))?.status !== 'running') return [];
           return acceptTasks(trx, [newTask(database.userId, { parent_id }), newTask(database.userId, { parent_id })]);
         });
       const stop = () => cancelTask(database.db, 'any', parent_id, 'user');

@@ -64,10 +64,16 @@ describe('a lease', () => {
 
 describe('time', () => {
   it('ends waiting tasks past their deadline and asks running ones to stop', async () => {
-    const [waiting, working, fine] = [await accept(), await running(), await accept({ expires_in_ms: 60_000 })];
-    await sql`update tasks set expires_at = now() where id in (${waiting}, ${working})`.execute(database.db);
+    const [waiting, working, again] = [await accept(), await running(), await running()];
+    const fine = await accept({ expires_in_ms: 60_000 });
+    await sql`update tasks set status = 'pending', lease_until = null, worker = null where id = ${again}`.execute(
+      database.db,
+    );
+    await sql`update tasks set expires_at = now() where id in (${waiting}, ${working}, ${again})`.execute(database.db);
     const moved = await expireTasks(database.db, 10);
-    expect(moved.map(({ status }) => status).sort()).toEqual(['cancelling', 'expired']);
+    expect(moved.map(({ status }) => status).sort()).toEqual(['cancelled', 'cancelling', 'expired']);
+    // It waits for another attempt: it was started, so it did not expire.
+    expect(await read(again)).toMatchObject({ status: 'cancelled', cancel_reason: 'deadline', attempt: 1 });
     expect(await read(working)).toMatchObject({ status: 'cancelling', cancel_reason: 'deadline', completed_at: null });
     expect((await read(fine)).status).toBe('pending');
     expect(await expireTasks(database.db, 10)).toEqual([]);

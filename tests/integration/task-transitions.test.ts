@@ -31,7 +31,8 @@ const ACTIONS = {
 const MOVES: Record<keyof typeof ACTIONS, Partial<Record<Status, Status>>> = {
   cancel: { scheduled: 'cancelled', pending: 'cancelled', running: 'cancelling' },
   retry: { completed: 'pending', failed: 'pending', cancelled: 'pending', expired: 'pending' },
-  expire: { scheduled: 'expired', pending: 'expired', running: 'cancelling' },
+  // These tasks were started once.
+  expire: { scheduled: 'cancelled', pending: 'cancelled', running: 'cancelling' },
   rescue: { running: 'pending', cancelling: 'cancelled' },
   settle: { running: 'completed', cancelling: 'cancelled' },
   // The deadline of these tasks is over.

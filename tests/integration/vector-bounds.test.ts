@@ -69,19 +69,18 @@ describe('a document', () => {
   it('whose task is cancelled says so and nothing else, and is gone on with when it comes again', async () => {
     const { promise: hold, resolve: go } = Promise.withResolvers<void>();
     let batches = 0;
-    world.ollama.script = async ({ path }) => {
-      if (path === '/api/embed' && ++batches === 2) await hold;
-      return false;
+    world.ollama.script = async ({ path, body }, response) => {
+      // Beside the one text by which an attempt asks for the model.
+      if (path !== '/api/embed' || (body.input as string[]).length === 1 || ++batches === 1) return false;
+      await hold;
+      sendJson(response, 500, { error: 'runner has terminated' });
+      return true;
     };
     const given = { text: manual('blue gate', 50), content_type: 'text/markdown' };
     const { body } = await bob.request<{ id: string }>('POST', DOCUMENTS, given);
     const listed = async () => (await bob.request<{ data: Listed[] }>('GET', DOCUMENTS)).body.data;
     await until('the first batch is stored', async () => (await listed())[0]?.chunks_embedded === 32);
     const id = (await listed())[0]?.id as string;
-    world.ollama.script = ({ path }, response) => {
-      if (path === '/api/embed') sendJson(response, 500, { error: 'runner has terminated' });
-      return path === '/api/embed';
-    };
     go();
     const taskOf = async () => (await bob.request<PresentedTask>('GET', `/api/v1/tasks/${body.id}`)).body;
     await until('an attempt has failed', async () => (await taskOf()).error !== null);

@@ -4,7 +4,12 @@ import { createOutbound, type Outbound } from '../../src/clients/outbound.ts';
 import { isDatabaseAway } from '../../src/db/away.ts';
 import { createDb, createPool } from '../../src/db/connect.ts';
 import { rescueDeliveries } from '../../src/db/deliveries.ts';
-import { findDelivery, insertEndpointDelivery, listDeliveryAttempts } from '../../src/db/delivery-log.ts';
+import {
+  findDelivery,
+  insertEndpointDelivery,
+  listDeliveryAttempts,
+  recoverDeliveries,
+} from '../../src/db/delivery-log.ts';
 import { newId } from '../../src/db/ids.ts';
 import { settleTasks } from '../../src/db/tasks/run.ts';
 import { endWaitingDeliveries } from '../../src/db/webhook-disable.ts';
@@ -88,6 +93,24 @@ describe('an endpoint', () => {
     expect(await deliver({ id: deliveryId, generation: given!.generation })).toBeUndefined();
     expect(sink.received).toHaveLength(1);
     await db.destroy();
+  });
+
+  it('is sent again what it missed, each message once, although it fails once more meanwhile', async () => {
+    const { db, userId } = database;
+    const given = { id: newId(), user_id: userId, name: null, url: sink.url, events: ['task.completed'] };
+    const endpoint = await db
+      .transaction()
+      .execute((trx) => insertEndpoint(trx, { ...given, secret: box.seal(newWebhookSecret()), enabled: true }, 0));
+    const missed: string[] = [];
+    for (let n = 0; n < 3; n++) missed.push((await insertEndpointDelivery(db, endpoint!, 'task.completed', {})).id);
+    const fail = () => sql`update deliveries set status = 'failed'`.execute(db);
+    await fail();
+    const sent: string[] = [];
+    for await (const rows of recoverDeliveries(db, endpoint!.id, new Date(0), 2)) {
+      sent.push(...rows.map(({ id }) => id));
+      await fail();
+    }
+    expect(sent.sort()).toEqual(missed.sort());
   });
 
   it('that is disabled gets tests all the same, also those that wait when others of its messages are ended', async () => {

@@ -1,7 +1,9 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { explainTask } from '../../src/api/explain.ts';
 import { settleTasks } from '../../src/db/tasks/run.ts';
 import { cancelTask, retryTask, retryTasks } from '../../src/db/tasks/steer.ts';
+import { decideStep } from '../../src/db/workflows/decide.ts';
 import { listSteps } from '../../src/db/workflows/graph.ts';
 import { settlement, useTasks } from '../support/tasks.ts';
 import { createDriver, type Driver } from '../support/workflow-driver.ts';
@@ -174,6 +176,19 @@ it('all that a workflow takes along when it ends is cancelled, whether it runs o
   await retryTask(database.db, 'any', id);
   await turn();
   expect(await standing(id)).toMatchObject({ a: 'running', list0: 'running', list1: 'waiting', ask: 'awaiting' });
+});
+
+it('an approval that nobody decided in time has failed, and what is said later does not count', async () => {
+  const ask = { id: 'ask', type: 'approval', expires_in_seconds: 60, on_failure: 'continue' };
+  const id = await begin([ask, say('a', { input: { message: '${{ steps.ask.error.code }}' } })]);
+  await sql`update workflow_steps set expires_at = now() where step = 'ask'`.execute(database.db);
+  const by = { id: database.userId, username: 'ann' };
+  const late = { workflowId: id, step: 'ask', approved: true, by, comment: null };
+  expect(await decideStep(database.db, late)).toBe('not_waiting');
+  await driver.engine.sweep(0);
+  expect(await standing(id)).toEqual({ ask: 'failed', a: 'running' });
+  expect((await driver.waiting())[0]?.input).toEqual({ message: 'approval_expired' });
+  expect(await decideStep(database.db, late)).toBe('not_waiting');
 });
 
 it('a list in which one long text is very often is the failure of its step, and is not written', async () => {

@@ -115,7 +115,7 @@ describe('stored workflows', () => {
     expect((await patch('inner', { steps: [of('inner', { version: 1 })] })).body.version).toBe(2);
   });
 
-  it('name agents and approvers who are there', async () => {
+  it('name agents who are there; whether there are approvers only those hear who may see all accounts', async () => {
     const ask = (agent: string, id = 'a') => ({ id, type: 'agent.run', input: { agent, input: 1 } });
     const { id } = await agentCalls.make(client, { name: 'helper' });
     const stranger = await world.client();
@@ -128,7 +128,7 @@ describe('stored workflows', () => {
       echo('e', { compensate: { type: 'agent.run', input: { agent: 'theirs', input: 1 } } }),
       ask('missing', 'f'),
     ];
-    const wrong = ['#/steps/4/compensate/input/agent', '#/steps/5/input/agent', '#/steps/3/approvers/1'];
+    const wrong = ['#/steps/4/compensate/input/agent', '#/steps/5/input/agent'];
     expect(pointersOf(expectProblem(await post({ name: 'named', steps }), 'validation_failed'))).toEqual(wrong);
     const submitted = await client.request('POST', '/api/v1/tasks', {
       type: 'workflow',
@@ -136,6 +136,15 @@ describe('stored workflows', () => {
     });
     const below = wrong.map((pointer) => pointer.replace('#', '#/input'));
     expect(pointersOf(expectProblem(submitted, 'validation_failed'))).toEqual(below);
+
+    const asking = { type: 'workflow', input: { steps: [steps[3]] } };
+    const answers = await Promise.all(
+      [client, await world.client('operator')].map((one) => one.request('POST', '/api/v1/tasks', asking)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([202, 202]);
+    const admin = await world.client('admin');
+    const told = expectProblem(await admin.request('POST', '/api/v1/tasks', asking), 'validation_failed');
+    expect(pointersOf(told)).toEqual(['#/input/steps/0/approvers/1']);
   });
 
   it('are refused with an input that lacks what their steps take straight from it', async () => {

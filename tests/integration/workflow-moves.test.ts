@@ -175,6 +175,14 @@ it('says in its timeline why a step could not be undone', async () => {
   expect(events.filter(({ type }) => type === 'log')).toMatchObject([{ data }]);
 });
 
+it('makes tasks with the attempts, time, priority and key of their step', async () => {
+  const bounds = { retry: { max_attempts: 7 }, timeout_seconds: 9, priority: 2 };
+  await begin([say('a', { ...bounds, concurrency_key: { key: 'k', limit: 3 } })]);
+  expect(await read((await driver.waiting())[0]?.id as string)).toMatchObject({
+    ...{ max_attempts: 7, timeout_ms: 9_000, priority: 2, concurrency_key: 'k', concurrency_limit: 3 },
+  });
+});
+
 it('calls tasks as its steps say, and by their ids where they say nothing', async () => {
   const id = await begin([
     say('a', { title: 'Say it' }),

@@ -53,11 +53,15 @@ describe.each(BACKENDS)('what the queue dashboard shows on %s', (backend) => {
     const webhook = { url: `http://127.0.0.1:1/${encodeURIComponent(MARKUP)}`, secret: SECRET };
     await client.submit('echo', { message: MARKUP }, { ...written, delay_seconds: 600 });
     await client.runTask('echo', { message: MARKUP }, { ...written, webhook });
+    const workflow = await client.runTask('workflow', {
+      steps: [{ id: 'say', type: 'echo', title: MARKUP, input: { message: MARKUP } }],
+    });
     const failed = await client.runTask('chat', { messages: [{ role: 'user', content: MARKUP }] }, { max_attempts: 1 });
     expect([failed.status, failed.error?.message]).toEqual(['failed', expect.stringContaining('alert')]);
     world.ollama.script = undefined;
 
     let jobs = 0;
+    const names = new Set<string>();
     for (const lane of LANES)
       for (const status of ['latest', 'active', 'waiting', 'prioritized', 'completed', 'failed', 'delayed']) {
         const path = `${BOARD}/api/queues?activeQueue=${lane}&status=${status}&jobsPerPage=50`;
@@ -66,15 +70,20 @@ describe.each(BACKENDS)('what the queue dashboard shows on %s', (backend) => {
         expect(headers.get('x-content-type-options')).toBe('nosniff');
         expect(body).not.toMatch(/alert|<script|whsec_|MfKQ9r8G/);
         const { queues } = JSON.parse(body) as {
-          queues: Array<{ jobs: Array<{ data: object; returnValue: unknown }> }>;
+          queues: Array<{ jobs: Array<{ name: string; data: object; returnValue: unknown }> }>;
         };
-        for (const { data, returnValue } of queues.flatMap((queue) => queue.jobs)) {
+        for (const { name, data, returnValue } of queues.flatMap((queue) => queue.jobs)) {
           jobs++;
-          expect(['kind', 'id', 'generation', 'request_id']).toEqual(expect.arrayContaining(Object.keys(data)));
+          names.add(name);
+          expect(['kind', 'id', 'generation', 'request_id', 'parent_id']).toEqual(
+            expect.arrayContaining(Object.keys(data)),
+          );
           expect(returnValue ?? null).toBeNull();
         }
       }
     expect(jobs).toBeGreaterThan(3);
+    // Whose step it is, is what a search for its workflow finds.
+    expect([...names]).toEqual(expect.arrayContaining(['workflow', `echo (step of ${workflow.id})`]));
   });
 
   it('S31: of a job that somebody made by hand with markup in it is data, in JSON that no browser takes for a page', async () => {

@@ -148,14 +148,15 @@ describe('ENCRYPTION_KEY', () => {
     expect([foreign.code, foreign.output]).toEqual([1, expect.stringContaining('1 in signing_keys, 1 in agents')]);
     expect(await sealedWith(old.mark)).toEqual({ ...EVERYTHING, 'signing_keys.secret': 1 });
 
-    let going = true;
-    const changing = (async () => {
-      for (let count = 0; going; count++)
-        await agentCalls.patch(client, agent, { secrets: { token: `hush ${count}` } });
-    })();
+    // As if a process that has the old key sealed it again each time.
+    await sql`create function seal_again() returns trigger language plpgsql as $$ begin new.secrets := old.secrets; return new; end $$`.execute(
+      world.db,
+    );
+    await sql`create trigger seal_again before update of secrets on agents for each row execute function seal_again()`.execute(
+      world.db,
+    );
     const early = await rotate();
-    going = false;
-    await changing;
+    await sql`drop function seal_again cascade`.execute(world.db);
     expect([early.code, early.output]).toEqual([1, expect.stringContaining('Some process still has that one')]);
 
     await world.db

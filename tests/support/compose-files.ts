@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Ajv2019, type ValidateFunction } from 'ajv/dist/2019.js';
 import addFormats from 'ajv-formats';
 import { parse } from 'yaml';
-import type { Compose } from './compose-rules.ts';
+import type { Compose, Service } from './compose-rules.ts';
 import { ROOT } from './sources.ts';
 
 type Json = Record<string, unknown>;
@@ -17,6 +17,13 @@ export function readCompose(...overrides: string[]): Compose {
 
 export function readYaml(path: string): Json {
   return parse(readFileSync(join(ROOT, path), 'utf8'), { merge: true });
+}
+
+/** The environment that a service gets where nothing is overridden. */
+export function defaultsOf({ environment = {} }: Service): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(environment).map(([key, value]) => [key, value.replace(/\$\{\w+:-([^}]*)\}/, '$1')]),
+  );
 }
 
 /** These are taken as a whole from the later file; other lists grow, maps are merged (https://docs.docker.com/reference/compose-file/merge). */

@@ -5,7 +5,7 @@ import { SETTINGS } from '../../src/settings.ts';
 export interface Service {
   image: string;
   profiles?: string[];
-  build?: string;
+  build?: string | { context: string; target: string };
   init?: boolean;
   read_only?: boolean;
   cap_drop?: string[];
@@ -30,9 +30,9 @@ export interface Compose {
 
 /** The only service that may be reached from outside. */
 const GATEWAY = 'kong';
-const PROFILES = ['core', 'gpu', 'monitoring', 'green'];
+const PROFILES = ['core', 'gpu', 'monitoring', 'green', 'tools'];
 /** What is started with a profile, and never without it. */
-const BASE: Record<string, string> = { green: 'core' };
+const BASE: Record<string, string> = { green: 'core', tools: 'core' };
 const DEVELOPMENT = /^127\.0\.0\.1:/;
 
 /** The networks of a service, in either of the two ways to write them. */

@@ -1,4 +1,4 @@
-import { type Copy, DockerfileParser, type Instruction, type JSONInstruction } from 'dockerfile-ast';
+import { type Copy, DockerfileParser, type From, type Instruction, type JSONInstruction } from 'dockerfile-ast';
 import { validate } from 'dockerfile-utils';
 
 /** What is wrong with a Dockerfile: its grammar, and the rules that hadolint would name, by its numbers. */
@@ -58,12 +58,26 @@ function imageProblems(
   stages: Array<string | null>,
 ): string[] {
   const last = (keyword: string) => instructions.findLast((one) => one.getKeyword() === keyword)?.getArgumentsContent();
-  const user = last('USER');
   const tags = froms.filter((from) => !stages.includes(from.getImage())).map((from) => from.getImageTag());
   return [
     ...(tags.some((tag) => !tag || tag === 'latest') ? ['DL3006 a base image without a version'] : []),
-    ...(!user || /^(root|0)\b/.test(user) ? ['DL3002 it runs as root'] : []),
+    ...(usersOf(instructions).some((user) => !user || /^(root|0)\b/.test(user)) ? ['DL3002 it runs as root'] : []),
     ...(last('HEALTHCHECK') === undefined ? ['DL3057 no health check'] : []),
     ...(froms.length < 2 ? ['one stage, so what it was built with stays in it'] : []),
   ];
+}
+
+/** As whom the images run: those of the stages from which nothing is copied only. */
+function usersOf(instructions: Instruction[]): Array<string | undefined> {
+  const users = new Map<string, string | undefined>();
+  let stage = '';
+  for (const [index, instruction] of instructions.entries()) {
+    if (instruction.getKeyword() === 'FROM') {
+      const from = instruction as From;
+      stage = from.getBuildStage() ?? `${index}`;
+      users.set(stage, users.get(from.getImage() ?? ''));
+    } else if (instruction.getKeyword() === 'USER') users.set(stage, instruction.getArgumentsContent() ?? undefined);
+    else if (instruction.getKeyword() === 'COPY') users.delete((instruction as Copy).getFromFlag()?.getValue() ?? '');
+  }
+  return [...users.values()];
 }

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, statfs } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import type { TestProject } from 'vitest/node';
@@ -12,6 +11,7 @@ import { startPostgres } from '../../src/embedded/postgres.ts';
 import { startVectorStore } from '../../src/embedded/vectors/server.ts';
 import { createLog } from '../../src/log.ts';
 import { migrateQueueBackend } from '../../src/queues/backend.ts';
+import { memoryOrDisk } from './memory.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -29,7 +29,7 @@ const MEMORY_BYTES = 6 * 2 ** 30;
 
 /** Starts one Postgres, one Redis and one vector store for the whole run; each test has a database and a prefix of its own. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const folder = await mkdtemp(join(await memoryOrDisk(), 'sutazai-test-'));
+  const folder = await mkdtemp(join(await memoryOrDisk(MEMORY_BYTES), 'sutazai-test-'));
   const log = createLog('silent');
   const [postgres, redis, vectors] = await Promise.all([
     startPostgres({
@@ -58,13 +58,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await Promise.all([postgres.close(), redis.close(), vectors.close()]);
     await rm(folder, { recursive: true, force: true });
   };
-}
-
-/** Where the data of all tests has room. In memory a database is cloned in a fiftieth of the time. */
-async function memoryOrDisk(): Promise<string> {
-  const memory = '/dev/shm';
-  const found = await statfs(memory).catch(() => undefined);
-  return found && found.bavail * found.bsize >= MEMORY_BYTES ? memory : tmpdir();
 }
 
 async function startRedis(folder: string): Promise<{ url: string; close(): Promise<void> }> {

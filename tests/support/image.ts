@@ -25,7 +25,7 @@ export function readImage(): Image {
   return {
     copied: [...new Set(copies.flatMap((line) => line.split(/\s+/).slice(0, -1)))].sort(),
     install: all('RUN')[0]?.split(' && ')[0] as string,
-    prune: last('RUN'),
+    prune: all('RUN').find((line) => line.startsWith('find ')) as string,
     environment: Object.fromEntries(
       last('ENV')
         .split(/\s+/)

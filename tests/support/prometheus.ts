@@ -34,7 +34,7 @@ interface Options {
   runbooksUrl: string;
 }
 
-/** As configured, but for addresses, and for times, which are a second. */
+/** As configured, but for addresses, and for times, which are a second or two. */
 export async function startMonitoring({ targets, chatUrl, runbooksUrl }: Options): Promise<MonitoringRig> {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-monitoring-'));
   open.add(folder);
@@ -46,7 +46,7 @@ export async function startMonitoring({ targets, chatUrl, runbooksUrl }: Options
     await writeFile(join(folder, 'targets', `${job}.yml`), stringify([{ targets: list }]));
 
   const config = parse(await readFile(join(folder, 'prometheus.yml'), 'utf8'));
-  Object.assign(config.global, { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' });
+  Object.assign(config.global, { scrape_interval: '2s', scrape_timeout: '2s', evaluation_interval: '1s' });
   config.alerting.alertmanagers[0].static_configs[0].targets = [at(alertmanagerPort)];
   for (const job of config.scrape_configs) {
     // Names that only Docker's DNS knows.

@@ -41,6 +41,7 @@ const RULES: Record<string, Rule> = {
   db: { rooms: GROUND, types: ['tasks'] },
   clients: { rooms: GROUND, types: ['tasks'] },
   queues: { rooms: [...GROUND, 'tasks', 'db'] },
+  backup: { rooms: [...GROUND, 'db'] },
   // It works out what users wrote, so it reaches nothing but the library that reads it.
   expressions: { rooms: [], packages: ['@marcbachmann/cel-js'] },
   workflows: { rooms: [...GROUND, 'tasks', 'db', 'queues', 'expressions'] },

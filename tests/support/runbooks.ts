@@ -43,7 +43,7 @@ export function unknownToCli({ page, text }: Line): string[] {
   }
   // Those of a server are held by another test.
   if (command.name() === 'sutazai')
-    return /^(migrate|secrets|api|worker|start|demo)$/.test(words[0] ?? '') ? [] : [text];
+    return /^(migrate|backup|restore|secrets|api|worker|start|demo)$/.test(words[0] ?? '') ? [] : [text];
   const known = command.options.map(({ long }: Option) => long);
   return words
     .filter((word) => word.startsWith('--') && !known.includes(word))

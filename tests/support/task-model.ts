@@ -148,7 +148,7 @@ export const MODEL = {
 
   /** Its deadline has come. */
   expire(model: Model): boolean {
-    if (waits(model)) end(model, 'expired');
+    if (waits(model)) end(model, model.attempt === 0 ? 'expired' : 'cancelled');
     else if (model.parked) end(model, 'cancelled');
     else if (model.status === 'running') model.status = 'cancelling';
     else return false;

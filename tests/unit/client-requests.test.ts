@@ -184,13 +184,51 @@ it('waits with the tag of what it knows, as often as Retry-After asks, and gives
   expect(await refusal(client.tasks.wait('t1', { timeoutMs: 500 }))).toMatchObject({ code: 'wait_timeout' });
 });
 
+it('waits no longer than it was told to, where the server, or the login before it, says nothing', async () => {
+  const late = async (call: Promise<unknown>, ms: number) => {
+    const began = performance.now();
+    const error = await refusal(call);
+    expect(error).toMatchObject({ name: 'SutazaiError', code: 'wait_timeout' });
+    expect(performance.now() - began).toBeGreaterThan(ms - 50);
+    // Far below what one request may take.
+    expect(performance.now() - began).toBeLessThan(4_000);
+    return error.message;
+  };
+  server.script(silence);
+  expect(await late(client.tasks.wait('t1', { timeoutMs: 200 }), 200)).toContain('the task t1 goes on');
+  expect(await late(client.run('echo', echo.input, { timeoutMs: 200.5 }), 200)).toContain('may have been handed in');
+  expect(keys()).toEqual([undefined, expect.any(String)]);
+  server.script(problem(503, 'temporary-reduced-capacity', { 'retry-after': '30' }));
+  await late(client.tasks.wait('t1', { timeoutMs: 200 }), 200);
+  server.script(json(200, { ...TASK, status: 'running' }, { etag: '"a"', 'retry-after': '0' }), silence);
+  expect(await late(client.tasks.wait('t1', { timeoutMs: 300 }), 300)).toContain('The task t1 is still running');
+  server.script(silence);
+  const person = new Sutazai({ baseUrl: server.url, username: 'ada', password: 'x' });
+  await late(person.tasks.wait('t1', { timeoutMs: 200 }), 200);
+  expect(server.asked.map(({ url }) => url)).toEqual(['/api/v1/auth/login']);
+
+  const stop = new AbortController();
+  server.script(() => stop.abort(new Error('enough')));
+  const call = client.tasks.wait('t1', { timeoutMs: 60_000, signal: stop.signal });
+  expect(await refusal(call)).toMatchObject({ message: 'enough' });
+  server.script(json(200, { ...TASK, status: 'completed' }));
+  expect(await client.tasks.wait('t1', { timeoutMs: 2 ** 40 })).toMatchObject({ status: 'completed' });
+});
+
 it('does not send a message to a webhook twice because the answer was lost, and does where it was refused for now', async () => {
   const calls = [() => client.deliveries.resend('d1'), () => client.webhooks.recover('w1', new Date(0))];
   for (const call of calls) {
     server.script(hangUp);
     expect(await refusal(call())).toMatchObject({ code: 'network_error' });
     expect(server.asked).toHaveLength(1);
-    server.script(problem(503, 'temporary-reduced-capacity'), json(202, {}));
+    // What is on the way says these, of a request that may have been done.
+    for (const status of [502, 504, 408]) {
+      server.script(problem(status, 'from_a_proxy'));
+      expect(await refusal(call())).toMatchObject({ status });
+      expect(server.asked).toHaveLength(1);
+    }
+    server.script(problem(503, 'temporary-reduced-capacity'), problem(429, 'quota-exceeded'), json(202, {}));
     expect(await call()).toEqual({});
+    expect(server.asked).toHaveLength(3);
   }
 });

@@ -5,21 +5,15 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { LANES } from '../../src/tasks/lanes.ts';
-import { readCompose, readYaml, schemaProblems } from '../support/compose-files.ts';
+import { defaultsOf, readCompose, readYaml, schemaProblems } from '../support/compose-files.ts';
 import { type Compose, composeProblems, networksOf, type Service } from '../support/compose-rules.ts';
 import { ROOT, readText } from '../support/sources.ts';
 
-const OVERRIDES = ['deploy/compose/dev.yml'];
+const OVERRIDES = ['deploy/compose/dev.yml', 'deploy/compose/monitoring.yml'];
 const read = () => structuredClone(readCompose());
 const service = (compose: Compose, name: string) => compose.services[name] as Service;
 
-/** The environment that a service gets where nothing is overridden. */
-function environmentOf(name: string): Record<string, string> {
-  const given = service(read(), name).environment ?? {};
-  return Object.fromEntries(
-    Object.entries(given).map(([key, value]) => [key, value.replace(/\$\{\w+:-([^}]*)\}/, '$1')]),
-  );
-}
+const environmentOf = (name: string) => defaultsOf(service(read(), name));
 
 test('docker-compose.yml keeps the rules', () => {
   expect(composeProblems(read())).toEqual([]);
@@ -124,6 +118,16 @@ test('what two of the services have to agree on is the same for both', () => {
   expect(environmentOf('api').OLLAMA_NUM_PARALLEL).toBe(String(settings.models.slots.parallel));
 });
 
+test('the image of backups has the programs of the very Postgres that is backed up, and keeps them on a volume', () => {
+  const { migrate, tools, postgres } = read().services;
+  for (const one of [migrate, tools]) {
+    expect(one).toMatchObject({ build: { target: 'tools' }, volumes: ['backups:/backups'] });
+    expect(one?.environment?.BACKUP_DIR).toBe('/backups');
+  }
+  const [, client] = /postgresql-client-(\d+)/.exec(readText('Dockerfile')) ?? [];
+  expect(postgres?.image).toBe(`postgres:${client}`);
+});
+
 test('every lane has workers of its own', () => {
   const served = Object.entries(read().services)
     .filter(([, { environment }]) => environment?.WORKER_LANES)
@@ -156,7 +160,7 @@ test('stores, models and the API are on networks that the gateway does not publi
   const { services, networks } = read();
   for (const [name, one] of Object.entries(services)) {
     expect(networksOf(one).includes('edge'), name).toBe(name === 'kong');
-    if (/^(kong|api|migrate|postgres|redis|qdrant|gateway-config)$/.test(name))
+    if (/^(kong|api|migrate|tools|postgres|redis|qdrant|gateway-config)$/.test(name))
       expect(networksOf(one), `${name} has no way out`).not.toContain('outside');
   }
   expect(networks.inner?.internal).toBe(true);
@@ -172,14 +176,14 @@ test('the secrets that generate_secrets.sh makes are the declared ones, and each
     expect(readdirSync(join(folder, 'secrets')).sort()).toEqual(Object.keys(read().secrets).sort());
     expect(makeSecrets(), 'a second run leaves them').toBe('');
 
-    for (const name of ['api', 'migrate', ...LANES.map((lane) => `worker-${lane}`)]) {
+    for (const name of ['api', 'migrate', 'tools', ...LANES.map((lane) => `worker-${lane}`)]) {
       const env = Object.fromEntries(
         Object.entries(environmentOf(name)).map(([key, value]) => [
           key,
           value.replace('/run/secrets', join(folder, 'secrets')),
         ]),
       );
-      const config = loadConfig({ NODE_ENV: 'production', ...env }, { databaseAlone: name === 'migrate' });
+      const config = loadConfig({ NODE_ENV: 'production', ...env }, { databaseAlone: /^(migrate|tools)$/.test(name) });
       expect(config).toMatchObject({ production: true, queue: { backend: 'redis' } });
     }
   } finally {

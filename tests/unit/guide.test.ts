@@ -1,3 +1,4 @@
+import { basename, dirname, relative } from 'node:path';
 import { expect, inject, it } from 'vitest';
 import { renderGuide } from '../../scripts/guide-tables.ts';
 import { makeRoutes } from '../../scripts/openapi.ts';
@@ -8,10 +9,14 @@ it('the tables of the guide are what the code says; `node scripts/guide-tables.t
   for (const { is, should } of await renderGuide()) expect(is).toBe(should);
 });
 
-it('every page is in the index of docs/', () => {
-  const index = readText('docs/README.md');
+it('every page is in the index of its folder, and every folder in that of docs/', () => {
+  const isListed = (path: string) => {
+    // A folder is listed by its own index.
+    const folder = basename(path) === 'README.md' ? dirname(dirname(path)) : dirname(path);
+    return readText(`${folder}/README.md`).includes(`](${relative(folder, path)})`);
+  };
   const pages = filesUnder('docs', /\.md$/).filter((path) => path !== 'docs/README.md');
-  expect(pages.filter((path) => !index.includes(`](${path.replace('docs/', '')})`))).toEqual([]);
+  expect(pages.filter((path) => !isListed(path))).toEqual([]);
 });
 
 it('the fixed limits are those of the code', () => {

@@ -16,14 +16,16 @@ test('every patch of the manifests changes something', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sutazai-patches-'));
   try {
     cpSync(join(ROOT, 'deploy/kubernetes'), folder, { recursive: true });
-    const whole = JSON.stringify(['staging', 'production'].map((name) => build(join(folder, 'overlays', name))));
+    const whole = JSON.stringify(
+      ['staging', 'production', 'sentinel'].map((name) => build(join(folder, 'overlays', name))),
+    );
     const idle = WITH_PATCHES.filter(([path, index]) => {
       const text = readFileSync(join(folder, path), 'utf8');
       const without = parse(text);
       without.patches.splice(index, 1);
       writeFileSync(join(folder, path), stringify(without));
-      // A lane or a component shows in either overlay; one of them takes the GPUs, and one alone is built where it is itself.
-      const names = path.startsWith('overlays/') ? [dirname(path)] : ['overlays/production'];
+      // A lane shows in every overlay, and what has patches among the components in the one that is laid upon production.
+      const names = path.startsWith('overlays/') ? [dirname(path)] : ['overlays/sentinel'];
       const made = names.map((name) => JSON.stringify(build(join(folder, name)))).join();
       writeFileSync(join(folder, path), text);
       return whole.includes(made);

@@ -14,7 +14,7 @@ import { kubernetesProblems } from '../support/kubernetes-rules.ts';
 import { reaches } from '../support/network-policies.ts';
 import { ROOT } from '../support/sources.ts';
 
-const OVERLAYS = ['staging', 'production'];
+const OVERLAYS = ['staging', 'production', 'sentinel'];
 const built = new Map(OVERLAYS.map((name) => [name, build(join(ROOT, 'deploy/kubernetes/overlays', name))]));
 const overlay = (name: string): Resource[] => structuredClone(built.get(name)) as Resource[];
 const find = (resources: Resource[], title: string): Resource => resources.find((one) => titleOf(one) === title);
@@ -178,6 +178,9 @@ test.each(OVERLAYS)(
           { databaseAlone: args[0] === 'migrate' },
         );
         expect(config).toMatchObject({ production: true, queue: { backend: 'redis' } });
+        expect(Boolean(config.queue.redis?.sentinels), titleOf(owner)).toBe(name === 'sentinel');
+        const collector = 'http://otel-collector.monitoring.svc.cluster.local:4318';
+        expect(config.traces.endpoint).toBe(name === 'staging' || args[0] === 'migrate' ? undefined : collector);
         if (args[0] === 'worker') expect(owner.metadata.name).toBe(`worker-${config.worker.lanes.join()}`);
         if (args[0] === 'worker') expect(config.health.port).toBe(pod.containers[0].ports[0].containerPort);
       }

@@ -44,34 +44,37 @@ describe('a call that waits for its task', () => {
       onConnect: () => () => {},
     } as never);
     const seen = { reads: 0, id: '' };
+    const { promise: isStored, resolve: stored } = Promise.withResolvers<void>();
     const calls = createCalls({
       ...{ registry: createRegistry({ vectors: false }), box: {}, checkUrl: () => undefined, waiters },
       db: databaseOf(() => next(++seen.reads).map((row) => ({ id: seen.id, ...row }))),
-      store: async ([made]: Array<{ task: { id: string } }>) => {
+      store: async (make: () => Promise<Array<{ task: { id: string } }>>) => {
+        const [made] = await make();
         seen.id = made!.task.id;
+        stored();
         return { rows: [{ ...made!.task, status: 'pending' }] };
       },
     } as never);
-    const answer = calls.run({ type: 'echo', input: { message: 'x' } }, asker());
-    return { answer, seen, end: () => say(`ended ${seen.id}`), stop: () => waiters.close() };
+    const answer = calls.run(() => ({ type: 'echo', input: { message: 'x' } }), asker());
+    return { answer, isStored, seen, end: () => say(`ended ${seen.id}`), stop: () => waiters.close() };
   }
 
   it('waits on while the database is away, and is answered when it is back', async () => {
-    const { answer, seen, end } = waiting((read) => {
+    const { answer, seen, isStored, end } = waiting((read) => {
       if (read === 1) throw Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
       return [{ status: 'completed' }];
     });
-    await Promise.resolve();
+    await isStored;
     end();
     expect(await answer).toMatchObject({ task: { status: 'completed' } });
     expect(seen.reads).toBe(2);
   });
 
   it('is told at once where the server stops, also while the database is away', async () => {
-    const { answer, stop } = waiting(() => {
+    const { answer, isStored, stop } = waiting(() => {
       throw Object.assign(new Error('Connection terminated'), {});
     });
-    await Promise.resolve();
+    await isStored;
     stop();
     await expect(answer).rejects.toMatchObject({ code: 'temporary-reduced-capacity' });
   });

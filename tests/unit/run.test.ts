@@ -14,7 +14,10 @@ let ended = 0;
 /** Runs one attempt of a type whose `run` is this, and answers what is settled of it. */
 async function settled(run: () => unknown, claimed?: Partial<ClaimedTask> | 'nothing'): Promise<Settlement> {
   let given: Settlement | undefined;
-  const task = { id: 'a', type: 'test', input: {}, attempt: 1, failures: 0, max_attempts: 3, timeout_ms: 1_000 };
+  const task = {
+    ...{ id: 'a', type: 'test', lane: 'system', waited_seconds: 0, input: {} },
+    ...{ attempt: 1, parkings: 0, failures: 0, max_attempts: 3, timeout_ms: 1_000 },
+  };
   const type = defineTask({
     ...echo,
     name: 'test',

@@ -2,6 +2,8 @@ import { expect, it } from 'vitest';
 import { CATALOGUE } from '../../src/telemetry/catalogue.ts';
 import type { Metric } from '../../src/telemetry/metric.ts';
 import { metrics, registry } from '../../src/telemetry/metrics.ts';
+import { inSpan, isTracing, traceHeaders } from '../../src/telemetry/tracing.ts';
+import { filesUnder, readText } from '../support/sources.ts';
 
 const ALL: Metric[] = Object.values(CATALOGUE);
 
@@ -26,4 +28,15 @@ it('what is counted is shown as it is declared', async () => {
   expect(text).toContain('# TYPE sutazai_http_problems_total counter');
   expect(text).toMatch(/^sutazai_http_problems_total\{code="not_found"\} [2-9]/m);
   for (const { name, kind } of ALL) expect(text).toContain(`# TYPE ${name} ${kind}`);
+});
+
+it('nothing is told of traces until they are switched on, and what sends them is not even loaded', async () => {
+  const describe = () => {
+    throw new Error('a span was described');
+  };
+  expect(isTracing()).toBe(false);
+  expect(await inSpan(describe, async (span) => span ?? 'no span')).toBe('no span');
+  expect(traceHeaders()).toEqual({});
+  const importing = filesUnder('src', /\.ts$/).filter((path) => /^import [^;]*otlp\.ts'/m.test(readText(path)));
+  expect(importing).toEqual([]);
 });

@@ -59,6 +59,12 @@ test('a change goes through all stages in their order, and to production only wh
   expect(rollback.run).toMatch(/^sh scripts\/deploy\/kubernetes-rollback\.sh /);
 });
 
+test('the job that runs the release before beside this one has it in its history', () => {
+  const [checkout, ...others] = deploy.jobs.integration.steps;
+  expect(others.map(({ run = '' }) => run).join()).toContain('.ci/run integration e2e');
+  expect(checkout.with['fetch-depth']).toBe(0);
+});
+
 test('what goes out is the image that was built, by its digest, with a list of what it is made of', () => {
   const { steps, outputs } = deploy.jobs.image;
   expect(outputs.image).toContain('@${{ steps.build.outputs.digest }}');

@@ -10,7 +10,7 @@ import { cancelOwnTask } from '../cancel.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import type { RouteInput } from '../route.ts';
 import { noSuchTask } from '../routes/task-access.ts';
-import type { StoreTasks } from '../store.ts';
+import type { MadeTask, StoreTasks } from '../store.ts';
 import { type PrepareContext, prepareTask } from '../submit.ts';
 import { createTaskReader } from '../task-reader.ts';
 import { invalid } from '../validate.ts';
@@ -28,6 +28,9 @@ export interface Called {
   again: boolean;
 }
 
+/** What a call asks of the queue, made of its request: what is refused there today is no answer to a repetition, as `StoreTasks` says. */
+export type MakeCall = () => Call | Promise<Call>;
+
 /** What a call asks of the queue. */
 export interface Call {
   type: string;
@@ -44,12 +47,12 @@ export interface Calls {
    * Stores the task of a call, or finds that of an earlier request with its key.
    * @throws ProblemError where it cannot be taken, with pointers into the body of the call
    */
-  submit(call: Call, asker: Asker, watched: boolean): Promise<Called>;
+  submit(call: MakeCall, asker: Asker, watched: boolean): Promise<Called>;
   /**
    * Does the task of a call and answers it once it has ended, however long that takes. It is cancelled when nobody is there any
    * more who waits for it: the client went away, its credential is not good any more, or the server stops.
    */
-  run(call: Call, asker: Asker): Promise<Called>;
+  run(call: MakeCall, asker: Asker): Promise<Called>;
   /**
    * Cancels the task of a call, as far as that is possible now. One with an `Idempotency-Key` is left alone, because the same request
    * comes for its answer, unless its credential ended.
@@ -100,8 +103,8 @@ export function createCalls(options: Options): Calls {
     throw invalid(prepared.errors.map((error) => placed(error, places)));
   }
 
-  async function stored(prepared: ReturnType<typeof made>, { key }: Asker): Promise<Called> {
-    const { rows, again } = await store([prepared], key);
+  async function stored(make: () => Promise<MadeTask>, { key }: Asker): Promise<Called> {
+    const { rows, again } = await store(async () => [await make()], key);
     const [row] = rows as [TaskRow];
     if (!again) return { task: row, again };
     // What was stored is as it was then.
@@ -110,7 +113,8 @@ export function createCalls(options: Options): Calls {
     return { task, again };
   }
 
-  const submit = (call: Call, asker: Asker, watched: boolean) => stored(made(call, asker, watched), asker);
+  const submit = (call: MakeCall, asker: Asker, watched: boolean) =>
+    stored(async () => made(await call(), asker, watched), asker);
 
   async function cancel(task: TaskRow, { principal, key }: Pick<Asker, 'principal' | 'key'>, reason: string) {
     if (key && reason !== UNAUTHORIZED) return;
@@ -157,19 +161,23 @@ export function createCalls(options: Options): Calls {
     submit,
     cancel,
     async run(call, asker) {
-      const prepared = made(call, asker, true);
-      let watch = waiters.watch(prepared.task.id);
+      let watch = undefined as Watch | undefined;
+      const make = async () => {
+        const prepared = made(await call(), asker, true);
+        watch = waiters.watch(prepared.task.id);
+        return prepared;
+      };
       try {
         asker.holdOpen();
-        const { task, again } = await stored(prepared, asker);
+        const { task, again } = await stored(make, asker);
         if (again) {
-          watch.close();
+          watch?.close();
           watch = waiters.watch(task.id);
           watch.ring();
         }
-        return { task: await awaitEnd(watch, task, asker), again };
+        return { task: await awaitEnd(watch as Watch, task, asker), again };
       } finally {
-        watch.close();
+        watch?.close();
       }
     },
   };

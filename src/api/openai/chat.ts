@@ -1,3 +1,4 @@
+import { canonicalName } from '../../clients/model-names.ts';
 import type { Logger } from '../../log.ts';
 import { type AnswerHeader, answers } from '../answer.ts';
 import { replayed } from '../idempotency.ts';
@@ -5,7 +6,7 @@ import { defineRoute, type Route, type RouteAnswer, type RouteInput } from '../r
 import type { ReadEvents } from '../streams/events.ts';
 import type { OpenStreams } from '../streams/open-streams.ts';
 import { SSE_HEADERS, streamBody } from '../streams/sse.ts';
-import { type Call, type Called, type Calls, GONE } from './calls.ts';
+import { type Call, type Called, type Calls, GONE, type MakeCall } from './calls.ts';
 import { completion, completionExample, completionOf } from './chat-answer.ts';
 import { CHAT_PLACES, chatInputOf, chatRequest } from './chat-request.ts';
 import { chunksOf, encodeSent, type Sent } from './chat-stream.ts';
@@ -30,7 +31,12 @@ const HEADERS: AnswerHeader[] = ['X-Task-Id', 'Cache-Control', 'Idempotency-Repl
 export function chatRoutes(options: Options): Route[] {
   const { calls, readEvents, streams, log } = options;
 
-  async function streamed(call: Call, model: string, includeUsage: boolean, asked: Asked): Promise<RouteAnswer> {
+  async function streamed(
+    call: MakeCall,
+    model: () => string,
+    includeUsage: boolean,
+    asked: Asked,
+  ): Promise<RouteAnswer> {
     // Before the task: who may open no stream makes none.
     const stream = streams.enter(asked);
     let called: Called;
@@ -43,7 +49,7 @@ export function chatRoutes(options: Options): Route[] {
     const { task, again } = called;
     asked.signal.addEventListener('abort', stream.leave, { once: true });
     const events = readEvents(task.id, { after: null, text: true, idleMs: PING_MS, signal: stream.signal });
-    const sent = chunksOf(task, events, { model, includeUsage });
+    const sent = chunksOf(task, events, { model: model(), includeUsage });
     const next = async (): Promise<Sent> =>
       (await sent.next()).value ?? { is: 'error', error: endedBy(stream, asked.signal) };
     const giveUp = () => calls.cancel(task, asked, reasonOf(stream));
@@ -99,10 +105,13 @@ export function chatRoutes(options: Options): Route[] {
       },
       handle: async (asked) => {
         const { body } = asked;
-        const model = await requireModel(options, asked.principal, body.model, 'completion');
+        let model = canonicalName(body.model);
         const metadata = { ...body.metadata, ...(body.user ? { user: body.user } : {}) };
-        const call: Call = { type: 'chat', input: chatInputOf(body), metadata, places: CHAT_PLACES };
-        if (body.stream) return streamed(call, model, body.stream_options?.include_usage ?? false, asked);
+        const call = async (): Promise<Call> => {
+          model = await requireModel(options, asked.principal, body.model, 'completion');
+          return { type: 'chat', input: chatInputOf(body), metadata, places: CHAT_PLACES };
+        };
+        if (body.stream) return streamed(call, () => model, body.stream_options?.include_usage ?? false, asked);
         const { task, again } = await calls.run(call, asked);
         if (task.status !== 'completed') throw errorOfTask(task);
         const headers = { 'X-Task-Id': task.id, 'Cache-Control': 'no-store' };

@@ -65,9 +65,11 @@ export function embeddingRoutes({ calls, ...options }: Options): Route[] {
       },
       handle: async (asked) => {
         const { model, input, dimensions, encoding_format, user } = asked.body;
-        await requireModel(options, asked.principal, model, 'embedding');
         const metadata = user ? { user } : {};
-        const call = { type: 'embed', input: { model, fallback: false, input }, metadata };
+        const call = async () => {
+          await requireModel(options, asked.principal, model, 'embedding');
+          return { type: 'embed', input: { model, fallback: false, input }, metadata };
+        };
         const { task, again } = await calls.run(call, asked);
         if (task.status !== 'completed') throw errorOfTask(task);
         const made = task.output as EmbedAnswer;

@@ -2,10 +2,14 @@ import * as v from 'valibot';
 import type { Config } from '../../config.ts';
 import type { Db } from '../../db/connect.ts';
 import { deleteFile, type FileRow, findFile, listFiles, readFile } from '../../db/files.ts';
+import { findKey, type KeyUse, keepAnswer, takeKey } from '../../db/idempotency.ts';
+import type { SecretBox } from '../../secretbox.ts';
 import { named } from '../../tasks/named.ts';
 import { answers, answersText } from '../answer.ts';
-import { defineRoute, type Route } from '../route.ts';
-import { receiveFile } from '../upload.ts';
+import { keyRefused, replayed, withContent } from '../idempotency.ts';
+import { defineRoute, type Route, type RouteAnswer } from '../route.ts';
+import type { AlsoFinish } from '../shelf.ts';
+import { digestForm, receiveFile } from '../upload.ts';
 import { OpenAiError } from './error.ts';
 import { findId, noSuch, openAiId, readId, seconds } from './ids.ts';
 import { listOf, listQuery, presentList } from './lists.ts';
@@ -35,16 +39,40 @@ const fields = v.strictObject({
   purpose: v.picklist(PURPOSES, `must be one of ${PURPOSES.join(', ')}`),
 });
 
+type Fields = v.InferOutput<typeof fields>;
+
 const MAX_PAGE = 10_000;
 /** A client that asks for more gets the next page by itself. */
 const PAGE = 1_000;
 
 /** The files of a user. */
-export function fileRoutes({ db, config }: { db: Db; config: Config }): Route[] {
+export function fileRoutes({ db, config, box }: { db: Db; config: Config; box: SecretBox }): Route[] {
+  const { files } = config;
+
   async function read(userId: string, given: string | undefined): Promise<FileRow> {
     const found = await findFile(db, userId, readId('file', given));
     if (!found) throw noSuch('file');
     return found;
+  }
+
+  const answerOf = (row: FileRow): RouteAnswer => ({ status: 200, body: presentFile(row) });
+
+  /** Keeps the answer under a key, together with the file. */
+  function keeping(given: KeyUse): AlsoFinish {
+    return async (trx, row, digest) => {
+      const key = withContent(given, digest);
+      const { is } = await takeKey(trx, key);
+      // Where the same came twice at once, the first one is there by now.
+      if (is !== 'mine') throw keyRefused(is === 'reused' ? is : 'in_use');
+      await keepAnswer(trx, key, box.seal(JSON.stringify(answerOf(row))));
+    };
+  }
+
+  /** The answer of the first request with a key that is taken. */
+  async function repeat(key: KeyUse): Promise<RouteAnswer> {
+    const first = await findKey(db, key);
+    if (first?.is !== 'answered') throw keyRefused(first?.is ?? 'in_use');
+    return replayed(JSON.parse(box.open(first.answer)) as RouteAnswer);
   }
 
   return [
@@ -53,11 +81,13 @@ export function fileRoutes({ db, config }: { db: Db; config: Config }): Route[] 
       path: '/v1/files',
       summary: 'Upload a file',
       upload: fields,
-      answers: { 200: answers('The file.', file, example) },
-      handle: async ({ form, principal }) => {
-        const options = { db, files: config.files };
-        const received = await receiveFile(options, form!, principal.userId, fields, ({ purpose }) => purpose);
-        return { status: 200, body: presentFile(received.file) };
+      idempotent: 'commit',
+      answers: { 200: answers('The file.', file, example, ['Idempotency-Replayed']) },
+      handle: async ({ form, principal, key }) => {
+        if (key && (await findKey(db, key))) return repeat(withContent(key, await digestForm(files, form!, fields)));
+        const given = [form!, principal.userId, fields, ({ purpose }: Fields) => purpose] as const;
+        const received = await receiveFile({ db, files }, ...given, key && keeping(key));
+        return answerOf(received.file);
       },
     }),
     defineRoute({

@@ -90,7 +90,6 @@ export function chatRoutes(options: Options): Route[] {
       handle: async (asked) => {
         const { body, base, header, key, signal } = asked;
         const { stream: streamed, ...input } = body;
-        const made = prepare(input, asked);
         const place = (task: TaskRow) => ({
           Location: `${base}/api/v1/tasks/${task.id}`,
           'X-Task-Id': task.id,
@@ -98,7 +97,7 @@ export function chatRoutes(options: Options): Route[] {
         if (streamed) {
           const stream: OpenStream = streams.enter(asked);
           try {
-            const { rows, again } = await store([made], key);
+            const { rows, again } = await store(() => [prepare(input, asked)], key);
             const answer = follow(rows[0]!, asked, { after: null, stream });
             const whole = { ...answer, headers: { ...answer.headers, ...place(rows[0]!) } };
             return again ? replayed(whole) : whole;
@@ -108,7 +107,7 @@ export function chatRoutes(options: Options): Route[] {
           }
         }
         const seconds = parsePreferWait(header('prefer') ?? USUAL_WAIT) ?? 0;
-        const held = await storeHeld(options, made, { key, signal, seconds });
+        const held = await storeHeld(options, () => prepare(input, asked), { key, signal, seconds });
         return answerHeld(held, { base, seconds }, { headers: { 'X-Task-Id': held.task.id } });
       },
     }),

@@ -130,12 +130,12 @@ export function deliveryRoutes({ db, dispatcher }: { db: Db; dispatcher: Dispatc
         const { id, enabled } = await readEndpoint(db, principal, params.id);
         if (!enabled) throw disabled();
         let recovered = 0;
-        let more = true;
-        while (more && recovered < MAX_RECOVERED) {
-          const rows = await recoverDeliveries(db, id, body.since, BATCH);
+        let more = false;
+        for await (const rows of recoverDeliveries(db, id, body.since, BATCH)) {
           await wakeDeliveries(dispatcher, rows, requestId);
           recovered += rows.length;
           more = rows.length === BATCH;
+          if (recovered >= MAX_RECOVERED) break;
         }
         const details = { since: body.since, recovered };
         await insertAudit(db, [trail.entry({ action: 'webhook.recover', object: { type: 'webhook', id }, details })]);

@@ -6,9 +6,8 @@ import { type CollectionRow, findCollection } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
 import { findDocument, hasAllDocuments, hideDocument, listDocuments } from '../../db/documents.ts';
 import { DOCUMENT_PURPOSE, deleteFile } from '../../db/files.ts';
-import { findKey } from '../../db/idempotency.ts';
+import { findKey, type KeyUse } from '../../db/idempotency.ts';
 import { isId } from '../../db/ids.ts';
-import { findTask } from '../../db/tasks/read.ts';
 import { clearDocuments } from '../../documents/clear.ts';
 import { identityOf, nameOf } from '../../documents/identity.ts';
 import { ProblemError } from '../../errors.ts';
@@ -17,7 +16,7 @@ import { documentIngest } from '../../tasks/document-ingest.ts';
 import { requireStore } from '../../vectors/points.ts';
 import { answers, answersNothing, pageOf } from '../answer.ts';
 import { noSuchCollection } from '../collections.ts';
-import { withContent } from '../idempotency.ts';
+import { keyRefused, withContent } from '../idempotency.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
 import type { Form } from '../request.ts';
 import { defineRoute, offWhen, type Principal, type Route, type RouteAnswer, type RouteInput } from '../route.ts';
@@ -25,7 +24,7 @@ import { documentExample, presentDocument, document as shape } from '../shapes/d
 import { pendingExample, taskExample, task as taskShape } from '../shapes/task.ts';
 import type { StoreTasks } from '../store.ts';
 import { applyCancelAfter, type PrepareContext, parsePreferWait, prepareTask } from '../submit.ts';
-import { receiveBody, receiveFile } from '../upload.ts';
+import { digestBody, digestForm, receiveBody, receiveFile } from '../upload.ts';
 import { invalid, pageQuery } from '../validate.ts';
 import type { Waiters } from '../waiters.ts';
 import { VECTORS_OFF } from './collections.ts';
@@ -65,30 +64,38 @@ export function documentRoutes({
     return row;
   }
 
-  /** Makes the task; `stored` hears that it is there. */
+  /** A collection that takes documents. */
+  async function open(principal: Principal, name: string | undefined): Promise<CollectionRow> {
+    const row = await read(principal, name);
+    if (row.embedding_model === null)
+      throw invalid([{ pointer: '#', detail: 'cannot go into a collection of vectors of your own making' }]);
+    return row;
+  }
+
+  /** Makes the task of what `look` finds; `stored` hears that it is there. */
   async function submit(
-    input: Record<string, unknown>,
+    look: () => Promise<Record<string, unknown>>,
     { principal, requestId, base, key, header, signal }: Asked,
     stored?: (again: boolean) => unknown,
   ): Promise<RouteAnswer> {
     const seconds = parsePreferWait(header('prefer'));
-    const given = { type: documentIngest.name, input, metadata: {}, tags: [] };
     const whose = { userId: principal.userId, requestId, batchId: null, watched: seconds !== undefined, pointer: '#' };
     const asked = { ...whose, usualPriority: usualPriority(principal) };
-    const made = prepareTask(applyCancelAfter(given, header('cancel-after')), asked, context);
-    // What the caller sent is the input itself.
-    if ('errors' in made)
+    const make = async () => {
+      const given = { type: documentIngest.name, input: await look(), metadata: {}, tags: [] };
+      const made = prepareTask(applyCancelAfter(given, header('cancel-after')), asked, context);
+      if ('task' in made) return made;
+      // What the caller sent is the input itself.
       throw invalid(made.errors.map((one) => ({ ...one, pointer: one.pointer.replace('#/input', '#') })));
-    const { task, again } = await storeHeld({ db, store, waiters }, made, { key, signal, seconds }, stored);
-    // The file of a repetition is another one, with the same content.
-    const first = again && 'file_id' in input ? await findTask(db, principal, task.id) : undefined;
-    return answerHeld({ task: { ...task, ...(first && { input: first.input }) }, again }, { base, seconds });
+    };
+    const held = await storeHeld({ db, store, waiters }, make, { key, signal, seconds }, stored);
+    return answerHeld(held, { base, seconds });
   }
 
-  /** A document that takes the place of another one has its room, and a repetition of a request that of the first. */
-  async function refuseFull({ principal, key }: Pick<Asked, 'principal' | 'key'>, id: string, identity: string | null) {
-    const given = { user_id: principal.userId, collection_id: id, identity };
-    if (!(await hasAllDocuments(db, given, maxDocuments)) || (key && (await findKey(db, key)))) return;
+  /** A document that takes the place of another one has its room. */
+  async function refuseFull({ userId }: Principal, id: string, identity: string | null) {
+    const given = { user_id: userId, collection_id: id, identity };
+    if (!(await hasAllDocuments(db, given, maxDocuments))) return;
     throw new ProblemError(
       'limit_reached',
       `You have ${maxDocuments} documents, which is the most (MAX_DOCUMENTS_PER_USER). Delete one first.`,
@@ -98,6 +105,13 @@ export function documentRoutes({
   async function receiveRaw(form: Form, userId: string, { filename = '', ...said }: v.InferOutput<typeof query>) {
     const received = await receiveBody({ db, files }, form, userId, { filename, purpose: DOCUMENT_PURPOSE });
     return { ...received, fields: said };
+  }
+
+  /** A file that comes under a key which is taken is compared with the first one, and not stored: the task has that. */
+  async function repeat(form: Form, key: KeyUse, asked: Asked): Promise<RouteAnswer> {
+    const digest = form.raw ? await digestBody(files, form) : await digestForm(files, form, fields);
+    const nothingNew = () => Promise.reject(keyRefused('in_use'));
+    return submit(nothingNew, { ...asked, key: withContent(key, digest) });
   }
 
   function refuseToSubmit(principal: Principal): void {
@@ -125,24 +139,29 @@ export function documentRoutes({
       handle: async (input) => {
         const { principal, params, form } = input;
         refuseToSubmit(principal);
-        const { id, name: collection, embedding_model } = await read(principal, params.name);
-        if (embedding_model === null)
-          throw invalid([{ pointer: '#', detail: 'cannot go into a collection of vectors of your own making' }]);
         if (!form?.raw) refuseQuery(input.query);
         if (!form) {
-          await refuseFull(input, id, identityOf(input.body.url ?? null, input.body));
-          return submit({ collection, ...(input.sent as object) }, input);
+          const look = async () => {
+            const { id, name: collection } = await open(principal, params.name);
+            await refuseFull(principal, id, identityOf(input.body.url ?? null, input.body));
+            return { collection, ...(input.sent as object) };
+          };
+          return submit(look, input);
         }
+        if (input.key && (await findKey(db, input.key))) return repeat(form, input.key, input);
+        const { id, name: collection } = await open(principal, params.name);
         const received = form.raw
           ? await receiveRaw(form, principal.userId, input.query)
           : await receiveFile({ db, files }, form, principal.userId, fields, () => DOCUMENT_PURPOSE);
         let isNeeded = false;
         try {
+          const look = async () => {
+            await refuseFull(principal, id, identityOf(nameOf(received.file), received.fields));
+            return { collection, file_id: received.file.id, ...readFields(received.fields) };
+          };
           const key = input.key && withContent(input.key, received.digest);
-          await refuseFull({ principal, key }, id, identityOf(nameOf(received.file), received.fields));
-          const given = { collection, file_id: received.file.id, ...readFields(received.fields) };
-          return await submit(given, { ...input, key }, (again) => {
-            // The task of the first request with this key has the file that came with that.
+          return await submit(look, { ...input, key }, (again) => {
+            // Where the same came twice at once, the task has the file of the first.
             isNeeded = !again;
           });
         } finally {

@@ -37,6 +37,7 @@ import { bulkRoutes } from './task-bulk.ts';
 import { eventRoutes } from './task-events.ts';
 import { forgetRoutes } from './task-forget.ts';
 import { readRoutes } from './task-read.ts';
+import { retryRoutes } from './task-retry.ts';
 import { steerRoutes } from './task-steer.ts';
 import { submitRoutes } from './task-submit.ts';
 import { taskTokenRoutes } from './task-token.ts';
@@ -77,7 +78,8 @@ export function createRoutes(parts: RouteParts): Route[] {
     ...readRoutes(parts),
     ...eventRoutes({ ...parts, follow }),
     ...taskTokenRoutes(parts),
-    ...steerRoutes({ ...parts, checkUrl: parts.outbound.check }),
+    ...steerRoutes(parts),
+    ...retryRoutes({ ...parts, checkUrl: parts.outbound.check }),
     ...taskWorkflowRoutes(parts),
     ...forgetRoutes(parts),
     ...callbackRoutes(parts),

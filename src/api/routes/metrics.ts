@@ -16,6 +16,7 @@ export function metricsRoutes({ metricsPage }: { metricsPage: MetricsPage | unde
           '# HELP sutazai_tasks_accepted_total tasks stored\n# TYPE sutazai_tasks_accepted_total counter\nsutazai_tasks_accepted_total{lane="system",type="echo"} 1\n',
         ),
       },
+      problems: ['not_found'],
       ...(metricsPage ? {} : { off: 'This server measures nothing (ENABLE_MONITORING=false).' }),
       async handle() {
         const { status, type, body } = await metricsPage!();

@@ -96,19 +96,22 @@ export function modelRoutes(options: Options): Route[] {
         const seconds = parsePreferWait(header('prefer'));
         const refused = keyRefusals(submission, principal, '#').map(({ detail }) => ({ detail, pointer: '#/model' }));
         if (refused.length > 0) throw beyondKey(refused);
-        refuse(options, body);
-        const made = prepareTask(
-          applyCancelAfter({ ...submission, metadata: {}, tags: [] }, header('cancel-after')),
-          {
-            ...{ userId: principal.userId, requestId, batchId: null, watched: seconds !== undefined, pointer: '#' },
-            ...{ usualPriority: usualPriority(principal), route: modelPull.route },
-          },
-          options,
-        );
-        if ('errors' in made) throw invalid(made.errors);
-        const held = await storeHeld(options, made, { key, signal, seconds }, (again) => {
+        const make = () => {
+          refuse(options, body);
+          const made = prepareTask(
+            applyCancelAfter({ ...submission, metadata: {}, tags: [] }, header('cancel-after')),
+            {
+              ...{ userId: principal.userId, requestId, batchId: null, watched: seconds !== undefined, pointer: '#' },
+              ...{ usualPriority: usualPriority(principal), route: modelPull.route },
+            },
+            options,
+          );
+          if ('errors' in made) throw invalid(made.errors);
+          return made;
+        };
+        const held = await storeHeld(options, make, { key, signal, seconds }, (again, task) => {
           const object = { type: 'model', id: canonicalName(body.model) };
-          const details = { task: made.task.id, hosts: body.hosts };
+          const details = { task, hosts: body.hosts };
           if (!again) trail.record({ action: 'model.pull', object, details });
         });
         return answerHeld(held, { base, seconds });

@@ -1,17 +1,16 @@
 import type * as v from 'valibot';
-import { findActiveAgents } from '../../db/agents.ts';
 import type { Db } from '../../db/connect.ts';
 import type { ScheduleRow } from '../../db/schedules.ts';
 import { ProblemError } from '../../errors.ts';
 import { nextTick, type Timing, ticksFrom } from '../../schedules/clock.ts';
 import { newWebhookSecret } from '../../webhooks/sign.ts';
 import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
+import { prepareAll } from '../prepare.ts';
 import type { Principal } from '../route.ts';
 import { type ScheduledTask, withoutSecret } from '../scheduled-task.ts';
 import type { schedule as shape } from '../shapes/schedule.ts';
-import { type PrepareContext, prepareTask } from '../submit.ts';
+import type { PrepareContext } from '../submit.ts';
 import { invalid } from '../validate.ts';
-import { checkWorkflows } from '../workflow-tasks.ts';
 
 const SHOWN_TICKS = 3;
 
@@ -76,20 +75,11 @@ export function refuseToSubmit(
 export async function checkTask(
   given: ScheduledTask,
   principal: Principal,
-  { db, ...context }: PrepareContext & { db: Db },
+  context: PrepareContext & { db: Db },
 ): Promise<{ task: { task: string; webhook_secret: Buffer | null }; secret: string | undefined }> {
-  const whose = { userId: principal.userId, requestId: null, batchId: null, watched: false, pointer: '#/task' };
-  const made = prepareTask(given, { ...whose, usualPriority: usualPriority(principal) }, context);
-  const errors = 'errors' in made ? made.errors : [];
-  const agent = given.agent_id?.toLowerCase();
-  if (agent && !(await findActiveAgents(db, principal.userId, [agent])).has(agent))
-    errors.push({ pointer: '#/task/agent_id', detail: 'is not the id of an active agent' });
-  if (errors.length > 0) throw invalid(errors);
+  const whose = { userId: principal.userId, principal, requestId: null, usualPriority: usualPriority(principal) };
+  await prepareAll([{ submission: given, pointer: '#/task' }], whose, context);
   refuseToSubmit(given, principal, '#/task');
-  const one = [{ submission: given, pointer: '#/task' }];
-  const workflow = await checkWorkflows(one, { db, userId: principal.userId, principal }, context);
-  if (workflow.errors.length > 0) throw invalid(workflow.errors);
-  if (workflow.refused.length > 0) throw beyondKey(workflow.refused);
   const { webhook } = given;
   const secret = webhook && !webhook.secret ? newWebhookSecret() : undefined;
   const sealed = webhook ? context.box.seal(secret ?? (webhook.secret as string)) : null;

@@ -25,7 +25,7 @@ import { newSchedule, scheduleExample, schedule as scheduleShape } from '../shap
 import { pendingExample, task as taskShape } from '../shapes/task.ts';
 import type { StoreTasks } from '../store.ts';
 import { type PrepareContext, scheduledTask } from '../submit.ts';
-import { invalid, pageQuery } from '../validate.ts';
+import { pageQuery } from '../validate.ts';
 import { checkTask, nextOf, presentSchedule, refuseToSubmit, timingOf } from './schedule-shared.ts';
 import { retryAfter } from './task-access.ts';
 
@@ -223,11 +223,12 @@ export function scheduleRoutes(options: Options): Route[] {
       },
       problems: ['concurrency_limit'],
       handle: async ({ params, principal, requestId, base, key }) => {
-        const row = await read(principal, params.id);
-        const made = prepareScheduled(row, requestId, options);
-        if ('errors' in made) throw invalid(made.errors, 'The task of the schedule is not good any more.');
-        refuseToSubmit(made.task, principal);
-        const { rows, again } = await store([made], key);
+        const make = async () => {
+          const row = await read(principal, params.id);
+          refuseToSubmit(row.task as { type: string; priority?: number }, principal);
+          return [await prepareScheduled(row, options, { principal, requestId })];
+        };
+        const { rows, again } = await store(make, key);
         const task = rows[0]!;
         const answer = {
           status: 202,

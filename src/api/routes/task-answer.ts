@@ -7,7 +7,7 @@ import type { AnswerHeader } from '../answer.ts';
 import { replayed } from '../idempotency.ts';
 import type { RouteAnswer } from '../route.ts';
 import type { MadeTask, StoreTasks } from '../store.ts';
-import type { Waiters } from '../waiters.ts';
+import type { Waiters, Watch } from '../waiters.ts';
 import { awaitEnd, awaitStored, retryAfter } from './task-access.ts';
 
 /** The headers of an answer that is a task that was stored. */
@@ -23,22 +23,28 @@ export interface Held {
 
 /**
  * Stores a task, and waits for its end where the request asks for that.
+ * @param make makes the task, as `StoreTasks` says
  * @param seconds how long at most; `undefined` where nobody waits, else the task has to be made as one that is watched
  * @param stored hears of it before anything is waited for
  */
 export async function storeHeld(
   { db, waiters, store }: { db: Db; waiters: Waiters; store: StoreTasks },
-  made: MadeTask,
+  make: () => MadeTask | Promise<MadeTask>,
   { key, signal, seconds }: { key: KeyUse | undefined; signal: AbortSignal; seconds: number | undefined },
-  stored: (again: boolean) => unknown = () => {},
+  stored: (again: boolean, id: string) => unknown = () => {},
 ): Promise<Held> {
-  const watch = seconds === undefined ? undefined : waiters.watch(made.task.id);
+  let watch = undefined as Watch | undefined;
+  const makeWatched = async () => {
+    const made = await make();
+    if (seconds !== undefined) watch = waiters.watch(made.task.id);
+    return [made];
+  };
   try {
-    const { rows, secrets, again } = await store([made], key);
-    await stored(again);
+    const { rows, secrets, again } = await store(makeWatched, key);
     let task = rows[0] as TaskRow;
-    if (watch && again) task = await awaitStored({ db, waiters }, task, seconds ?? 0, signal);
-    else if (watch) task = await awaitEnd(db, watch, task, seconds ?? 0, signal);
+    await stored(again, task.id);
+    if (again && seconds !== undefined) task = await awaitStored({ db, waiters }, task, seconds, signal);
+    else if (watch && seconds !== undefined) task = await awaitEnd(db, watch, task, seconds, signal);
     return { task, secret: secrets[0], again };
   } finally {
     watch?.close();

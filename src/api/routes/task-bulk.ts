@@ -78,16 +78,19 @@ export function bulkRoutes(options: Options): Route[] {
           ...(foreign && { owner }),
           ...(principal.keyId && { key_id: principal.keyId }),
         };
-        const made = prepareTask(
-          { type: taskBulk.name, input, metadata: {}, tags: [] },
-          {
-            ...{ userId: principal.userId, requestId, batchId: null, watched: false, pointer: '#' },
-            ...{ usualPriority: usualPriority(principal), route: taskBulk.route },
-          },
-          options,
-        );
-        if ('errors' in made) throw invalid(made.errors);
-        const { rows, again } = await store([made], key);
+        const make = () => {
+          const made = prepareTask(
+            { type: taskBulk.name, input, metadata: {}, tags: [] },
+            {
+              ...{ userId: principal.userId, requestId, batchId: null, watched: false, pointer: '#' },
+              ...{ usualPriority: usualPriority(principal), route: taskBulk.route },
+            },
+            options,
+          );
+          if ('errors' in made) throw invalid(made.errors);
+          return [made];
+        };
+        const { rows, again } = await store(make, key);
         const task = rows[0]!;
         if (foreign && !again)
           trail.record({

@@ -54,7 +54,7 @@ export function eventRoutes({ db, follow }: Options): Route[] {
       method: 'GET',
       path: '/api/v1/tasks/:id/timeline',
       summary: 'Everything that happened to a task, in order',
-      query: v.strictObject({ limit: v.optional(pageQuery.limit, '200'), cursor: v.optional(eventId) }),
+      query: v.strictObject({ limit: pageQuery.limit, cursor: v.optional(eventId) }),
       answers: {
         200: answers('The events.', pageOf(timelineEvent), { data: timelineExample, next_cursor: null }, [
           'Cache-Control',

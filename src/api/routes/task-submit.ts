@@ -1,23 +1,19 @@
 import * as v from 'valibot';
-import { findActiveAgents } from '../../db/agents.ts';
 import type { Db } from '../../db/connect.ts';
 import { newId } from '../../db/ids.ts';
-import type { FieldError } from '../../errors.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import type { Registry } from '../../tasks/index.ts';
 import { sentId } from '../../tasks/named.ts';
 import { presentTask } from '../../tasks/present.ts';
 import { answers } from '../answer.ts';
 import { replayed } from '../idempotency.ts';
-import { beyondKey, keyRefusals, usualPriority } from '../key-limits.ts';
+import { usualPriority } from '../key-limits.ts';
+import { type Placed, prepareAll } from '../prepare.ts';
 import { defineRoute, type Principal, type Route } from '../route.ts';
 import { pendingExample, submittedTask, taskExample } from '../shapes/task.ts';
 import type { StoreTasks } from '../store.ts';
-import { applyCancelAfter, parsePreferWait, prepareTask, type Submission, submission } from '../submit.ts';
-import { invalid } from '../validate.ts';
-import { lengthErrors } from '../vector-lengths.ts';
+import { applyCancelAfter, parsePreferWait, submission } from '../submit.ts';
 import type { Waiters } from '../waiters.ts';
-import { checkWorkflows } from '../workflow-tasks.ts';
 import { answerHeld, storeHeld, TASK_HEADERS } from './task-answer.ts';
 
 interface Options {
@@ -34,30 +30,17 @@ const BATCH = '0199a5c2-7d1d-7001-8b00-000000000001';
 
 /** Submitting tasks. */
 export function submitRoutes(options: Options): Route[] {
-  const { db, store } = options;
+  const { store } = options;
 
-  async function prepareAll(
-    given: Array<{ submission: Submission; pointer: string }>,
-    { principal, ...context }: { principal: Principal; requestId: string; batchId: string | null; watched: boolean },
-  ) {
-    const errors: FieldError[] = [];
-    const whose = { ...context, userId: principal.userId, usualPriority: usualPriority(principal) };
-    const prepared = given.flatMap((one) => {
-      const made = prepareTask(one.submission, { ...whose, pointer: one.pointer }, options);
-      if ('task' in made) return [made];
-      errors.push(...made.errors);
-      return [];
-    });
-    errors.push(...(await agentErrors(db, principal.userId, given)));
-    if (errors.length === 0) errors.push(...(await lengthErrors(options, principal.userId, given)));
-    if (errors.length > 0) throw invalid(errors);
-    const refused = given.flatMap(({ submission: one, pointer }) => keyRefusals(one, principal, pointer));
-    const workflows = await checkWorkflows(given, { db, userId: principal.userId, principal }, options);
-    if (workflows.errors.length > 0) throw invalid(workflows.errors);
-    if (refused.length + workflows.refused.length > 0) throw beyondKey([...refused, ...workflows.refused]);
-    for (const [index, input] of workflows.inputs) prepared[index]!.task.input = input;
-    return prepared;
-  }
+  const prepare = (
+    given: Placed[],
+    asked: { principal: Principal; requestId: string; batchId?: string; watched?: boolean },
+  ) =>
+    prepareAll(
+      given,
+      { ...asked, userId: asked.principal.userId, usualPriority: usualPriority(asked.principal) },
+      options,
+    );
 
   return [
     defineRoute({
@@ -76,13 +59,11 @@ export function submitRoutes(options: Options): Route[] {
       handle: async ({ body, principal, requestId, base, header, key, signal }) => {
         const seconds = parsePreferWait(header('prefer'));
         const given = applyCancelAfter(body, header('cancel-after'));
-        const [made] = await prepareAll([{ submission: given, pointer: '#' }], {
-          principal,
-          requestId,
-          batchId: null,
-          watched: seconds !== undefined,
-        });
-        const held = await storeHeld(options, made!, { key, signal, seconds });
+        const make = async () => {
+          const asked = { principal, requestId, watched: seconds !== undefined };
+          return (await prepare([{ submission: given, pointer: '#' }], asked))[0]!;
+        };
+        const held = await storeHeld(options, make, { key, signal, seconds });
         return answerHeld(held, { base, seconds }, { body: webhookSecret(held.secret) });
       },
     }),
@@ -119,8 +100,8 @@ export function submitRoutes(options: Options): Route[] {
           submission: applyCancelAfter(one, header('cancel-after')),
           pointer: `#/tasks/${index}`,
         }));
-        const made = await prepareAll(given, { principal, requestId, batchId: newId(), watched: false });
-        const { rows, secrets, again } = await store(made, key);
+        const make = () => prepare(given, { principal, requestId, batchId: newId() });
+        const { rows, secrets, again } = await store(make, key);
         const batchId = rows[0]?.batch_id;
         const answer = {
           status: 202,
@@ -134,22 +115,6 @@ export function submitRoutes(options: Options): Route[] {
       },
     }),
   ];
-}
-
-/** Agents that are not there, not for this user, or switched off; asks only where some are named. */
-async function agentErrors(
-  db: Db,
-  userId: string,
-  given: Array<{ submission: Submission; pointer: string }>,
-): Promise<FieldError[]> {
-  const named = given.flatMap(({ submission: { agent_id }, pointer }) =>
-    agent_id === undefined ? [] : [{ id: agent_id.toLowerCase(), pointer: `${pointer}/agent_id` }],
-  );
-  if (named.length === 0) return [];
-  const active = await findActiveAgents(db, userId, [...new Set(named.map(({ id }) => id))]);
-  return named.flatMap(({ id, pointer }) =>
-    active.has(id) ? [] : [{ pointer, detail: 'is not the id of an active agent' }],
-  );
 }
 
 /** A secret that was made here is shown in the answer to the submission, and nowhere else. */

@@ -30,12 +30,13 @@ export function taskTokenRoutes({ db, tokens, auth }: Options): Route[] {
       method: 'POST',
       path: '/api/v1/tasks/:id/token',
       summary: 'A short token for a browser, that can only read and stream this task',
+      idempotent: 'answer',
       answers: {
         201: answers(
           'The token.',
           taskToken,
           { access_token: 'eyJhbGciOiJIUzI1NiJ9.eyJ0YXNrIjoiMDE5OSJ9.c2ln', token_type: 'Bearer', expires_in: 900 },
-          ['Cache-Control'],
+          ['Cache-Control', 'Idempotency-Replayed'],
         ),
       },
       handle: async ({ params, principal }) => {

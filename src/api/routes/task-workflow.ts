@@ -5,7 +5,7 @@ import { isId } from '../../db/ids.ts';
 import { findTask, type TaskRow } from '../../db/tasks/read.ts';
 import { loadDefinition } from '../../db/workflow-definitions.ts';
 import { decideStep } from '../../db/workflows/decide.ts';
-import { findApprovers, findRun, type GraphRow, listEdges, listSteps, noteDecision } from '../../db/workflows/graph.ts';
+import { findApproval, findRun, type GraphRow, listEdges, listSteps, noteDecision } from '../../db/workflows/graph.ts';
 import { ProblemError } from '../../errors.ts';
 import { maxCharacters } from '../../tasks/schemas.ts';
 import { APPROVAL, type Definition, WORKFLOW, type WorkflowInput } from '../../tasks/workflow-definition.ts';
@@ -57,9 +57,11 @@ export function taskWorkflowRoutes({ db, workflows }: Options): Route[] {
    */
   async function readApproval(principal: Principal, id: string, step: string): Promise<TaskRow> {
     const task = isId(id) ? await findTask(db, 'any', id) : undefined;
-    const approval = task && (await findApprovers(db, task.id, step));
-    // Names are found whatever their case, and nobody has one that differs from another by that alone.
-    const isNamed = approval?.approvers?.some((one) => one.toLowerCase() === principal.username.toLowerCase());
+    const approval = task && (await findApproval(db, task.id, step, principal.userId));
+    // Names are found whatever their case, and nobody has one that differs from another by that alone. Nor is anybody meant who took
+    // a name later that nobody had.
+    const isNamed =
+      approval?.known && approval.approvers?.some((one) => one.toLowerCase() === principal.username.toLowerCase());
     const owner = ownerFor(principal, 'tasks:read:any');
     if (!task || !(isNamed || owner === 'any' || task.user_id === principal.userId)) throw noSuchTask();
     if (!approval) throw new ProblemError('not_found', `The task has no step ${step} that waits for a decision.`);
@@ -94,7 +96,7 @@ export function taskWorkflowRoutes({ db, workflows }: Options): Route[] {
           ]);
           return outcome;
         });
-        if (is !== 'decided') throw await notWaiting(db, task, step);
+        if (is !== 'decided') throw await notWaiting(db, task, step, principal.userId);
         workflows.advance(task.id);
         return { status: 200, body: { task_id: task.id, step, approved, by, comment } };
       },
@@ -125,8 +127,8 @@ export function taskWorkflowRoutes({ db, workflows }: Options): Route[] {
   ];
 }
 
-async function notWaiting(db: Db, task: TaskRow, step: string): Promise<ProblemError> {
-  const { decision = null } = (await findApprovers(db, task.id, step)) ?? {};
+async function notWaiting(db: Db, task: TaskRow, step: string, userId: string): Promise<ProblemError> {
+  const { decision = null } = (await findApproval(db, task.id, step, userId)) ?? {};
   const detail = decision
     ? `${decision.by.username} ${decision.approved ? 'approved' : 'rejected'} the step ${step} already.`
     : `The step ${step} does not wait for a decision now.`;

@@ -19,7 +19,7 @@ import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import type { SecretBox } from '../../secretbox.ts';
 import { maxCharacters } from '../../tasks/schemas.ts';
-import { END_EVENTS, ENDPOINT_EVENTS } from '../../webhooks/events.ts';
+import { ENDPOINT_EVENTS, USUAL_EVENTS } from '../../webhooks/events.ts';
 import { isWebhookSecret, newWebhookSecret } from '../../webhooks/sign.ts';
 import { answers, answersNothing, pageOf } from '../answer.ts';
 import type { AuditAction, Trail } from '../audit.ts';
@@ -59,7 +59,7 @@ const fields = {
 const newEndpoint = v.strictObject({
   name: v.optional(fields.name, null),
   url: fields.url,
-  events: v.optional(fields.events, [...END_EVENTS]),
+  events: v.optional(fields.events, [...USUAL_EVENTS]),
   enabled: v.optional(fields.enabled, true),
   secret: v.optional(v.pipe(v.string(), v.check(isWebhookSecret, 'must be whsec_ and 24–64 bytes in base64'))),
 });

@@ -55,7 +55,7 @@ export function createFollow({ readEvents, streams, log }: Options): Follow {
 const mayRead = (task: Pick<TaskRow, 'user_id'>, principal: Principal) =>
   task.user_id === principal.userId || principal.can('payloads:read');
 
-/** An event as this principal may see it; what a task says of itself, and whom its webhooks call or do not reach, is its owner's. */
+/** An event as this principal may see it; what a task says of itself is its owner's; whom its webhooks call or do not reach, its owner's who may see webhooks. */
 export function showEvent(
   { id, at, type, status, attempt, data }: TimelineRow,
   task: Pick<TaskRow, 'user_id'>,
@@ -65,7 +65,7 @@ export function showEvent(
   if (type === 'log' && !whole) return undefined;
   const { url, failure, ...rest } = data;
   const owners = { ...(url === undefined ? {} : { url }), ...(failure === undefined ? {} : { failure }) };
-  return { id, at, type, status, attempt, ...rest, ...(whole ? owners : {}) };
+  return { id, at, type, status, attempt, ...rest, ...(whole && principal.can('webhooks:read') ? owners : {}) };
 }
 
 /** The events of those who read the same, encoded once for all: a task may be large, and its readers many. */

@@ -44,7 +44,7 @@ export async function rescueTasks(db: Db, limit: number): Promise<Transition[]> 
 }
 
 /**
- * Ends what its deadline overtook, and its parts with it: waiting → expired, parked → cancelled, running → cancelling with the
+ * Ends what its deadline overtook, and its parts with it: never started → expired, waiting for another attempt or parked → cancelled, running → cancelling with the
  * reason `deadline`. At most `limit` a call, parts not counted.
  */
 export async function expireTasks(db: Db, limit: number): Promise<Transition[]> {

@@ -1,7 +1,6 @@
-import { type RawBuilder, sql, type Transaction } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import { noteStops } from '../agent-calls.ts';
 import type { Db } from '../connect.ts';
-import type { Database } from '../schema.ts';
 import { noteEnds } from '../workflows/ends.ts';
 import { isHeld } from './claim.ts';
 import { announce, countEnded, insertDeliveries, recordCancel, type Transition } from './transition.ts';
@@ -10,7 +9,7 @@ import { announce, countEnded, insertDeliveries, recordCancel, type Transition }
 export const canBeStopped = sql`t.status in ('scheduled', 'pending', 'running')`;
 
 /**
- * Why tasks are stopped, and who asked for it by name; `expires` where those that were not started shall say so, and what
+ * Why tasks are stopped, and who asked for it by name; `expires` where those that were never started shall say so, and what
  * somebody else is changing is left for later.
  */
 export interface Stopping {
@@ -31,8 +30,8 @@ export async function stopTasks(db: Db, those: RawBuilder<unknown>, stopping: St
     const all = await stopFamilies(trx, those, stopping);
     // Whoever adds parts holds their parent for that. What was added while it was waited for, the statement did not see;
     // now that the parent is stopped, nothing is added any more.
-    for (let moved = all; moved.some(hasParts); ) {
-      const parents = moved.filter(hasParts).map(({ id }) => id);
+    for (let moved = all; moved.length > 0; ) {
+      const parents = moved.map(({ id }) => id);
       const rest = sql`select t.id from tasks t where t.parent_id = any(${parents}::uuid[]) and ${canBeStopped}`;
       moved = await stopFamilies(trx, rest, { reason: PARENT, by: stopping.by });
       all.push(...moved);
@@ -40,9 +39,6 @@ export async function stopTasks(db: Db, those: RawBuilder<unknown>, stopping: St
     return all;
   });
 }
-
-/** Only workflows have parts. */
-const hasParts = ({ type }: Transition) => type === 'workflow';
 
 /** Stops the parts of a task, or those that have not begun. */
 export function stopParts(
@@ -72,7 +68,7 @@ async function stopFamilies(
       where t.id = any(array(select id from family)) and ${canBeStopped} order by t.id for update of t ${expires ? sql`skip locked` : sql``}
     ), moved as (
       update tasks t set
-        status = case when h.held then 'cancelling' when ${expires} and h.asked and t.status <> 'running' then 'expired' else 'cancelled' end,
+        status = case when h.held then 'cancelling' when ${expires} and h.asked and t.status <> 'running' and t.attempt = 0 then 'expired' else 'cancelled' end,
         completed_at = case when not h.held then clock_timestamp() end, awaiting = null, awaiting_until = null, error = null,
         cancel_reason = case when h.asked then ${reason} else ${PARENT} end
       from held h where t.id = h.id
@@ -106,15 +102,6 @@ async function endThem(trx: Db, limit: number): Promise<Transition[]> {
     ${announce('moved')}`.execute(trx);
   countEnded(rows);
   return rows;
-}
-
-/**
- * Locks a task so that nobody stops it meanwhile; answers whether it runs. Whoever adds parts to a task has to ask this in the
- * transaction that stores them.
- */
-export async function lockParent(trx: Transaction<Database>, id: string): Promise<boolean> {
-  const { rows } = await sql`select from tasks where id = ${id} and status = 'running' for no key update`.execute(trx);
-  return rows.length > 0;
 }
 
 function inTransaction<T>(db: Db, work: (trx: Db) => Promise<T>): Promise<T> {

@@ -80,15 +80,27 @@ export async function listEdges(
   return rows;
 }
 
-/** Who may decide about a step: those that it names. `undefined` where there is no such step in a workflow that has begun. */
-export async function findApprovers(
+/** A step that waits for a human, as somebody meets it. */
+export interface Approval {
+  /** The names of those who decide; null where it names nobody. */
+  approvers: string[] | null;
+  decision: Decision | null;
+  /** Whether the user had the account before there was the workflow, and so can be whom it means. */
+  known: boolean;
+}
+
+/** The approval that a step is; `undefined` where there is no such step in a workflow that has begun. @param userId who asks */
+export async function findApproval(
   db: Db,
   workflowId: string,
   step: string,
-): Promise<{ approvers: string[] | null; decision: Decision | null } | undefined> {
-  const { rows } = await sql<{ approvers: string[] | null; decision: Decision | null }>`
-    select definition -> 'approvers' as approvers, decision from workflow_steps
-    where workflow_id = ${workflowId} and step = ${step} and item = -1 and definition ->> 'type' = 'approval'`.execute(
+  userId: string,
+): Promise<Approval | undefined> {
+  const { rows } = await sql<Approval>`
+    select s.definition -> 'approvers' as approvers, s.decision,
+      exists (select from users u where u.id = ${userId} and u.created_at <= t.created_at) as known
+    from workflow_steps s join tasks t on t.id = s.workflow_id
+    where s.workflow_id = ${workflowId} and s.step = ${step} and s.item = -1 and s.definition ->> 'type' = 'approval'`.execute(
     db,
   );
   return rows[0];

@@ -15,7 +15,7 @@ import { ProblemError } from '../../../errors.ts';
 import { answers } from '../../answer.ts';
 import { beyondKey, keyRefusals } from '../../key-limits.ts';
 import { defineRoute, type Route } from '../../route.ts';
-import { filesFull } from '../../upload.ts';
+import { filesFull } from '../../shelf.ts';
 import { invalid } from '../../validate.ts';
 import { OpenAiError } from '../error.ts';
 import { findId, noSuch, readId } from '../ids.ts';

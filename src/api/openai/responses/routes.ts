@@ -121,8 +121,10 @@ export function responseRoutes(options: Options): Route[] {
       },
       handle: async (asked) => {
         const { body, principal } = asked;
-        await requireModel(options, principal, body.model, 'completion');
-        const call = await callOf(body, principal);
+        const call = async () => {
+          await requireModel(options, principal, body.model, 'completion');
+          return callOf(body, principal);
+        };
         if (body.stream) return follow.begin(call, asked, body.background !== true);
         const done = body.background ? calls.submit(call, asked, false) : calls.run(call, asked);
         const { task, again } = await done;

@@ -6,7 +6,7 @@ import type { RouteAnswer, RouteInput } from '../../route.ts';
 import type { ReadEvents } from '../../streams/events.ts';
 import type { OpenStream, OpenStreams } from '../../streams/open-streams.ts';
 import { SSE_HEADERS, streamBody } from '../../streams/sse.ts';
-import { type Call, type Calls, GONE } from '../calls.ts';
+import { type Calls, GONE, type MakeCall } from '../calls.ts';
 import { endedBy, reasonOf } from '../stream-end.ts';
 import { encodeSent, eventsOf, type Sent } from './events.ts';
 
@@ -63,7 +63,7 @@ export function createResponseStreams({ db, calls, readEvents, streams, log }: S
 
   return {
     /** Submits a response and follows it. */
-    async begin(call: Call, asked: Asked, own: boolean): Promise<RouteAnswer> {
+    async begin(call: MakeCall, asked: Asked, own: boolean): Promise<RouteAnswer> {
       // Before the task: who may open no stream makes none.
       const stream = streams.enter(asked);
       try {
