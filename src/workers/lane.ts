@@ -31,6 +31,8 @@ const REOPEN_MS = 1_000;
 /** More errors than this in a second are a worker that asks again at once. */
 const ERRORS_A_SECOND = 3;
 const BRAKE_MS = 1_000;
+/** A worker that was refused has asked again by then, brake and new connection included. */
+const ASKS_AGAIN_MS = 3_000;
 const CHECK_EVERY_MS = 5_000;
 const CHECK_TIMEOUT_MS = 3_000;
 /** After so many looks in a row at jobs that wait, free slots, and nothing fetched, a worker counts as stuck. */
@@ -48,8 +50,8 @@ export function startLane(options: Options): LaneRunner {
   const braking = new Set<LaneWorker>();
   /** Whether a job was fetched or ended since the last look. */
   let moved = false;
-  /** Whether the worker said since the last look that its store refuses or is away: then it asks, and is not stuck. */
-  let refused = false;
+  /** When the worker last said that its store refuses or is away: it asks then, and is not stuck. */
+  let refusedAt = Number.NEGATIVE_INFINITY;
   let stillFor = 0;
   let replaced = false;
   let problem: string | undefined;
@@ -94,7 +96,7 @@ export function startLane(options: Options): LaneRunner {
     let recent: number[] = [];
     one.on('error', (error) => {
       log.debug({ err: error, lane }, 'worker error');
-      if (one === worker) refused = true;
+      if (one === worker) refusedAt = performance.now();
       const now = performance.now();
       recent = [...recent.filter((at) => at > now - 1_000), now].slice(-ERRORS_A_SECOND - 1);
       if (braking.has(one) || recent.length <= ERRORS_A_SECOND) return;
@@ -108,7 +110,9 @@ export function startLane(options: Options): LaneRunner {
   }
 
   /** Whether it could fetch, and has not. */
-  const standsStill = () => !moved && !refused && worker !== undefined && !worker.isPaused() && busy() < concurrency;
+  const isRefused = () => performance.now() - refusedAt < ASKS_AGAIN_MS;
+  const standsStill = () =>
+    !moved && !isRefused() && worker !== undefined && !worker.isPaused() && busy() < concurrency;
 
   /** BullMQ workers have been seen to stop fetching after an outage without an error. */
   async function look(): Promise<void> {
@@ -121,7 +125,6 @@ export function startLane(options: Options): LaneRunner {
       }
       stillFor = 0;
       moved = false;
-      refused = false;
       return;
     }
     stillFor++;
