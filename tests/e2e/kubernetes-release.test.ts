@@ -18,14 +18,14 @@ beforeEach(() => writeFileSync(log, ''));
 
 /** A kubectl that builds for real, writes down what else it is asked for, and does what the test says then. */
 function run(script: string, args: string[], then = ''): { status: number | null; stderr: string; calls: string[] } {
-  const stub = [
+  const program = [
     '#!/bin/sh',
     `if [ "$1" = kustomize ]; then exec '${findKubectl()}' "$@"; fi`,
     `echo "$*" >>'${log}'`,
     `case "$*" in *--filename*) cp "$(echo "$*" | sed 's/.*--filename \\([^ ]*\\).*/\\1/')" '${folder}/applied.yaml' ;; esac`,
     then,
   ];
-  writeFileSync(join(folder, 'kubectl'), stub.join('\n'), { mode: 0o755 });
+  writeFileSync(join(folder, 'kubectl'), program.join('\n'), { mode: 0o755 });
   writeFileSync(join(folder, 'sleep'), '#!/bin/sh\n', { mode: 0o755 });
   const { status, stderr } = spawnSync('sh', [join(ROOT, 'scripts/deploy', script), ...args], {
     encoding: 'utf8',

@@ -10,6 +10,9 @@ import { openProduct } from '../rig/product.ts';
 import { rssMb } from '../rig/usage.ts';
 import { report } from './report.ts';
 
+/** Memory at rest is that of processes to which nothing has happened for so long; there is no signal for nothing. */
+const REST_MS = 3_000;
+
 /** What one round came to for a build, by phase. */
 export interface Round {
   accept?: Phase;
@@ -65,7 +68,7 @@ export const bench: Bench = async (args) => {
       if (!name.includes(values.only)) continue;
       const build = await open();
       builds.push(build);
-      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      await new Promise((resolve) => setTimeout(resolve, REST_MS));
       results.push({ name, restMb: restOf(build), rounds: [] });
     }
     // So that the first round finds everything compiled and every connection open.
