@@ -10,6 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const modules = join(root, 'node_modules');
 const stamp = join(modules, '.sutazai-installed');
 const windows = process.platform === 'win32';
+const brought = join(modules, 'node', 'bin', windows ? 'node.exe' : 'node');
 /** How soon we see that whoever started us is gone. */
 const LOOK_MS = 500;
 
@@ -30,10 +31,31 @@ function isProductionInstall() {
   return made && !existsSync(stamp) && !existsSync(join(modules, 'vitest'));
 }
 
+/** Whether somebody ran `npm ci` already: what npm says that it installed is what the lock file names, but for other platforms. */
+function isComplete() {
+  try {
+    const packagesOf = (path) => JSON.parse(readFileSync(path, 'utf8')).packages;
+    const { '': _, ...wanted } = packagesOf(join(root, 'package-lock.json'));
+    const there = packagesOf(join(modules, '.package-lock.json'));
+    const isThere = ([path, one]) =>
+      there[path] ? there[path].version === one.version && there[path].integrity === one.integrity : isForOthers(one);
+    return existsSync(brought) && Object.entries(wanted).every(isThere);
+  } catch {
+    return false;
+  }
+}
+
+/** An optional package that names no platform is a part of one that does; which libc is ours only npm knows. */
+function isForOthers({ optional, os, cpu, libc }) {
+  if (!optional) return false;
+  return libc !== undefined || !os || !cpu || !os.includes(process.platform) || !cpu.includes(process.arch);
+}
+
 /** Runs `npm ci` where node_modules is not what the lock file says. */
 function install(tool) {
   const wanted = lockHash();
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  if (isComplete()) return writeFileSync(stamp, wanted);
   if (isProductionInstall()) {
     if (!tool) return;
     fail('This is an install without development dependencies, which the tests and tools need. Run `npm ci` first.');
@@ -57,7 +79,6 @@ function install(tool) {
 
 /** Node 24 comes with the development dependencies; a newer one on the machine does as well. */
 function node() {
-  const brought = join(modules, 'node', 'bin', windows ? 'node.exe' : 'node');
   if (existsSync(brought)) return brought;
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath;
   fail(
