@@ -21,7 +21,7 @@ export function deadReferences(path: string, text: string): string[] {
     ...links
       .filter((target) => !/^(?:[a-z]+:|#)/.test(target))
       .filter((target) => !existsSync(join(ROOT, posix.dirname(path), target.replace(/#.*/, '')))),
-    ...[...code.matchAll(/\bnpm run ([\w:-]+)/g)]
+    ...[...code.matchAll(/\bnpm run (?:--silent )?([\w:-]+)/g)]
       .filter(([, name]) => !scripts().has(name as string))
       .map(([all]) => all),
     // Not the namespace of kubectl.
