@@ -1,8 +1,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { loadConfig, readDotEnv } from './config.ts';
-import { run } from './deps.ts';
+import { type Config, loadConfig, readDotEnv } from './config.ts';
+import { type Running, run } from './deps.ts';
 import { errorMessage, UsageError } from './errors.ts';
 import { createLog } from './log.ts';
 import type { PresentedTask } from './tasks/present.ts';
@@ -38,13 +38,28 @@ export async function demo(): Promise<void> {
   });
   say('Starting what is not configured: Postgres, a model server and a vector store …');
   const started = Date.now();
-  const start = run(config, 'start', createLog(config.logLevel, { format: config.logFormat }));
+  const stopping = new AbortController();
+  const start = run(config, 'start', createLog(config.logLevel, { format: config.logFormat }), stopping.signal);
   const interrupted = async () => {
+    if (stopping.signal.aborted) process.exit(130);
+    say('Stopping …');
+    stopping.abort();
     await (await start.catch(() => undefined))?.close();
     process.exit(130);
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, interrupted);
-  const running = await start;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupted);
+  await start
+    .then((running) => show(running, config, receiver, started))
+    .catch((error) => {
+      if (!stopping.signal.aborted) throw error;
+      // The exit is the business of whoever stops.
+      return new Promise<never>(() => {});
+    });
+  say(`Stopped cleanly after ${seconds(started)}. Next: \`npm start\`, then the curl session in README.md.`);
+  process.exit(0);
+}
+
+async function show(running: Running, config: Config, receiver: Receiver, started: number): Promise<void> {
   try {
     const url = running.url as string;
     say(
@@ -62,14 +77,23 @@ export async function demo(): Promise<void> {
       ...{ name: `greeter-${Date.now()}`, type: 'http', endpoint: receiver.helloUrl },
       config: { response: { output: 'body.greeting' } },
     })) as { id: string };
+    // The configured vector store may have a collection of the name that the examples have.
+    const collection = `demo-${Date.now()}`;
     const inputs = {
-      'vector.upsert': { collection: 'notes', points: NOTES.map((text, index) => ({ id: index, text })) },
+      'vector.upsert': { collection, points: NOTES.map((text, index) => ({ id: index, text })) },
       'http.request': { method: 'POST', url: receiver.helloUrl, body: { name: 'Ada' } },
-      'vector.delete': { collection: 'notes', ids: [NOTES.length - 1] },
+      'vector.delete': { collection, ids: [NOTES.length - 1] },
       'agent.run': { agent: agent.id, input: { name: 'Grace' } },
-    } as Record<string, unknown>;
-    for (const type of types) last = (await runExample(call, type, inputs[type.name] ?? type.examples[0], receiver)).id;
-    await call('DELETE', `/api/v1/agents/${agent.id}`);
+    } as Record<string, Record<string, unknown>>;
+    try {
+      for (const type of types) {
+        const input = inputs[type.name] ?? type.examples[0] ?? {};
+        last = (await runExample(call, type, 'collection' in input ? { ...input, collection } : input, receiver)).id;
+      }
+    } finally {
+      await call('DELETE', `/api/v1/agents/${agent.id}`);
+      if (config.vectors.enabled) await call('DELETE', `/api/v1/collections/${collection}`);
+    }
 
     const received = await receiver.waitFor(last);
     say(
@@ -86,8 +110,6 @@ export async function demo(): Promise<void> {
     await running.close();
     receiver.close();
   }
-  say(`Stopped cleanly after ${seconds(started)}. Next: \`npm start\`, then the curl session in README.md.`);
-  process.exit(0);
 }
 
 type Call = (method: string, path: string, body?: unknown) => Promise<unknown>;
