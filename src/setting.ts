@@ -52,9 +52,20 @@ export function url(protocols: string[], example: string) {
   return v.pipe(
     v.string(),
     v.check(
-      (given) => URL.canParse(given) && protocols.includes(new URL(given).protocol),
+      (given) => /:\/\/./.test(given) && URL.canParse(given) && protocols.includes(new URL(given).protocol),
       `wants a URL such as ${example}`,
     ),
+  );
+}
+
+/** The address of a server, to which paths are added: without a user, a query or a fragment. */
+export function baseUrl(example: string) {
+  return v.pipe(
+    url(['http:', 'https:'], example),
+    v.check((given) => {
+      const { username, password } = new URL(given);
+      return username === '' && password === '' && !/[?#]/.test(given);
+    }, `wants an address alone, such as ${example}: no user, no query and no fragment`),
   );
 }
 
@@ -133,13 +144,22 @@ export const encryptionKey = v.pipe(
 
 export const ollamaHosts = v.pipe(
   list,
-  v.transform((hosts) => hosts.map((host) => (host.includes('://') ? host : `http://${host}`).replace(/\/$/, ''))),
+  v.transform((hosts) => hosts.map((host) => ollamaUrl(host).replace(/\/$/, ''))),
   v.check(
-    (hosts) => hosts.length > 0 && hosts.every((host) => URL.canParse(host)),
+    (hosts) =>
+      hosts.length > 0 && hosts.every((host) => URL.canParse(host) && /^https?:$/.test(new URL(host).protocol)),
     'wants host:port or a URL, or several of them with commas between',
   ),
   v.check((hosts) => new Set(hosts).size === hosts.length, 'wants each host once'),
 );
+
+/** As Ollama itself reads it: a URL is taken as it is, and a host that names no port has the one of Ollama. */
+function ollamaUrl(given: string): string {
+  if (given.includes('://')) return given;
+  const [, host = '', path = ''] = /^([^/]*)(.*)$/.exec(given) ?? [];
+  const name = isIP(host) === 6 ? `[${host}]` : host;
+  return `http://${name}${/:\d+$/.test(name) ? '' : ':11434'}${path}`;
+}
 
 const ROLES = ['viewer', 'user', 'operator', 'admin'];
 const MODELS_WANTED = 'wants roles with their models, such as user:tinyllama,all-minilm;operator:*';
@@ -164,7 +184,9 @@ export const modelsByRole = v.pipe(
   v.transform((entries): Record<string, string[]> => Object.fromEntries(entries)),
 );
 
-export const lanes = v.pipe(list, v.array(v.picklist(LANES, `wants some of ${LANES.join(', ')}, separated by commas`)));
+const LANES_WANTED = `wants some of ${LANES.join(', ')}, separated by commas`;
+
+export const lanes = v.pipe(list, v.array(v.picklist(LANES, LANES_WANTED)), v.minLength(1, LANES_WANTED));
 
 export function setting<S extends v.GenericSchema<string | undefined, unknown>>(
   group: string,

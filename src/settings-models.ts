@@ -6,7 +6,7 @@ export const MODEL_SETTINGS = {
   OLLAMA_HOST: setting(
     'Models',
     v.optional(ollamaHosts),
-    'the Ollama to call, or several, separated by commas; embedded when empty',
+    'the Ollama to call, or several, separated by commas, on port 11434 where one is named without scheme and port; embedded when empty',
     { example: '127.0.0.1:11434' },
   ),
   OLLAMA_NUM_PARALLEL: setting(

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import {
+  baseUrl,
   encryptionKey,
   flag,
   host,
@@ -41,7 +42,7 @@ export const SETTINGS = {
     'where prepared model files are kept; may be deleted at any time',
   ),
   MODELS_DIR: setting('General', v.optional(text, 'models'), 'further *.gguf files for the embedded model server'),
-  HOST: setting('HTTP', v.optional(text, '127.0.0.1'), 'the address the API listens on; 0.0.0.0 in a container'),
+  HOST: setting('HTTP', v.optional(host, '127.0.0.1'), 'the address the API listens on; 0.0.0.0 in a container'),
   PORT: setting('HTTP', v.optional(integer(0, 65535), '3000'), 'the port the API listens on; 0 takes a free one'),
   HEALTH_PORT: setting(
     'HTTP',
@@ -49,10 +50,10 @@ export const SETTINGS = {
     'a port on which any process, workers too, answers /healthz and /readyz, also while it is busy; off when empty',
     { example: '3001' },
   ),
-  HEALTH_HOST: setting('HTTP', optionalText, 'the address of that port; HOST when empty', { example: '127.0.0.1' }),
+  HEALTH_HOST: setting('HTTP', v.optional(host), 'the address of that port; HOST when empty', { example: '127.0.0.1' }),
   PUBLIC_URL: setting(
     'HTTP',
-    v.optional(url(['http:', 'https:'], 'https://tasks.example.com')),
+    v.optional(baseUrl('https://tasks.example.com')),
     'the address clients use, for links in answers; the request decides when empty',
     { example: 'https://tasks.example.com' },
   ),
