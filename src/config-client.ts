@@ -19,8 +19,10 @@ export function loadClientConfig(env: Record<string, string | undefined>) {
     url: s.SUTAZAI_URL?.replace(/\/+$/, ''),
     apiKey: s.SUTAZAI_API_KEY,
     token: s.SUTAZAI_TOKEN,
-    credentialsFile: join(s.XDG_CONFIG_HOME ?? join(homedir(), '.config'), 'sutazai', 'credentials.json'),
+    credentialsFile: resolve(s.XDG_CONFIG_HOME ?? join(homedir(), '.config'), 'sutazai', 'credentials.json'),
     /** Where a server that runs on this machine has its data, and says where it listens. */
     dataDir: resolve(s.DATA_DIR ?? '.data'),
+    /** Where somebody typed `npm run sutazai`, which npm runs at the root of the clone; undefined where that is not how we were started. */
+    typedIn: env.npm_lifecycle_event === 'sutazai' && env.npm_package_name === 'sutazai' ? env.INIT_CWD : undefined,
   });
 }

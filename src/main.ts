@@ -96,7 +96,10 @@ rotate
 addClientCommands(program, {
   config() {
     readDotEnv();
-    return loadClientConfig(process.env);
+    const config = loadClientConfig(process.env);
+    // The files that a command names are those of whoever typed it; `.env` and DATA_DIR are found by now.
+    if (config.typedIn) process.chdir(config.typedIn);
+    return config;
   },
   findLocal: async (dataDir) => (await import('./embedded/home.ts')).findRun(dataDir)?.url,
 });

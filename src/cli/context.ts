@@ -67,6 +67,8 @@ export function act<A extends unknown[]>(
       throw error;
     });
     try {
+      // Decides where the files are that a command may name.
+      context.config();
       process.exitCode = (await work(...given)) ?? 0;
     } catch (error) {
       throw explain(error, context);
