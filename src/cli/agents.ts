@@ -2,11 +2,11 @@ import { type Command, Option } from 'commander';
 import type { Agent, NewAgent } from '../client/index.ts';
 import { UsageError } from '../errors.ts';
 import { agentHealthCommands } from './agent-health.ts';
-import { readStdin } from './ask.ts';
 import { act, type Context, forEach } from './context.ts';
 import { readNumber } from './flags.ts';
-import { handIn, readInput } from './run.ts';
-import { harmless, note, oneLine, paint, say, sayJson, table } from './terminal.ts';
+import { OBJECT, readObject } from './input.ts';
+import { handIn } from './run.ts';
+import { harmless, jsonText, note, oneLine, paint, say, sayJson, table } from './terminal.ts';
 
 const JSON_LINES = 'one JSON value a line';
 const ONE_JSON = 'one JSON value';
@@ -54,7 +54,7 @@ export function agentCommands(program: Command, context: Context): void {
         const one = await context.client().agents.get(name);
         if (json) return sayJson(one);
         for (const [field, value] of Object.entries(one))
-          say(`${field}: ${typeof value === 'object' ? JSON.stringify(value, null, 2) : harmless(String(value))}`);
+          say(`${field}: ${typeof value === 'object' ? jsonText(value, 2) : harmless(String(value))}`);
       }),
     );
 
@@ -134,7 +134,7 @@ Examples:
     .argument('[agent]', 'its name or its id; not with --capability')
     .argument('[words...]', 'its input, where that is a text')
     .option('--capability <word>', 'the best of those that can do this, in the place of one')
-    .option('--input <json>', 'its input: JSON, the name of a file with it, or `-` for stdin')
+    .option('--input <json>', `its input: ${OBJECT}`)
     .option('--no-wait', 'print the id of the task and do not wait for it')
     .option('--json', 'print the task as one JSON value in the place of its result')
     .addHelpText(
@@ -162,7 +162,7 @@ function withFields(command: Command): Command {
     .option('--port <port>', 'where the endpoint names none', readNumber)
     .option('--description <text>', 'what it does')
     .option('--capability <word...>', 'what it can do, in words of your own')
-    .option('--config <json>', 'how it is spoken to: JSON, the name of a file with it, or `-` for stdin')
+    .option('--config <json>', `how it is spoken to: ${OBJECT}`)
     .option(
       '--secrets <json>',
       'values by name, and null to forget one: the name of a JSON file, or `-` for stdin, so that no other process sees them',
@@ -176,10 +176,6 @@ async function fieldsOf({ endpoint, port, description, capability, config, secre
     secrets: secrets === undefined ? undefined : ((await readObject(secrets, '--secrets')) as NewAgent['secrets']),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<NewAgent>;
-}
-
-async function readObject(given: string, flag: string): Promise<Record<string, unknown>> {
-  return readInput(given === '-' ? await readStdin() : given, flag);
 }
 
 function rowOf({ name, type, is_active, user_id, capabilities, endpoint, port }: Agent): string[] {

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Collection } from '../client/index.ts';
 import { act, type Context } from './context.ts';
 import { readNumber } from './flags.ts';
-import { readInput } from './run.ts';
+import { OBJECT, readObject } from './input.ts';
 import { note, oneLine, paint, say, sayJson, table } from './terminal.ts';
 
 const JSON_LINES = 'one JSON value a line';
@@ -102,14 +102,14 @@ export function collectionCommands(program: Command, context: Context): void {
     )
     .option('--limit <count>', 'how many at most', readNumber)
     .option('--threshold <score>', 'the score that a hit has to have', readNumber)
-    .option('--filter <json>', "what it has to be besides, in Qdrant's words: JSON, or the name of a file with it")
+    .option('--filter <json>', `what it has to be besides, in Qdrant's words: ${OBJECT}`)
     .option('--json', JSON_LINES)
     .addHelpText('after', '\nExample:\n  sutazai collections search notes where can I make tea --limit 3')
     .action(
       act(context, async (name: string, words: string[], { mode, limit, threshold, filter, json }) => {
         const hits = await context.client().collections.search(name, {
           ...{ query: words.join(' '), mode, limit, score_threshold: threshold },
-          ...(filter === undefined ? {} : { filter: readInput(filter, '--filter') }),
+          ...(filter === undefined ? {} : { filter: await readObject(filter, '--filter') }),
         });
         if (json) return hits.forEach(sayJson);
         if (hits.length === 0) return note('Nothing is found.');

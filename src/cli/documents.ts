@@ -8,7 +8,8 @@ import { createBar } from './bar.ts';
 import { act, type Context, forEach } from './context.ts';
 import { readNumber } from './flags.ts';
 import { follow } from './follow.ts';
-import { endOf, readInput } from './run.ts';
+import { OBJECT, readObject } from './input.ts';
+import { endOf } from './run.ts';
 import { ago, harmless, note, oneLine, paintStatus, say, sayJson, table } from './terminal.ts';
 
 const JSON_LINES = 'one JSON value a line';
@@ -44,7 +45,7 @@ export function documentCommands(program: Command, context: Context): void {
     .requiredOption('--collection <name>', 'the collection that it goes into')
     .option('--title <text>', 'its title; that of the content where it is not given')
     .option('--content-type <type>', 'what it is, such as text/markdown, where its name does not say')
-    .option('--metadata <json>', 'what a filter may ask of its chunks: JSON, or the name of a file with it')
+    .option('--metadata <json>', `what a filter may ask of its chunks: ${OBJECT}`)
     .option('--chunk-tokens <count>', 'how many tokens a chunk has at most', readNumber)
     .option('--overlap-tokens <count>', 'how many of them are said again in the next', readNumber)
     .option('--no-wait', 'print the id of the task and do not wait for it')
@@ -112,7 +113,7 @@ async function ingest(context: Context, source: string, options: IngestOptions):
   const task = await send(context.client(), collection, {
     ...(await contentOf(source)),
     ...{ title, content_type: contentType, chunk_tokens: chunkTokens, overlap_tokens: overlapTokens },
-    ...(metadata === undefined ? {} : { metadata: readInput(metadata, '--metadata') }),
+    ...(metadata === undefined ? {} : { metadata: await readObject(metadata, '--metadata') }),
   });
   if (!wait) {
     if (json) sayJson(task);

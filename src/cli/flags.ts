@@ -44,17 +44,19 @@ function kebab(name: string): string {
   return name.replaceAll('_', '-');
 }
 
-/** `--keep_alive=5m` as `--keep-alive=5m`: both are taken. */
-export function withDashes(argument: string): string {
-  return argument.startsWith('--') ? argument.replace(/^[^=]+/, kebab) : argument;
+/** `--keep_alive` is taken for `--keep-alive`: commander asks so of what stands for an option, and of no value or word. */
+class FieldOption extends Option {
+  is(given: string): boolean {
+    return given.startsWith('--') && kebab(given) === this.long;
+  }
 }
 
 function flagOf(long: string, path: string[], schema: Schema, needed: string): Flag[] {
   const kind = kindOf(schema);
   const about = `${schema.description ?? WORDS[kind]}${needed}`;
   if (kind === 'flag')
-    return ['', 'no-'].map((no) => ({ option: new Option(`--${no}${long}`, about).helpGroup(GROUP), path }));
-  const option = new Option(`--${long} <${kind === 'texts' ? 'text' : kind}>`, about).helpGroup(GROUP);
+    return ['', 'no-'].map((no) => ({ option: new FieldOption(`--${no}${long}`, about).helpGroup(GROUP), path }));
+  const option = new FieldOption(`--${long} <${kind === 'texts' ? 'text' : kind}>`, about).helpGroup(GROUP);
   if (kind === 'text' && schema.enum) option.choices(schema.enum.map(String));
   else option.argParser((text: string, before: unknown) => READERS[kind](text, schema, before));
   return [{ option, path }];

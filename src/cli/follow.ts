@@ -1,6 +1,6 @@
 import { hasEnded, type Sutazai, SutazaiError, type Task } from '../client/index.ts';
-import { createBar } from './bar.ts';
-import { harmless, note } from './terminal.ts';
+import { type Bar, createBar } from './bar.ts';
+import { harmless, note, sayJson } from './terminal.ts';
 
 const INTERRUPTED = 130;
 
@@ -19,20 +19,42 @@ export interface Followed {
  */
 export async function follow(client: Sutazai, { id, status }: Task, { text }: { text: boolean }): Promise<Followed> {
   const bar = createBar();
+  return withCancel(client, id, bar, (wasInterrupted) => watch(client, id, { status, text, bar, wasInterrupted }));
+}
+
+/** Prints each event of a task as JSON, and answers the exit code; Ctrl-C does what it does in {@link follow}. */
+export function followJson(client: Sutazai, id: string): Promise<number> {
+  return withCancel(client, id, createBar(), async (wasInterrupted) => {
+    let code = 1;
+    for await (const event of client.tasks.stream(id)) {
+      sayJson(event);
+      if (event.type === 'completed') code = codeOf(event.task, wasInterrupted());
+    }
+    return code;
+  });
+}
+
+async function withCancel<T>(
+  client: Sutazai,
+  id: string,
+  bar: Bar,
+  work: (wasInterrupted: () => boolean) => Promise<T>,
+): Promise<T> {
   let interrupted = false;
   const interrupt = () => {
     bar.hide();
     if (interrupted) process.exit(INTERRUPTED);
     interrupted = true;
     note(`Cancelling ${id} … Ctrl-C again leaves it alone.`);
-    client.tasks.cancel(id).catch((error: Error) => note(`It cannot be cancelled: ${error.message}`));
+    client.tasks.cancel(id).catch((error: Error) => note(`It cannot be cancelled: ${harmless(error.message)}`));
   };
   process.on('SIGINT', interrupt);
   try {
-    return await watch(client, id, { status, text, bar, wasInterrupted: () => interrupted });
+    return await work(() => interrupted);
   } catch (error) {
     bar.hide();
-    noteThatItGoesOn(error, id);
+    if (error instanceof SutazaiError && error.status !== 404)
+      note(`The task goes on without you; \`sutazai tasks watch ${id}\` follows it again.`);
     throw error;
   } finally {
     process.off('SIGINT', interrupt);
@@ -40,16 +62,10 @@ export async function follow(client: Sutazai, { id, status }: Task, { text }: { 
   }
 }
 
-/** Before the error with which following ends: what that means for the task. */
-export function noteThatItGoesOn(error: unknown, id: string): void {
-  if (error instanceof SutazaiError && error.status !== 404)
-    note(`The task goes on without you; \`sutazai tasks watch ${id}\` follows it again.`);
-}
-
 interface Watching {
   status: string;
   text: boolean;
-  bar: ReturnType<typeof createBar>;
+  bar: Bar;
   wasInterrupted: () => boolean;
 }
 
@@ -92,7 +108,7 @@ async function watch(client: Sutazai, id: string, { status, text, bar, wasInterr
 }
 
 /** 0 for success, 130 for what Ctrl-C ended, 1 for the rest. */
-export function codeOf(task: Task, interrupted = false): number {
+function codeOf(task: Task, interrupted = false): number {
   if (task.status === 'completed' || !hasEnded(task.status)) return 0;
   return interrupted && task.status === 'cancelled' ? INTERRUPTED : 1;
 }

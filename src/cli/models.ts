@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { act, type Context, forEach } from './context.ts';
 import { follow } from './follow.ts';
 import { endOf } from './run.ts';
-import { note, say, sayJson, table } from './terminal.ts';
+import { note, oneLine, say, sayJson, table } from './terminal.ts';
 
 /** `models`: which there are, pulling and deleting them. */
 export function modelCommands(program: Command, context: Context): void {
@@ -16,7 +16,7 @@ export function modelCommands(program: Command, context: Context): void {
         const { data } = await context.client().models.list().page();
         if (json) return data.forEach(sayJson);
         const rows = data.map(({ name, default_for, hosts }) => [
-          name,
+          oneLine(name, 100),
           default_for.join(', '),
           hosts.map(({ host, loaded }) => `${host}${loaded ? '*' : ''}`).join(' '),
         ]);

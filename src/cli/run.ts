@@ -1,12 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { NewTask, SubmittedTask, Sutazai, TaskOptions, TaskTypeInfo } from '../client/index.ts';
 import { UsageError } from '../errors.ts';
 import { readStdin } from './ask.ts';
 import { act, type Context } from './context.ts';
-import { exampleOf, type Flag, flagsOf, placeOfWords, put, readNumber, type Schema, withDashes } from './flags.ts';
+import { exampleOf, type Flag, flagsOf, placeOfWords, put, readNumber, type Schema } from './flags.ts';
 import { follow } from './follow.ts';
-import { harmless, note, say, sayJson } from './terminal.ts';
+import { OBJECT, readObject } from './input.ts';
+import { harmless, note, say, sayJson, sayPretty } from './terminal.ts';
 
 interface RunOptions {
   input?: string;
@@ -88,7 +88,7 @@ async function run(
     ].join('\n'),
   );
   command.configureHelp({ sortOptions: false }).exitOverride((end) => process.exit(end.exitCode));
-  command.parse(words.map(withDashes), { from: 'user' });
+  command.parse(words, { from: 'user' });
 
   const options = merged(outer, command.opts<RunOptions>());
   const input = await inputOf(command, flags, options.input);
@@ -128,7 +128,7 @@ async function finish(client: Sutazai, submitted: SubmittedTask, json: boolean):
   if (!json) note(`${submitted.type} ${submitted.id}`);
   const { task, written, code } = await follow(client, submitted, { text: !json });
   if (json) sayJson(task);
-  else if (task.status === 'completed' && !written) say(JSON.stringify(task.output, null, 2));
+  else if (task.status === 'completed' && !written) sayPretty(task.output);
   else if (task.status !== 'completed') note(endOf(task));
   return code;
 }
@@ -141,7 +141,7 @@ export function endOf({ id, status, error, cancel_reason: reason }: SubmittedTas
 
 function withCommonOptions(command: Command): Command {
   return command
-    .option('--input <json>', 'the whole input: JSON, the name of a file with it, or `-` for stdin')
+    .option('--input <json>', `the whole input: ${OBJECT}`)
     .option('--no-wait', 'print the id of the task and do not wait for it')
     .option('--json', 'print the task as one JSON value in the place of its result')
     .option('--title <text>', 'a title for lists')
@@ -166,37 +166,11 @@ function submissionOf({ title, priority, tag, delay, timeout, attempts }: RunOpt
 }
 
 async function inputOf(command: Command, flags: Flag[], whole: string | undefined): Promise<Record<string, unknown>> {
-  const input = whole === undefined ? {} : whole === '-' ? parseInput(await readStdin()) : readInput(whole);
+  const input = whole === undefined ? {} : await readObject(whole);
   const values = command.opts<Record<string, unknown>>();
   for (const { option, path } of flags) {
     const value = values[option.attributeName()];
     if (value !== undefined) put(input, path, value);
   }
   return input;
-}
-
-/** JSON as it is, or from a file. @param flag what it was given with */
-export function readInput(given: string, flag = '--input'): Record<string, unknown> {
-  if (given.trimStart().startsWith('{')) return parseInput(given, flag);
-  try {
-    return parseInput(readFileSync(given, 'utf8'), flag);
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    const reason = (error as NodeJS.ErrnoException).code;
-    throw new UsageError(`${flag} wants a JSON object, or a file with one: ${given} cannot be read (${reason}).`, {
-      cause: error,
-    });
-  }
-}
-
-function parseInput(text: string, flag = '--input'): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UsageError(`${flag} is not JSON: ${(error as Error).message}`, { cause: error });
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new UsageError(`${flag} wants a JSON object, such as {"message": "hi"}.`);
-  return value as Record<string, unknown>;
 }

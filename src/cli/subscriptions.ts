@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { act, type Context } from './context.ts';
 import { readNumber } from './flags.ts';
-import { readInput } from './run.ts';
+import { OBJECT, readObject } from './input.ts';
 import { ago, harmless, note, oneLine, paint, say, sayJson, table } from './terminal.ts';
 
 const JSON_LINES = 'one JSON value a line';
@@ -88,7 +88,7 @@ export function webhookCommands(program: Command, context: Context): void {
           delivery = await client.deliveries.get(delivery.id);
         }
         if (json) sayJson(delivery);
-        else say(`${delivery.status}: ${delivery.last_error ?? `answered ${delivery.last_status}`}`);
+        else say(`${delivery.status}: ${harmless(delivery.last_error ?? `answered ${delivery.last_status}`)}`);
         return delivery.status === 'delivered' ? 0 : 1;
       }),
     );
@@ -120,7 +120,7 @@ export function scheduleCommands(program: Command, context: Context): void {
     .command('create')
     .description('submit a task by cron, or every so many seconds')
     .argument('<type>', 'a task type')
-    .requiredOption('--input <json>', 'its input: JSON, or the name of a file with it')
+    .requiredOption('--input <json>', `its input: ${OBJECT}`)
     .option('--cron <fields>', 'five or six fields, such as "30 2 * * *"')
     .option('--every <seconds>', 'in the place of cron', readNumber)
     .option('--timezone <zone>', 'an IANA zone for cron, such as Europe/Berlin')
@@ -136,7 +136,7 @@ export function scheduleCommands(program: Command, context: Context): void {
         const when = { cron, every_seconds: every, timezone, catch_up: catchUp };
         const made = await context
           .client()
-          .schedules.create({ name, ...when, task: { type, input: readInput(input) } });
+          .schedules.create({ name, ...when, task: { type, input: await readObject(input) } });
         if (json) return sayJson(made);
         say(made.id);
         note(`The first task starts at ${made.next_run_at}.`);

@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
-import type { Sutazai, Task, TaskEvent } from '../client/index.ts';
+import type { Sutazai, Task } from '../client/index.ts';
 import { type Choice, filterOf, withChoice } from './choice.ts';
 import { act, type Context, forEach } from './context.ts';
 import { readNumber } from './flags.ts';
-import { codeOf, follow, noteThatItGoesOn } from './follow.ts';
+import { follow, followJson } from './follow.ts';
 import { graphCommands } from './graph.ts';
-import { endOf, readInput } from './run.ts';
+import { OBJECT, readObject } from './input.ts';
+import { endOf } from './run.ts';
 import { taskCareCommands } from './task-care.ts';
-import { ago, harmless, note, oneLine, paint, paintStatus, say, sayJson, table } from './terminal.ts';
+import { ago, jsonText, note, oneLine, paint, paintStatus, say, sayJson, sayPretty, table } from './terminal.ts';
 
 const JSON_LINES = 'one JSON value a line';
 
@@ -57,7 +58,7 @@ export function taskCommands(program: Command, context: Context): void {
       'after',
       '\nThe exit code is 0 when the task is completed.\n\nExample:\n  sutazai tasks watch 0199f3a2-7c1e-7000-8000-000000000000',
     )
-    .action(act(context, (id: string, { json }) => (json ? watchJson(context, id) : watch(context, id))));
+    .action(act(context, (id: string, { json }) => watch(context, id, json)));
 
   tasks
     .command('cancel')
@@ -76,7 +77,7 @@ export function taskCommands(program: Command, context: Context): void {
     .command('retry')
     .description('run an ended task again; with another input it is a new task')
     .argument('<id>', 'the id of a task')
-    .option('--input <json>', 'another input: JSON, or the name of a file with it')
+    .option('--input <json>', `another input: ${OBJECT}`)
     .option('--json', JSON_LINES)
     .addHelpText(
       'after',
@@ -84,7 +85,7 @@ export function taskCommands(program: Command, context: Context): void {
     )
     .action(
       act(context, async (id: string, { input, json }) => {
-        const more = input === undefined ? {} : { input: readInput(input) };
+        const more = input === undefined ? {} : { input: await readObject(input) };
         told(await context.client().tasks.retry(id, more), json);
       }),
     );
@@ -129,26 +130,13 @@ async function list(client: Sutazai, { limit, all, json, ...choice }: ListOption
   else say(table(['ID', 'TYPE', 'STATUS', 'CREATED', 'TITLE'], rows).join('\n'));
 }
 
-async function watch(context: Context, id: string): Promise<number> {
+async function watch(context: Context, id: string, json: boolean | undefined): Promise<number> {
   const client = context.client({ patient: true });
+  if (json) return followJson(client, id);
   const { task, written, code } = await follow(client, await client.tasks.get(id), { text: true });
   if (task.status !== 'completed') note(endOf(task));
-  else if (!written) say(JSON.stringify(task.output, null, 2));
+  else if (!written) sayPretty(task.output);
   return code;
-}
-
-async function watchJson(context: Context, id: string): Promise<number> {
-  let last: TaskEvent | undefined;
-  try {
-    for await (const event of context.client({ patient: true }).tasks.stream(id)) {
-      sayJson(event);
-      last = event;
-    }
-  } catch (error) {
-    noteThatItGoesOn(error, id);
-    throw error;
-  }
-  return last?.type === 'completed' ? codeOf(last.task) : 1;
 }
 
 function told(task: Task, json: boolean | undefined): void {
@@ -183,10 +171,9 @@ function described(task: Task): string {
   const shown = lines
     .filter(([, value]) => value)
     .map(([name, value]) => `${paint('dim', name.padEnd(10))} ${oneLine(value ?? '', 500)}`);
-  const json = (value: unknown) => harmless(JSON.stringify(value, null, 2));
   const payloads = [
-    ...(task.input === null ? [] : [paint('dim', 'input'), json(task.input)]),
-    ...(task.output === null ? [] : [paint('dim', 'output'), json(task.output)]),
+    ...(task.input === null ? [] : [paint('dim', 'input'), jsonText(task.input, 2)]),
+    ...(task.output === null ? [] : [paint('dim', 'output'), jsonText(task.output, 2)]),
   ];
   return [...shown, ...payloads].join('\n');
 }

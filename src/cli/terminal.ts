@@ -14,7 +14,20 @@ export function note(text: string): void {
 
 /** One JSON value on a line of its own. */
 export function sayJson(value: unknown): void {
-  say(JSON.stringify(value));
+  say(jsonText(value));
+}
+
+/** A JSON value for people, over several lines. */
+export function sayPretty(value: unknown): void {
+  say(jsonText(value, 2));
+}
+
+/** A value as JSON, in which nothing steers the terminal: JSON lets stand as they are what terminals take for the beginning of a sequence too. */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replaceAll(
+    /[\u007f-\u009f]/g,
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Colours a text for stdout; as it is where that is no terminal, and where NO_COLOR is set. */
@@ -60,7 +73,7 @@ function lengthOf(text: string): number {
 /** Text of others on one line, at most so long: control characters in it would steer the terminal. */
 export function oneLine(text: string, most: number): string {
   const flat = text.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim();
-  return flat.length > most ? `${flat.slice(0, most - 1)}…` : flat;
+  return flat.length > most ? `${flat.slice(0, most - 1).replace(/\p{Surrogate}$/u, '')}…` : flat;
 }
 
 /** Text of others as it is, but for what would steer the terminal. */

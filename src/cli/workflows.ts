@@ -3,8 +3,9 @@ import { type NewWorkflow, SutazaiError, type WorkflowInfo } from '../client/ind
 import { act, type Context } from './context.ts';
 import { readNumber } from './flags.ts';
 import { follow } from './follow.ts';
-import { endOf, readInput } from './run.ts';
-import { ago, note, oneLine, say, sayJson, table } from './terminal.ts';
+import { OBJECT, readObject } from './input.ts';
+import { endOf } from './run.ts';
+import { ago, note, oneLine, say, sayJson, sayPretty, table } from './terminal.ts';
 
 const JSON_LINES = 'one JSON value a line';
 const NAME = 'the name of a stored workflow';
@@ -58,7 +59,7 @@ export function workflowCommands(program: Command, context: Context): void {
       act(context, async (name: string, { version }: { version?: number }) => {
         const { workflows: calls } = context.client();
         const { steps, output } = version === undefined ? await calls.get(name) : await calls.version(name, version);
-        say(JSON.stringify({ steps, ...(output === null ? {} : { output }) }, null, 2));
+        sayPretty({ steps, ...(output === null ? {} : { output }) });
       }),
     );
 
@@ -83,14 +84,14 @@ export function workflowCommands(program: Command, context: Context): void {
     .command('store')
     .description('store a workflow under a name, or a new version of the one that has it')
     .argument('<name>', 'letters, digits, dots, dashes and underscores')
-    .argument('<definition>', 'JSON with its steps, or the name of a file with it')
+    .argument('<definition>', `its steps: ${OBJECT}`)
     .option('--description <text>', 'what it is for')
     .option('--json', 'one JSON value')
     .addHelpText('after', '\nExample:\n  sutazai workflows store greeting greeting.json')
     .action(
       act(context, async (name: string, given: string, { description, json }) => {
         const { workflows: calls } = context.client();
-        const definition = { ...(readInput(given, '<definition>') as unknown as NewWorkflow), description };
+        const definition = { ...((await readObject(given, '<definition>')) as unknown as NewWorkflow), description };
         const stored = await calls.create({ ...definition, name }).catch((error: unknown) => {
           if (error instanceof SutazaiError && error.code === 'already_exists') return calls.update(name, definition);
           throw error;
@@ -106,13 +107,13 @@ export function workflowCommands(program: Command, context: Context): void {
     .description('run a stored workflow, and wait for its end')
     .argument('<name>', NAME)
     .option('--version <n>', 'an earlier version', readNumber)
-    .option('--input <json>', 'what its expressions know as input: JSON, or the name of a file with it')
+    .option('--input <json>', `what its expressions know as input: ${OBJECT}`)
     .option('--no-wait', 'print the id of the task and do not wait for it')
     .option('--json', 'print the task as one JSON value in the place of its result')
     .addHelpText('after', `\nExample:\n  sutazai workflows run greeting --input '{"name": "Ann"}'`)
     .action(
       act(context, async (name: string, { version, input, wait, json }) => {
-        const given = { workflow: name, version, ...(input === undefined ? {} : { input: readInput(input) }) };
+        const given = { workflow: name, version, ...(input === undefined ? {} : { input: await readObject(input) }) };
         const submitted = await context
           .client()
           .tasks.submit<string>({ type: 'workflow', input: given })
@@ -127,7 +128,7 @@ export function workflowCommands(program: Command, context: Context): void {
         note(`\`sutazai tasks graph ${submitted.id}\` shows its steps.`);
         const { task, code } = await follow(context.client({ patient: true }), submitted, { text: false });
         if (json) sayJson(task);
-        else if (task.status === 'completed') say(JSON.stringify(task.output, null, 2));
+        else if (task.status === 'completed') sayPretty(task.output);
         else note(endOf(task));
         return code;
       }),

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createShell, HAS_SCRIPT, type Shell } from '../support/cli.ts';
@@ -31,8 +31,10 @@ const hang = () => new Promise<boolean>(() => {});
 
 describe('sutazai run', () => {
   it('prints the result on stdout, and everything else on stderr', async () => {
-    const { code, stdout, stderr } = await shell.run(['run', 'echo', '--message', 'hi']);
-    expect([code, JSON.parse(stdout)]).toEqual([0, { message: 'hi' }]);
+    const { code, stdout, stderr } = await shell.run(['run', 'echo', '--message', 'hi\u009b2J']);
+    expect([code, JSON.parse(stdout)]).toEqual([0, { message: 'hi\u009b2J' }]);
+    // What a task answers does not steer the terminal.
+    expect(stdout).not.toContain('\u009b');
     expect(stderr).toBe(`echo ${idIn(stderr)}\n`);
   });
 
@@ -42,6 +44,8 @@ describe('sutazai run', () => {
     const ways: Array<[string[], string | undefined, string]> = [
       [['hello', 'there'], undefined, 'hello there'],
       [['-'], 'from\nstdin', 'from\nstdin'],
+      [['--message', '--my_var is here'], undefined, '--my_var is here'],
+      [['--', '--snake_case prompt'], undefined, '--snake_case prompt'],
       [['--input', '{"message": "whole"}'], undefined, 'whole'],
       [['--input', '-'], ' {"message": "whole from stdin"}', 'whole from stdin'],
       [['--input', file], undefined, 'from a file'],
@@ -51,6 +55,19 @@ describe('sutazai run', () => {
       const { stdout, stderr } = await shell.run(['run', 'echo', ...args], { stdin });
       expect(stdout, stderr).toBe(`${JSON.stringify({ message }, null, 2)}\n`);
     }
+  });
+
+  it('looks for files where `npm run sutazai` was typed, and for the rest at the root of the clone', async () => {
+    const typedIn = join(shell.home, 'typed-in');
+    mkdirSync(typedIn);
+    writeFileSync(join(typedIn, 'mine.json'), '{"message": "mine"}');
+    const npm = { npm_package_name: 'sutazai', npm_lifecycle_event: 'sutazai', INIT_CWD: typedIn };
+    writeFileSync(join(shell.home, '.env'), `SUTAZAI_URL=${world.url}`);
+    const found = await shell.run(['run', 'echo', '--input', 'mine.json'], { env: { ...npm, SUTAZAI_URL: '' } });
+    rmSync(join(shell.home, '.env'));
+    expect([found.stdout, found.stderr]).toEqual([expect.stringContaining('"mine"'), expect.any(String)]);
+    const other = { ...npm, npm_package_name: 'other' };
+    expect((await shell.run(['run', 'echo', '--input', 'mine.json'], { env: other })).stderr).toContain('ENOENT');
   });
 
   it('hands in what is said of the task, before the type and after it', async () => {

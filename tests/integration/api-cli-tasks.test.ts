@@ -96,6 +96,17 @@ describe('sutazai tasks', () => {
     expect(events.at(-1)).toMatchObject({ type: 'completed', task: { id, status: 'failed' } });
   });
 
+  it('has the server cancel the task on Ctrl-C, also while it prints events', async () => {
+    world.ollama.script = () => new Promise<boolean>(() => {});
+    const { id } = await user.submit('generate', { prompt: 'x' });
+    const watching = shell.start(['tasks', 'watch', id, '--json']);
+    await watching.says('"running"');
+    watching.child.kill('SIGINT');
+    const { code, stdout, stderr } = await watching.ended;
+    expect([code, stderr]).toEqual([130, expect.stringContaining(`Cancelling ${id}`)]);
+    expect(jsonLines(stdout).at(-1)).toMatchObject({ type: 'completed', task: { id, status: 'cancelled' } });
+  });
+
   it('is not in trouble when nobody reads to the end', async () => {
     const command = `"${process.execPath}" src/main.ts types --json | head -c 10`;
     const env = { PATH: process.env.PATH, HOME: shell.home, SUTAZAI_URL: world.url, SUTAZAI_TOKEN: user.token };

@@ -45,16 +45,18 @@ it('and by the commands', async () => {
     stdin: '{"token": "hush"}',
   });
   expect([made.code, made.stderr]).toEqual([0, expect.stringContaining('sutazai agents run poet')]);
-  const [list, shown, wrong, both] = await Promise.all([
+  const [list, shown, wrong, both, noJson] = await Promise.all([
     shell.run(['agents', 'list', '--capability', 'poetry']),
     shell.run(['agents', 'show', 'poet']),
     shell.run(['agents', 'create', 'inside', 'http://10.0.0.1', '--type', 'a2a']),
     shell.run(['agents', 'update', 'poet', '--on', '--off']),
+    shell.run(['agents', 'update', 'poet', '--secrets', '-'], { stdin: 'token: hush' }),
   ]);
   expect(list.stdout).toMatch(/^poet +http +on +translation poetry +http:\/\/127\.0\.0\.1 \(9\)$/m);
   expect(shown.stdout).toContain('description: Two[2J things');
   expect(shown.stdout).toMatch(/^secret_names: \[\n +"token"\n\]$/m);
   expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringContaining('EGRESS_ALLOW')]);
+  expect([noJson.code, noJson.stderr]).toEqual([1, expect.stringMatching(/^--secrets is not JSON(?!.*hush)/)]);
   expect([both.code, both.stderr]).toEqual([1, expect.stringContaining('do not go together')]);
   const down = await shell.run(['agents', 'check', 'poet']);
   expect([down.code, down.stdout]).toEqual([

@@ -1,7 +1,12 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { expect, it } from 'vitest';
 import { exampleOf, flagsOf, placeOfWords, type Schema } from '../../src/cli/flags.ts';
 import { addClientCommands } from '../../src/cli/index.ts';
+import { readObject } from '../../src/cli/input.ts';
+import { jsonText, oneLine } from '../../src/cli/terminal.ts';
 
 /** Every command over HTTP, the commands below commands as well. */
 function all(command: Command, path: string[] = []): Array<[string, Command]> {
@@ -71,6 +76,46 @@ it('makes flags of a schema, of each kind', () => {
   ]);
   const example = exampleOf('t', schema, { a_b: "it's", input: ['x'], nested: { deep_one: 1 } });
   expect(example).toBe(`sutazai run t 'it'\\''s' --field-input '["x"]' --nested '{"deep_one":1}'`);
+});
+
+it('takes a flag with underscores, and leaves values and words as they were typed', () => {
+  const command = new Command().argument('[words...]');
+  for (const { option } of flagsOf({ properties: { keep_alive: { type: 'string' }, on_top: { type: 'boolean' } } }))
+    command.addOption(option);
+  const given = ['--keep_alive', '--my_var is here', '--no-on_top', '--', '--snake_case prompt', '--keep_alive=1'];
+  command.parse(given, { from: 'user' });
+  expect([command.opts(), command.args]).toEqual([
+    { keepAlive: '--my_var is here', onTop: false },
+    ['--snake_case prompt', '--keep_alive=1'],
+  ]);
+});
+
+it.each([
+  '{"key": hush-hush}',
+  '{"key": "hush-hush',
+  '{"key": "hush\n-hush"}',
+  '{"key": "hush-hush",}',
+  '{} hush-hush',
+  '',
+])('says that %j is no JSON, and shows nothing of it, because it may be a secret', async (content) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sutazai-input-'));
+  const file = join(folder, 'secrets.json');
+  writeFileSync(file, content);
+  const error = await readObject(file, '--secrets').catch((reason) => reason);
+  rmSync(folder, { recursive: true });
+  expect(error.message).toMatch(/^--secrets is not JSON: (Unexpected |[^"]+ \(line 1 column \d+\)$)/);
+  expect([error.message, error.cause]).toEqual([expect.not.stringContaining('hush'), undefined]);
+});
+
+it('prints JSON that steers no terminal, and is the same JSON', () => {
+  const value = { 'a\u009b2J': ['\u001b[2J\u007f', 'Zoë 😀\u0085'] };
+  const text = jsonText(value, 2);
+  expect(text).not.toMatch(/(?!\n)\p{Cc}/u);
+  expect([JSON.parse(text), JSON.parse(jsonText(value))]).toEqual([value, value]);
+});
+
+it('cuts a line before a character, never through it', () => {
+  expect([oneLine('ab😀cd', 4), oneLine('ab😀cd', 5), oneLine('ab😀cd', 6)]).toEqual(['ab…', 'ab😀…', 'ab😀cd']);
 });
 
 it('is unsure about nothing that looks like a number, JSON or a text', () => {
