@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createShell, HAS_SCRIPT, type Shell } from '../support/cli.ts';
@@ -58,16 +58,20 @@ describe('sutazai run', () => {
   });
 
   it('looks for files where `npm run sutazai` was typed, and for the rest at the root of the clone', async () => {
-    const typedIn = join(shell.home, 'typed-in');
+    const clone = createShell({ SUTAZAI_TOKEN: user.token ?? '' });
+    const typedIn = join(clone.home, 'typed-in');
     mkdirSync(typedIn);
     writeFileSync(join(typedIn, 'mine.json'), '{"message": "mine"}');
+    writeFileSync(join(clone.home, '.env'), `SUTAZAI_URL=${world.url}`);
     const npm = { npm_package_name: 'sutazai', npm_lifecycle_event: 'sutazai', INIT_CWD: typedIn };
-    writeFileSync(join(shell.home, '.env'), `SUTAZAI_URL=${world.url}`);
-    const found = await shell.run(['run', 'echo', '--input', 'mine.json'], { env: { ...npm, SUTAZAI_URL: '' } });
-    rmSync(join(shell.home, '.env'));
-    expect([found.stdout, found.stderr]).toEqual([expect.stringContaining('"mine"'), expect.any(String)]);
-    const other = { ...npm, npm_package_name: 'other' };
-    expect((await shell.run(['run', 'echo', '--input', 'mine.json'], { env: other })).stderr).toContain('ENOENT');
+    const args = ['run', 'echo', '--input', 'mine.json'];
+    const [found, other] = await Promise.all([
+      clone.run(args, { env: npm }),
+      clone.run(args, { env: { ...npm, npm_package_name: 'other' } }),
+    ]);
+    await clone.remove();
+    expect(found.stdout, found.stderr).toContain('"mine"');
+    expect(other.stderr).toContain('mine.json cannot be read (ENOENT)');
   });
 
   it('hands in what is said of the task, before the type and after it', async () => {
