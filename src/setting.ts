@@ -63,7 +63,8 @@ export function baseUrl(example: string) {
   return v.pipe(
     url(['http:', 'https:'], example),
     v.check((given) => {
-      const { username, password } = new URL(given);
+      // What is no URL at all is named by the check before.
+      const { username, password } = URL.parse(given) ?? { username: '', password: '' };
       return username === '' && password === '' && !/[?#]/.test(given);
     }, `wants an address alone, such as ${example}: no user, no query and no fragment`),
   );
