@@ -66,7 +66,7 @@ describe('secrets of which one begins another, ends one, or runs into one', () =
   });
 
   it('are hidden in pieces as in the whole', () => {
-    const secrets = ['abcdef', 'defabx', 'abcdefgh', 'fghijk', 'bxyzab'];
+    const secrets = ['abcdef', 'defabx', 'abcdefgh', 'fghijk', 'bxyzac'];
     const part = fc.constantFrom(...secrets, 'abc', 'def', 'ab', 'gh', 'xyz', ' ');
     fc.assert(
       fc.property(fc.array(fc.tuple(part, fc.nat(8)), { maxLength: 12 }), fc.nat(9), (parts, step) => {
