@@ -10,8 +10,6 @@ import { type TaskList, wordLists } from './words.ts';
 /** So many entries are looked at in the first round; each further one looks at so many times more. */
 const FIRST_ROUND = 300;
 const GROWTH = 8;
-/** A page is given once so many entries were looked at for it, however few of them fit: what is asked for next begins there. */
-const MOST_ENTRIES = 1_500;
 /** How often lists are asked in a row for the newest entry that they could have in common. */
 const JUMPS = 4;
 
@@ -21,21 +19,17 @@ interface Bounds {
 }
 
 /**
- * A page of tasks, newest first; one more than `limit` is read to know whether there is a next page. Where filters are common and
- * hardly ever meet, a page has fewer tasks than `limit`, or none, and there is a next one all the same.
+ * A page of tasks, newest first; one more than `limit` is read to know whether there is a next page.
  * @param page.cursor only tasks older than this one
- * @param page.most how many entries are looked at for a page
  */
 export async function listTasks(
   db: Db,
   owner: Owner,
   filter: TaskFilter,
-  { limit, cursor, most = MOST_ENTRIES }: { limit: number; cursor?: string; most?: number },
+  { limit, cursor }: { limit: number; cursor?: string },
 ): Promise<{ rows: TaskRow[]; next: string | null }> {
-  const wanted = { limit: limit + 1, cursor, columns: sql`tasks.*`, most };
-  const { found, upTo } = await walk<TaskRow>(db, owner, filter, wanted);
-  const { rows, next } = pageOf(found, limit);
-  return { rows, next: next ?? upTo ?? null };
+  const rows = await findTasks<TaskRow>(db, owner, filter, { limit: limit + 1, cursor, columns: sql`tasks.*` });
+  return pageOf(rows, limit);
 }
 
 interface Wanted {
@@ -48,31 +42,20 @@ interface Wanted {
   also?: RawBuilder<boolean>;
 }
 
-/** The newest tasks that a filter chooses. */
-export async function findTasks<T extends { id: string }>(
-  db: Db,
-  owner: Owner,
-  filter: TaskFilter,
-  wanted: Wanted,
-): Promise<T[]> {
-  return (await walk<T>(db, owner, filter, { ...wanted, most: Number.POSITIVE_INFINITY })).found;
-}
-
 /**
- * Walks from the newest task on. `upTo` is there where it stopped because it had looked at `most` entries: what is older was not
- * looked at.
+ * The newest tasks that a filter chooses.
  *
  * Each filter has a list of its own, in the order of ids, because the planner of Postgres cannot know which filter is rare
  * for this user, nor where in the years its tasks lie. Of several filters the shortest list is walked and the others are
  * asked of its tasks, in rounds, each over more entries than the one before: the cost is that of the page where tasks
  * that fit are dense, and never more than that of the shortest list.
  */
-async function walk<T extends { id: string }>(
+export async function findTasks<T extends { id: string }>(
   db: Db,
   owner: Owner,
   filter: TaskFilter,
-  { limit: wanted, cursor, columns, also, most }: Wanted & { most: number },
-): Promise<{ found: T[]; upTo?: string }> {
+  { limit: wanted, cursor, columns, also }: Wanted,
+): Promise<T[]> {
   const lists = await listsOf(db, owner, filter);
   const within = { after: idAfter(filter), before: idBefore(filter, cursor) };
   const found: T[] = [];
@@ -80,7 +63,6 @@ async function walk<T extends { id: string }>(
   const exact = lists.length === 1 && !filter.created_after && !filter.created_before && !also;
 
   let entries = exact ? wanted : Math.max(FIRST_ROUND, wanted);
-  let looked = 0;
   let landed = false;
   for (let list = await nextList(db, lists, within, entries); list; ) {
     // As a lateral query, so that tasks are looked up one by one however many the planner expects.
@@ -96,23 +78,20 @@ async function walk<T extends { id: string }>(
     );
     if (!end.rows[0]) break;
     within.before = end.rows[0].id;
-    looked += entries;
-    if (looked >= most) return { found, upTo: within.before };
     if (rows.length > 0) {
       // The list is one in which tasks that fit are found; so many more entries will hold the rest, if it goes on like this.
       const rest = Math.ceil((1.5 * (wanted - found.length) * entries) / rows.length);
-      entries = Math.min(entries * GROWTH, Math.max(wanted, rest), most - looked);
+      entries = Math.min(entries * GROWTH, Math.max(wanted, rest));
       continue;
     }
     const jump = lists.length > 1 ? await jumpOn(db, lists, within) : 'none';
     if (jump === 'over') break;
     // Where the lists first meet, tasks that fit may be as dense as anywhere.
     if (jump === 'none' || landed) entries *= GROWTH;
-    entries = Math.min(entries, most - looked);
     landed ||= jump === 'far';
     list = await nextList(db, lists, within, entries);
   }
-  return { found };
+  return found;
 }
 
 /** Moves `within` on to where all lists can have something in common; `over` where they have nothing any more. */
