@@ -169,7 +169,10 @@ describe('lists of tasks', () => {
 
   it('find words that begin in more ways than are merged', async () => {
     const userId = await storeUser(test.db);
-    const titles = Array.from({ length: 12_000 }, (_, n) => `Invoice 9${n % 1_000} ${n < 300 ? 'early' : ''}`);
+    // Of the newest, every second one has no such word.
+    const titles = Array.from({ length: 12_000 }, (_, n) =>
+      n % 2 === 0 && n >= 11_000 ? 'Invoice' : `Invoice 9${n % 1_000} ${n < 300 ? 'early' : ''}`,
+    );
     for (let at = 0; at < titles.length; at += 1_000)
       await acceptTasks(
         test.db,
@@ -177,7 +180,22 @@ describe('lists of tasks', () => {
       );
     const found = async (q: string) => (await readAll({ userId }, { q }, 200)).length;
     // Less than are sorted, and more.
-    expect([await found('early 9'), await found('91'), await found('9')]).toEqual([300, 111 * 12, 12_000]);
+    expect([await found('early 9'), await found('91'), await found('9')]).toEqual([300, 111 * 12 - 55, 11_500]);
+  });
+
+  it('fill each page where filters choose many tasks each and hardly any together', async () => {
+    const userId = await storeUser(test.db);
+    // Each filter alone chooses every other task; both choose the oldest, and some that are far apart.
+    const both = (n: number) => n === 0 || n % 700 === 350;
+    const words = (n: number) => (both(n) ? ['even', 'odd'] : [n % 2 === 0 ? 'even' : 'odd']);
+    const stored = await acceptTasks(
+      test.db,
+      Array.from({ length: 2_400 }, (_, n) => newTask(userId, { title: words(n).join(' '), tags: words(n) })),
+    );
+    const wanted = stored.filter((_, n) => both(n)).map(({ id }) => id);
+    expect(await readAll({ userId }, { tag: 'even', q: 'odd' }, 2)).toEqual(wanted.toReversed());
+    expect(await readAll({ userId }, { tag: 'even', q: 'odd', status: ['pending'] }, 50)).toEqual(wanted.toReversed());
+    expect(await readAll({ userId }, { tag: 'even', q: 'odd', status: ['failed'] }, 50)).toEqual([]);
   });
 
   it('forget the words of a task that is deleted, and follow its title and tags', async () => {
