@@ -57,21 +57,30 @@ const FEW = 16;
 const MORE_THAN_SHARE = 2;
 
 /**
- * Several lists as one. Of many, little of each is read at first: the oldest of so many as are wanted tells back to where
- * each has to be read.
+ * Several lists as one. Of many, little of each is read at first. The oldest of so many as are wanted then tells back to
+ * where they have to be read, and most of them were by then.
  */
 export function merged({ of, entries, most, count = sql`${most}::int` }: Merge): TaskList {
-  const ofEach = (within: Within, limit: Limit) => sql`
-    select distinct entry.id from one cross join lateral (
-      ${entries(within)} order by id desc limit ${limit}
-    ) as entry order by entry.id desc`;
+  const ofOne = (within: Within, limit: Limit) => sql`${entries(within)} order by id desc limit ${limit}`;
   return (within, limit) => {
-    if (most <= FEW) return sql`with one as (${of}) ${ofEach(within, limit)} limit ${limit}`;
+    if (most <= FEW)
+      return sql`
+        select distinct entry.id from (${of}) as one cross join lateral (${ofOne(within, limit)}) as entry
+        order by entry.id desc limit ${limit}`;
     const share = sql`ceil(${limit} * ${MORE_THAN_SHARE}::float8 / ${count})::int`;
-    const since: Within = (id) => sql`${within(id)} and ${id} >= coalesce((select id from enough), ${NO_ID})`;
+    const enough = sql`coalesce((select id from enough), ${NO_ID})`;
+    const further: Within = (id) => sql`${within(id)} and ${id} < one.ids[${share}] and ${id} >= ${enough}`;
     return sql`
-      with one as materialized (${of}),
-      enough as materialized (${ofEach(within, share)} offset ${limit} - 1 limit 1)
-      ${ofEach(since, limit)} limit ${limit}`;
+      with begun as materialized (select one.*, array(${ofOne(within, share)}) as ids from (${of}) as one),
+      enough as materialized (
+        select distinct entry.id from begun cross join unnest(begun.ids) as entry(id)
+        order by entry.id desc offset ${limit} - 1 limit 1
+      )
+      select id from (
+        select entry.id from begun cross join unnest(begun.ids) as entry(id)
+        union
+        select entry.id from begun as one cross join lateral (${ofOne(further, limit)}) as entry
+        where one.ids[${share}] >= ${enough}
+      ) as entry order by id desc limit ${limit}`;
   };
 }
