@@ -1,14 +1,12 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type Config, loadConfig, readDotEnv } from './config.ts';
+import { type Receiver, startReceiver } from './demo-receiver.ts';
 import { type Running, run } from './deps.ts';
-import { errorMessage, UsageError } from './errors.ts';
+import { UsageError } from './errors.ts';
 import { createLog } from './log.ts';
 import type { PresentedTask } from './tasks/present.ts';
 
 const TASK_TIMEOUT_MS = 180_000;
-const WEBHOOK_TIMEOUT_MS = 20_000;
 /** The lines that `vector.search` picks from; the kettle is the right one for its example. */
 const NOTES = [
   'The kettle is in the kitchen.',
@@ -181,76 +179,6 @@ function summary(output: unknown): string {
       : value,
   );
   return text.length > 400 ? `${text.slice(0, 400)} …` : text;
-}
-
-interface Delivered {
-  type: string;
-  data: PresentedTask;
-}
-
-interface Receiver {
-  url: string;
-  /** Greets who is named in what is posted there; for `http.request`, which needs somebody to call. */
-  helloUrl: string;
-  /** The secret by which the delivery of this task has to be signed. */
-  expect(taskId: string, secret: string): void;
-  waitFor(taskId: string): Promise<Delivered>;
-  close(): void;
-}
-
-/** A receiver as a user would write it: the reference library of Standard Webhooks checks each delivery. */
-async function startReceiver(): Promise<Receiver> {
-  const { Webhook } = await import('standardwebhooks').catch((error) => {
-    throw new UsageError('The demo needs the development dependencies: run `npm ci`.', { cause: error });
-  });
-  const secrets = new Map<string, string>();
-  const deliveries = new Map<string, Delivered>();
-  const wakers = new Set<() => void>();
-
-  const server = createServer(async (request, response) => {
-    let body = '';
-    for await (const chunk of request) body += chunk;
-    try {
-      if (request.url === '/hello')
-        return void response
-          .setHeader('content-type', 'application/json')
-          .end(JSON.stringify({ greeting: `Hello, ${(JSON.parse(body) as { name: string }).name}` }));
-      const { data } = JSON.parse(body) as Delivered;
-      const secret = secrets.get(data.id);
-      // Delivered before the answer to the submission was read: asked to come again, as a real receiver would.
-      if (!secret) return void response.writeHead(503, { 'retry-after': '1' }).end();
-      deliveries.set(data.id, new Webhook(secret).verify(body, request.headers as Record<string, string>) as Delivered);
-      response.writeHead(204).end();
-      for (const wake of wakers) wake();
-    } catch (error) {
-      response.writeHead(400).end(errorMessage(error));
-    }
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-
-  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return {
-    url: `${base}/hook`,
-    helloUrl: `${base}/hello`,
-    expect: (taskId, secret) => void secrets.set(taskId, secret),
-    waitFor: (taskId) =>
-      new Promise((resolve, reject) => {
-        const timer = setTimeout(
-          () => reject(new UsageError('No webhook came. See why with LOG_LEVEL=info npm run demo')),
-          WEBHOOK_TIMEOUT_MS,
-        );
-        const look = () => {
-          const found = deliveries.get(taskId);
-          if (!found) return;
-          clearTimeout(timer);
-          wakers.delete(look);
-          resolve(found);
-        };
-        wakers.add(look);
-        look();
-      }),
-    close: () => void server.close(),
-  };
 }
 
 function seconds(since: number): string {
