@@ -114,8 +114,11 @@ export function taskCalls(transport: Transport) {
       listing<Delivery>(transport, path(id, '/deliveries'), { ...query }, options),
 
     /** A short token that reads and streams this task alone, for a browser. */
-    token: (id: string, options: CallOptions = {}) =>
-      post<{ access_token: string; token_type: 'Bearer'; expires_in: number }>(path(id, '/token'), undefined, options),
+    token: (id: string, options: CreateOptions = {}) =>
+      post<{ access_token: string; token_type: 'Bearer'; expires_in: number }>(path(id, '/token'), undefined, {
+        creates: true,
+        ...options,
+      }),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Db } from '../db/connect.ts';
-import { countBefore, estimateBefore, type Until } from '../db/tasks/place.ts';
+import { findBefore, type Until } from '../db/tasks/place.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { dueOf, FIRST_PRIORITY, LAST_PRIORITY } from './turn.ts';
 
@@ -11,7 +11,9 @@ export interface Place {
 }
 
 /** A place is counted up to here, which takes a millisecond or two; counting all would take the longer the more wait. */
-export const COUNTED = 1_000;
+const COUNTED = 1_000;
+/** Where the marks say so many, it is far beyond that, however far off they are. */
+const FAR = 10_000;
 
 type Waiting = Pick<TaskRow, 'id' | 'status' | 'priority' | 'ready_at' | 'queued_at' | 'held_by' | 'called'>;
 
@@ -27,11 +29,9 @@ export function isInLine({ status, ready_at, held_by, called }: Omit<Waiting, 'i
  */
 export async function findPlace(db: Db, task: Waiting, agingMs: number): Promise<Place | undefined> {
   if (!isInLine(task)) return undefined;
-  const until = boundsBefore(task, agingMs);
-  const before = await countBefore(db, task.id, until, COUNTED);
-  if (before < COUNTED) return { position: before + 1, exact: true };
-  const about = await estimateBefore(db, task.id, until);
-  return about === undefined ? undefined : { position: rounded(Math.max(about, COUNTED)), exact: false };
+  const { counted, about } = await findBefore(db, task.id, boundsBefore(task, agingMs), { upTo: COUNTED, far: FAR });
+  if (counted !== null && counted < COUNTED) return { position: counted + 1, exact: true };
+  return about === null ? undefined : { position: rounded(Math.max(about, COUNTED)), exact: false };
 }
 
 const rounded = (about: number) => Number(about.toPrecision(2));

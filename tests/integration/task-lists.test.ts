@@ -114,20 +114,13 @@ describe('lists of tasks', () => {
   });
   afterAll(() => test.close());
 
-  /** Of a walk that may be as long as it has to be, each page but the last is full. */
-  async function readAll(
-    owner: Parameters<typeof listTasks>[1],
-    filter: TaskFilter,
-    { limit, most }: { limit: number; most: number },
-  ): Promise<string[]> {
+  async function readAll(owner: Parameters<typeof listTasks>[1], filter: TaskFilter, limit: number): Promise<string[]> {
     const ids: string[] = [];
     for (let cursor: string | undefined; ; ) {
-      const page = await listTasks(test.db, owner, filter, { limit, cursor, most });
+      const page = await listTasks(test.db, owner, filter, { limit, cursor });
       ids.push(...page.rows.map(({ id }) => id));
       if (page.next === null) return ids;
-      if (most === Number.POSITIVE_INFINITY) expect(page.rows).toHaveLength(limit);
-      else expect(page.rows.length).toBeLessThanOrEqual(limit);
-      if (cursor !== undefined) expect(page.next < cursor).toBe(true);
+      expect(page.rows).toHaveLength(limit);
       cursor = page.next;
     }
   }
@@ -170,37 +163,39 @@ describe('lists of tasks', () => {
     for (const owner of ['any', { userId: users[0]! }, { userId: users[2]! }] as const) {
       const mine = owner === 'any' ? rows : rows.filter(({ user_id }) => user_id === owner.userId);
       const wanted = mine.filter((row) => fits(row, filter)).map(({ id }) => id);
-      const newest = wanted.toReversed();
-      expect(await readAll(owner, filter, { limit: 97, most: Number.POSITIVE_INFINITY })).toEqual(newest);
-      expect(await readAll(owner, filter, { limit: 97, most: 400 })).toEqual(newest);
+      expect(await readAll(owner, filter, 97)).toEqual(wanted.reverse());
     }
   });
 
   it('find words that begin in more ways than are merged', async () => {
     const userId = await storeUser(test.db);
-    const titles = Array.from({ length: 12_000 }, (_, n) => `Invoice 9${n % 1_000} ${n < 300 ? 'early' : ''}`);
+    // Of the newest, every second one has no such word.
+    const titles = Array.from({ length: 12_000 }, (_, n) =>
+      n % 2 === 0 && n >= 11_000 ? 'Invoice' : `Invoice 9${n % 1_000} ${n < 300 ? 'early' : ''}`,
+    );
     for (let at = 0; at < titles.length; at += 1_000)
       await acceptTasks(
         test.db,
         titles.slice(at, at + 1_000).map((title) => newTask(userId, { title })),
       );
-    const found = async (q: string) => (await readAll({ userId }, { q }, { limit: 200, most: 1_500 })).length;
+    const found = async (q: string) => (await readAll({ userId }, { q }, 200)).length;
     // Less than are sorted, and more.
-    expect([await found('early 9'), await found('91'), await found('9')]).toEqual([300, 111 * 12, 12_000]);
+    expect([await found('early 9'), await found('91'), await found('9')]).toEqual([300, 111 * 12 - 55, 11_500]);
   });
 
-  it('end a page where as much was looked at as may be, though nothing fitted, and go on from there', async () => {
+  it('fill each page where filters choose many tasks each and hardly any together', async () => {
     const userId = await storeUser(test.db);
-    // Each filter alone chooses every other task, and one task fits both: the oldest.
-    const tags = Array.from({ length: 2_000 }, (_, n) => (n === 0 ? ['even', 'odd'] : [n % 2 === 0 ? 'even' : 'odd']));
+    // Each filter alone chooses every other task; both choose the oldest, and some that are far apart.
+    const both = (n: number) => n === 0 || n % 700 === 350;
+    const words = (n: number) => (both(n) ? ['even', 'odd'] : [n % 2 === 0 ? 'even' : 'odd']);
     const stored = await acceptTasks(
       test.db,
-      tags.map((own) => newTask(userId, { title: own.join(' '), tags: own })),
+      Array.from({ length: 2_400 }, (_, n) => newTask(userId, { title: words(n).join(' '), tags: words(n) })),
     );
-    const filter: TaskFilter = { tag: 'even', q: 'odd' };
-    const first = await listTasks(test.db, { userId }, filter, { limit: 50, most: 400 });
-    expect([first.rows, typeof first.next]).toEqual([[], 'string']);
-    expect(await readAll({ userId }, filter, { limit: 50, most: 400 })).toEqual([stored[0]?.id]);
+    const wanted = stored.filter((_, n) => both(n)).map(({ id }) => id);
+    expect(await readAll({ userId }, { tag: 'even', q: 'odd' }, 2)).toEqual(wanted.toReversed());
+    expect(await readAll({ userId }, { tag: 'even', q: 'odd', status: ['pending'] }, 50)).toEqual(wanted.toReversed());
+    expect(await readAll({ userId }, { tag: 'even', q: 'odd', status: ['failed'] }, 50)).toEqual([]);
   });
 
   it('forget the words of a task that is deleted, and follow its title and tags', async () => {

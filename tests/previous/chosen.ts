@@ -29,6 +29,21 @@ const EXCEPTIONS: Array<{ file: string; test: string; why: string }> = [
     test: 'answers what is stored, column by column',
     why: 'it compares all columns of a row, and there are newer ones, which that release never asks for',
   },
+  {
+    file: 'tests/integration/idempotency-statements.test.ts',
+    test: 'stores the tasks once and answers the first answer from then on',
+    why: 'the same',
+  },
+  {
+    file: 'tests/integration/api-submit.test.ts',
+    test: 'keeps a task with %s as scheduled until its time',
+    why: 'it wants to run within 10 s of the moment when its file was read',
+  },
+  {
+    file: 'tests/integration/task-races.test.ts',
+    test: 'tasks keep both promises when six processes do everything to them at once, and nobody waits for ever',
+    why: 'a fault of that release, mended in this one: it raises generations in any order, and now and then two wait for each other',
+  },
 ];
 
 /**
@@ -40,6 +55,6 @@ export function chosen(folder: string, words: readonly string[]): string[] {
   for (const { file, test } of EXCEPTIONS)
     if (!readFileSync(join(folder, file), 'utf8').includes(test))
       throw new Error(`${file} has no test '${test}': tests/previous/chosen.ts takes it for an exception.`);
-  const exceptions = EXCEPTIONS.map(({ test }) => RegExp.escape(test));
+  const exceptions = EXCEPTIONS.map(({ test }) => test.split('%s').map(RegExp.escape).join('.*'));
   return [...(words.length > 0 ? words : FILES), '--testNamePattern', `^(?!.*(?:${exceptions.join('|')})$)`];
 }

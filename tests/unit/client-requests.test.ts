@@ -43,9 +43,10 @@ it('makes a new key for each call, or takes the one it is given', async () => {
   await client.tasks.submit(echo);
   await client.tasks.submit(echo, { idempotencyKey: 'mine' });
   await client.tasks.retry('t1');
-  const [first, second, third, fourth] = keys();
+  await client.tasks.token('t1');
+  const [first, second, third, fourth, fifth] = keys();
   expect(first).not.toBe(second);
-  expect([third, typeof fourth]).toEqual(['mine', 'string']);
+  expect([third, typeof fourth, typeof fifth]).toEqual(['mine', 'string', 'string']);
 });
 
 it('sends the text of a document as JSON, and a file as a form: again the same, under the same key', async () => {

@@ -10,9 +10,9 @@ export function owned(owner: Owner) {
   return owner === 'any' ? sql<boolean>`true` : sql<boolean>`user_id = ${owner.userId}`;
 }
 
-/** What an owner and a filter ask of a row of `tasks`. */
+/** What an owner and a filter ask of a row of `tasks`, except its words. */
 export function conditionOf(owner: Owner, filter: TaskFilter): RawBuilder<boolean> {
-  const { status, type, tag, model, agent_id, batch_id, parent_id, schedule_id, error_code, q } = filter;
+  const { status, type, tag, model, agent_id, batch_id, parent_id, schedule_id, error_code } = filter;
   const { created_after, created_before } = filter;
   const all = [
     owner !== 'any' && sql`tasks.user_id = ${owner.userId}`,
@@ -25,20 +25,11 @@ export function conditionOf(owner: Owner, filter: TaskFilter): RawBuilder<boolea
     parent_id && sql`tasks.parent_id = ${parent_id}`,
     schedule_id && sql`tasks.schedule_id = ${schedule_id}`,
     error_code && sql`tasks.error ->> 'code' = ${error_code}`,
-    q !== undefined && hasWords(q),
     created_after && sql`tasks.created_at > ${created_after}`,
     created_before && sql`tasks.created_at < ${created_before}`,
     (created_after || created_before) && sql`tasks.id > ${idAfter(filter)} and tasks.id < ${idBefore(filter)}`,
   ];
   return sql<boolean>`(${sql.join([sql`true`, ...all.filter((one) => one !== false && one !== undefined && one !== '')], sql` and `)})`;
-}
-
-/** Every word is one of the task, or a tag of it; the last one may be the beginning of one. A word that is a tag is stored as that alone. */
-function hasWords(q: string) {
-  return sql`cardinality(task_words(${q})) > 0 and not exists (
-    select from unnest(task_words(${q})) with ordinality as asked(word, n) where not exists (
-      select from task_terms x where x.task_id = tasks.id and (x.term in (word, '#' || word)
-        or n = cardinality(task_words(${q})) and (starts_with(x.term, word) or starts_with(x.term, '#' || word)))))`;
 }
 
 /** Ollama lists every model with its tag. */
@@ -57,8 +48,9 @@ export function idBefore({ created_before }: TaskFilter, cursor?: string): strin
   return bounds.sort()[0] as string;
 }
 
-/** The id that follows this one. */
-export function idAfterId(id: string): string {
-  const hex = (BigInt(`0x${id.replaceAll('-', '')}`) + 1n).toString(16).padStart(32, '0');
+/** The last id that is not too late. */
+export function idUpTo(filter: TaskFilter, cursor?: string): string {
+  const before = BigInt(`0x${idBefore(filter, cursor).replaceAll('-', '')}`);
+  const hex = (before > 0n ? before - 1n : 0n).toString(16).padStart(32, '0');
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -3,39 +3,29 @@ import type { TaskFilter } from '../../tasks/task-filter.ts';
 import type { Db } from '../connect.ts';
 import { pageOf } from '../page.ts';
 import { STATUSES, type Status } from '../schema.ts';
-import { conditionOf, fullName, idAfter, idAfterId, idBefore, type Owner, owned } from './filter.ts';
+import { conditionOf, fullName, idAfter, idUpTo, type Owner, owned } from './filter.ts';
 import type { TaskRow } from './read.ts';
-import { type TaskList, wordLists } from './words.ts';
+import { alone, merged, newest, type TaskList, type TaskLists } from './task-list.ts';
+import { walk } from './walk.ts';
+import { findWords } from './words.ts';
 
-/** So many entries are looked at in the first round; each further one looks at so many times more. */
-const FIRST_ROUND = 300;
-const GROWTH = 8;
-/** A page is given once so many entries were looked at for it, however few of them fit: what is asked for next begins there. */
-const MOST_ENTRIES = 1_500;
-/** How often lists are asked in a row for the newest entry that they could have in common. */
-const JUMPS = 4;
-
-interface Bounds {
-  after: string;
-  before: string;
-}
+/** So many entries are looked at of a list that stands alone, before it is walked. */
+const FIRST_LOOK = 512;
+/** In so many rounds the tasks of very common words are found among any, or they are not as common as that. */
+const ROUNDS_OF_COMMON = 3;
 
 /**
- * A page of tasks, newest first; one more than `limit` is read to know whether there is a next page. Where filters are common and
- * hardly ever meet, a page has fewer tasks than `limit`, or none, and there is a next one all the same.
+ * A page of tasks, newest first; one more than `limit` is read to know whether there is a next page.
  * @param page.cursor only tasks older than this one
- * @param page.most how many entries are looked at for a page
  */
 export async function listTasks(
   db: Db,
   owner: Owner,
   filter: TaskFilter,
-  { limit, cursor, most = MOST_ENTRIES }: { limit: number; cursor?: string; most?: number },
+  { limit, cursor }: { limit: number; cursor?: string },
 ): Promise<{ rows: TaskRow[]; next: string | null }> {
-  const wanted = { limit: limit + 1, cursor, columns: sql`tasks.*`, most };
-  const { found, upTo } = await walk<TaskRow>(db, owner, filter, wanted);
-  const { rows, next } = pageOf(found, limit);
-  return { rows, next: next ?? upTo ?? null };
+  const rows = await findTasks<TaskRow>(db, owner, filter, { limit: limit + 1, cursor, columns: sql`tasks.*` });
+  return pageOf(rows, limit);
 }
 
 interface Wanted {
@@ -48,110 +38,62 @@ interface Wanted {
   also?: RawBuilder<boolean>;
 }
 
-/** The newest tasks that a filter chooses. */
+/**
+ * The newest tasks that a filter chooses.
+ *
+ * Each filter has a list of its own, in the order of ids, because the planner of Postgres cannot know which filter is rare
+ * for this user, nor where in the years its tasks lie. One statement walks all of them at once.
+ */
 export async function findTasks<T extends { id: string }>(
   db: Db,
   owner: Owner,
   filter: TaskFilter,
-  wanted: Wanted,
+  { limit, cursor, columns, also }: Wanted,
 ): Promise<T[]> {
-  return (await walk<T>(db, owner, filter, { ...wanted, most: Number.POSITIVE_INFINITY })).found;
-}
-
-/**
- * Walks from the newest task on. `upTo` is there where it stopped because it had looked at `most` entries: what is older was not
- * looked at.
- *
- * Each filter has a list of its own, in the order of ids, because the planner of Postgres cannot know which filter is rare
- * for this user, nor where in the years its tasks lie. Of several filters the shortest list is walked and the others are
- * asked of its tasks, in rounds, each over more entries than the one before: the cost is that of the page where tasks
- * that fit are dense, and never more than that of the shortest list.
- */
-async function walk<T extends { id: string }>(
-  db: Db,
-  owner: Owner,
-  filter: TaskFilter,
-  { limit: wanted, cursor, columns, also, most }: Wanted & { most: number },
-): Promise<{ found: T[]; upTo?: string }> {
-  const lists = await listsOf(db, owner, filter);
-  const within = { after: idAfter(filter), before: idBefore(filter, cursor) };
+  const words = await findWords(db, owner, filter);
+  if (!words) return [];
+  const { sorted } = words;
+  const lists = [...words.lists, ...columnLists(owner, filter).map(alone)];
+  if (lists.length === 0) lists.push(alone(columnList(owner, sql`true`)));
   const found: T[] = [];
-  // All entries of a list that stands alone fit, so no more of them are needed than are wanted.
-  const exact = lists.length === 1 && !filter.created_after && !filter.created_before && !also;
-
-  let entries = exact ? wanted : Math.max(FIRST_ROUND, wanted);
-  let looked = 0;
-  let landed = false;
-  for (let list = await nextList(db, lists, within, entries); list; ) {
+  const within = (before?: string) => ({ after: idAfter(filter), upTo: idUpTo(filter, before) });
+  const rest = () => limit - found.length;
+  const all = sql.join([conditionOf(owner, filter), words.holds, also ?? sql`true`], sql` and `);
+  const add = async (entries: RawBuilder<unknown>, holds: RawBuilder<unknown>) => {
     // As a lateral query, so that tasks are looked up one by one however many the planner expects.
     const { rows } = await sql<T>`
-      select t.* from (${list(within, entries)}) as entry(id) cross join lateral (
-        select ${columns} from tasks where tasks.id = entry.id and ${conditionOf(owner, filter)} and ${also ?? sql`true`} offset 0
-      ) as t order by entry.id desc limit ${wanted - found.length}`.execute(db);
+      select task.* from (${entries}) as entry(id) cross join lateral (
+        select ${columns} from tasks where tasks.id = entry.id and ${holds} offset 0
+      ) as task order by entry.id desc limit ${rest()}`.execute(db);
     found.push(...rows);
-    if (found.length === wanted || exact) break;
-    const end = await sql<{ id: string }>`
-      select id from (${list(within, entries)}) as entry(id) order by id desc offset ${entries - 1} limit 1`.execute(
+  };
+  const walked = async (some: TaskLists[], before?: string, rounds?: number) =>
+    add(walk(some, within(before), { limit: rest(), holds: all, rounds }), sql`true`);
+
+  const [first, ...others] = lists as [TaskLists, ...TaskLists[]];
+  if (first.count === 1 && others.length === 0) {
+    // All of a list that stands alone fits, but that times are those of one clock and ids of another, and some words have no list.
+    const exact = !filter.created_after && !filter.created_before && !also && !sorted;
+    const entries = exact ? limit : Math.max(FIRST_LOOK, limit);
+    await add(newest(first, within(cursor), entries), all);
+    if (exact || rest() === 0) return found;
+    const { rows } = await sql<{ id: string }>`
+      select id from (${newest(first, within(cursor), entries)}) as entry(id) order by id desc offset ${entries - 1}`.execute(
       db,
     );
-    if (!end.rows[0]) break;
-    within.before = end.rows[0].id;
-    looked += entries;
-    if (looked >= most) return { found, upTo: within.before };
-    if (rows.length > 0) {
-      // The list is one in which tasks that fit are found; so many more entries will hold the rest, if it goes on like this.
-      const rest = Math.ceil((1.5 * (wanted - found.length) * entries) / rows.length);
-      entries = Math.min(entries * GROWTH, Math.max(wanted, rest), most - looked);
-      continue;
-    }
-    const jump = lists.length > 1 ? await jumpOn(db, lists, within) : 'none';
-    if (jump === 'over') break;
-    // Where the lists first meet, tasks that fit may be as dense as anywhere.
-    if (jump === 'none' || landed) entries *= GROWTH;
-    entries = Math.min(entries, most - looked);
-    landed ||= jump === 'far';
-    list = await nextList(db, lists, within, entries);
+    if (!rows[0]) return found;
+    await walked(sorted ? [sorted, first] : lists, rows[0].id);
+  } else {
+    await walked(lists, cursor, sorted && ROUNDS_OF_COMMON);
+    if (sorted && rest() > 0) await walked([sorted, ...lists], found.at(-1)?.id ?? cursor);
   }
-  return { found };
+  return found;
 }
 
-/** Moves `within` on to where all lists can have something in common; `over` where they have nothing any more. */
-async function jumpOn(db: Db, lists: TaskList[], within: Bounds): Promise<'none' | 'far' | 'over'> {
-  const began = within.before;
-  for (let jump = 0; jump < JUMPS; jump++) {
-    const heads = await ofEach<string | null>(
-      db,
-      lists,
-      (list) => sql`(select id from (${list(within, 1)}) as entry(id))`,
-    );
-    const oldest = heads.includes(null) ? undefined : (heads as string[]).sort()[0];
-    if (oldest === undefined) return 'over';
-    const before = idAfterId(oldest);
-    if (before === within.before) break;
-    within.before = before;
-  }
-  return within.before === began ? 'none' : 'far';
-}
-
-/** The list with the fewest entries from here on; those with more than `upTo` count as equal, and the first of them is taken. */
-async function nextList(db: Db, lists: TaskList[], within: Bounds, upTo: number): Promise<TaskList | undefined> {
-  if (lists.length < 2) return lists[0];
-  const sizes = await ofEach<number>(
-    db,
-    lists,
-    (list) => sql`(select count(*)::int from (${list(within, upTo)}) as entry)`,
-  );
-  return lists[sizes.indexOf(Math.min(...sizes))];
-}
-
-async function ofEach<T>(db: Db, lists: TaskList[], ask: (list: TaskList) => RawBuilder<unknown>): Promise<T[]> {
-  const { rows } = await sql<{ all: T[] }>`select array[${sql.join(lists.map(ask))}] as all`.execute(db);
-  return rows[0]?.all ?? [];
-}
-
-/** One list for each filter; none where nothing can fit. */
-async function listsOf(db: Db, owner: Owner, filter: TaskFilter): Promise<TaskList[]> {
-  const { batch_id, parent_id, schedule_id, error_code, agent_id, model, status, type } = filter;
+function columnLists(
+  owner: Owner,
+  { batch_id, parent_id, schedule_id, error_code, agent_id, model, status, type }: TaskFilter,
+): TaskList[] {
   const lists: TaskList[] = [];
   const add = (holds: RawBuilder<unknown>) => lists.push(columnList(owner, holds));
   if (batch_id) add(sql`batch_id = ${batch_id}`);
@@ -160,44 +102,42 @@ async function listsOf(db: Db, owner: Owner, filter: TaskFilter): Promise<TaskLi
   if (error_code) add(sql`error is not null and error ->> 'code' = ${error_code}`);
   if (agent_id) add(sql`agent_id = ${agent_id}`);
   if (model) add(sql`model = ${fullName(model)}`);
-  const words = await wordLists(db, owner, filter);
-  if (!words) return [];
-  lists.push(...words);
-  if (status || type !== undefined) lists.push(kindList(owner, filter));
-  return lists.length > 0 ? lists : [columnList(owner, sql`true`)];
+  if (status || type !== undefined) lists.push(kindList(owner, { status, type }));
+  return lists;
 }
 
 function columnList(owner: Owner, holds: RawBuilder<unknown>): TaskList {
-  return ({ after, before }, limit) => sql`
-    select id from tasks where ${owned(owner)} and ${holds} and id > ${after} and id < ${before}
-    order by id desc limit ${limit}`;
+  return (within, limit) => sql`
+    select id from tasks where ${owned(owner)} and ${holds} and ${within(sql`id`)} order by id desc limit ${limit}`;
 }
 
 /** Statuses and types: the lists of each pair are merged. */
 function kindList(owner: Owner, { status, type }: TaskFilter): TaskList {
-  const mine = owned(owner);
   const statuses = [...new Set(status ?? STATUSES)];
-  const kinds =
-    type === undefined
-      ? kindsOf(owner, statuses)
-      : sql`select status, type from unnest(${statuses}::varchar[]) as status, unnest(${[...new Set(type)]}::varchar[]) as type`;
-  return ({ after, before }, limit) => sql`
-    select entry.id from (${kinds}) as kind(status, type) cross join lateral (
-      select id from tasks where ${mine} and status = kind.status and type = kind.type
-        and id > ${after} and id < ${before}
-      order by id desc limit ${limit}
-    ) as entry order by entry.id desc limit ${limit}`;
+  const types = [...new Set(type)];
+  return merged({
+    of:
+      type === undefined
+        ? kindsOf(owner, statuses)
+        : sql`select status, type from unnest(${statuses}::varchar[]) as status, unnest(${types}::varchar[]) as type`,
+    entries: (within) => sql`
+      select id from tasks where ${owned(owner)} and status = one.status and type = one.type and ${within(sql`id`)}`,
+    most: statuses.length * (types.length || USUAL_TYPES),
+  });
 }
+
+/** How many types there may be of each status. */
+const USUAL_TYPES = 4;
 
 /** Each type that an owner has tasks of in each of the statuses, as a query for (status, type): one step in the index for each. */
 function kindsOf(owner: Owner, statuses: Status[]) {
   const mine = owned(owner);
   return sql`select * from (
     with recursive kind(status, type) as (
-      select status, (select min(type) from tasks where ${mine} and status = s.status)
+      select status, (select type from tasks where ${mine} and status = s.status order by type limit 1)
       from unnest(${statuses}::varchar[]) as s(status)
       union all
-      select status, (select min(type) from tasks where ${mine} and status = kind.status and type > kind.type)
+      select status, (select type from tasks where ${mine} and status = kind.status and type > kind.type order by type limit 1)
       from kind where type is not null
     ) select status, type from kind where type is not null) as found`;
 }

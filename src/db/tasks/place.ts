@@ -19,38 +19,49 @@ const bounds = (id: string, until: Until[]) => sql`
     from me, json_to_recordset(${JSON.stringify(until)}::json) as u(priority smallint, since timestamptz)
   )`;
 
-/**
- * How many tasks of the lane of a task wait before it and want to start now; not counted beyond `upTo`. In a transaction of
- * its own: where Postgres takes a class for small, it would read and sort all of it in place of its first entries.
- */
-export async function countBefore(db: Db, id: string, until: Until[], upTo: number): Promise<number> {
-  return db.transaction().execute(async (trx) => {
-    await sql`select set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)`.execute(trx);
-    const { rows } = await sql<{ n: number }>`
-      with ${bounds(id, until)}
-      select count(*)::int as n from (
-        select from bound, lateral (
-          select from tasks t where t.lane = bound.lane and t.priority = bound.priority
-            and t.status in ('scheduled', 'pending') and (coalesce(t.queued_at, t.ready_at), t.id) < (bound.since, bound.id)
-            and t.ready_at <= now() and (t.held_by is null or t.called)
-          order by coalesce(t.queued_at, t.ready_at), t.id limit ${upTo}::int
-        ) as one limit ${upTo}::int
-      ) as counted`.execute(trx);
-    return rows[0]?.n ?? 0;
-  });
+/** How many tasks of a lane wait before one of them. */
+export interface Before {
+  /** Counted, not beyond a number. */
+  counted: number | null;
+  /** Estimated from the marks; `null` where there are none before it. */
+  about: number | null;
 }
 
-/** The same, estimated from the marks; `undefined` where there are none before it. */
-export async function estimateBefore(db: Db, id: string, until: Until[]): Promise<number | undefined> {
-  // What lies between two marks is half of it on average.
-  const { rows } = await sql<{ n: number | null }>`
-    with ${bounds(id, until)}
-    select sum(mark.place + ${MARKED / 2}::int)::int as n from bound, lateral (
-      select place from line_marks m where m.lane = bound.lane and m.priority = bound.priority
-        and (m.since, m.task_id) < (bound.since, bound.id)
-      order by place desc limit 1
-    ) as mark`.execute(db);
-  return rows[0]?.n ?? undefined;
+/**
+ * How many tasks of the lane of a task wait before it and want to start now; counted up to `upTo`, and not at all where the
+ * marks say that they are `far` or more. In a transaction of its own: where Postgres takes a class for small, it would read
+ * and sort all of it in place of its first entries.
+ */
+export async function findBefore(
+  db: Db,
+  id: string,
+  until: Until[],
+  { upTo, far }: { upTo: number; far: number },
+): Promise<Before> {
+  return db.transaction().execute(async (trx) => {
+    await sql`select set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)`.execute(trx);
+    // What lies between two marks is half of it on average.
+    const { rows } = await sql<Before>`
+      with ${bounds(id, until)},
+      marked as materialized (
+        select sum(mark.place + ${MARKED / 2}::int)::int as about from bound, lateral (
+          select place from line_marks m where m.lane = bound.lane and m.priority = bound.priority
+            and (m.since, m.task_id) < (bound.since, bound.id)
+          order by place desc limit 1
+        ) as mark
+      )
+      select about, case when about is null or about < ${far}::int then (
+        select count(*)::int from (
+          select from bound, lateral (
+            select from tasks t where t.lane = bound.lane and t.priority = bound.priority
+              and t.status in ('scheduled', 'pending') and (coalesce(t.queued_at, t.ready_at), t.id) < (bound.since, bound.id)
+              and t.ready_at <= now() and (t.held_by is null or t.called)
+            order by coalesce(t.queued_at, t.ready_at), t.id limit ${upTo}::int
+          ) as one limit ${upTo}::int
+        ) as one
+      ) end as counted from marked`.execute(trx);
+    return rows[0] as Before;
+  });
 }
 
 /** Marks the lines anew. The cost is that of a look at each waiting task, so it is for one process, now and then. */

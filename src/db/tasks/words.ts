@@ -2,75 +2,94 @@ import { type RawBuilder, sql } from 'kysely';
 import type { TaskFilter } from '../../tasks/task-filter.ts';
 import type { Db } from '../connect.ts';
 import { type Owner, owned } from './filter.ts';
+import { alone, merged, type TaskList, type TaskLists } from './task-list.ts';
 
-/** The newest ids of tasks for which a filter holds, within bounds, newest first, as a query with one column. */
-export type TaskList = (within: { after: string; before: string }, limit: number) => RawBuilder<unknown>;
-
-/** So many words that begin in the same way are merged; the entries of more of them are sorted, up to a number. */
-const MERGED = 200;
-const SORTED = 10_000;
+/** So many words that begin in the same way have lists; more are soon found among any tasks, or sorted. */
+const MOST_WORDS = 128;
 /** As many characters of a word are stored. */
 const WORD = 100;
 /** Greater than every text that can go on after a prefix. */
 const LAST = '\u{10ffff}';
 
-/**
- * Lists for a tag and for each word that is searched, without what is so common that it is soon found among any tasks;
- * `undefined` where a word is nowhere to be found. A word may be a term of its own or, with a # before it, a tag.
- */
-export async function wordLists(db: Db, owner: Owner, { tag, q }: TaskFilter): Promise<TaskList[] | undefined> {
-  const lists: TaskList[] = tag === undefined ? [] : [merged(owner, [`#${tag}`])];
-  if (q === undefined) return lists;
-  const { rows } = await sql<{ words: string[] }>`
-    select array(select left(word, ${WORD}::int) from unnest(task_words(${q})) as word) as words`.execute(db);
-  const words = rows[0]?.words ?? [];
-  const last = words.pop();
-  if (last === undefined) return undefined;
-  const begun = await prefixList(db, owner, last);
-  const whole = [...new Set(words)].map((word) => merged(owner, [word, `#${word}`]));
-  return begun && [...lists, ...begun, ...whole];
+/** What a filter asks of the words of a task. */
+export interface Words {
+  /** A list for the tag, and one for each word. */
+  lists: TaskLists[];
+  /** What holds for a row of `tasks` that has all the words. */
+  holds: RawBuilder<unknown>;
+  /** Of the last word, where very many begin with it: not to be walked unless it must be, because all of it is read and sorted. */
+  sorted?: TaskLists;
 }
 
-/** The lists of some terms as one. */
-function merged(owner: Owner, terms: string[]): TaskList {
-  return ({ after, before }, limit) => sql`
-    select distinct entry.task_id from unnest(${terms}::text[]) as given(term) cross join lateral (
-      select task_id from task_terms where ${owned(owner)} and term = given.term
-        and task_id > ${after} and task_id < ${before}
-      order by task_id desc limit ${limit}
-    ) as entry order by entry.task_id desc limit ${limit}`;
-}
-
-/** What begins with a word: the lists of all such words, or where these are too many, their sorted entries; no list of very many. */
-async function prefixList(db: Db, owner: Owner, prefix: string): Promise<TaskList[] | undefined> {
+/** Reads what words there are; `undefined` where one is nowhere to be found. A word may be a term of its own or, with a # before it, a tag. */
+export async function findWords(db: Db, owner: Owner, { tag, q }: TaskFilter): Promise<Words | undefined> {
+  const terms = tag === undefined ? [] : [[`#${tag}`]];
+  if (q === undefined) return { lists: termLists(owner, terms), holds: sql`true` };
   const mine = owned(owner);
-  const ranges = sql`(values (${prefix}::text, ${prefix + LAST}::text),
-    (${`#${prefix}`}, ${`#${prefix}${LAST}`})) as range(first, last)`;
-  const { rows } = await sql<{ term: string }>`
-    with recursive begun(term, last, n) as (
-      select (select min(term) from task_terms where ${mine} and term >= range.first and term < range.last), range.last, 1
-      from ${ranges}
+  const { rows } = await sql<{ words: string[]; begun: string[] }>`
+    with recursive asked as materialized (
+      select array(select left(word, ${WORD}::int) from unnest(task_words(${q})) as word) as words
+    ), begun(term, last, n) as (
+      select (select term from task_terms where ${mine} and term >= range.first and term < range.last order by term limit 1), range.last, 1
+      from asked, lateral (select words[cardinality(words)]) as prefix(word),
+        lateral (values (word, word || ${LAST}::text), ('#' || word, '#' || word || ${LAST}::text)) as range(first, last)
       union all
-      select (select min(term) from task_terms where ${mine} and term > begun.term and term < begun.last), last, n + 1
-      from begun where term is not null and n <= ${MERGED}::int
+      select (select term from task_terms where ${mine} and term > begun.term and term < begun.last order by term limit 1), last, n + 1
+      from begun where term is not null and n <= ${MOST_WORDS}::int
     )
-    select term from begun where term is not null`.execute(db);
-  const terms = rows.map(({ term }) => term);
-  if (terms.length === 0) return undefined;
-  if (terms.length <= MERGED) return [merged(owner, terms)];
+    select words, array(select term from begun where term is not null) as begun from asked`.execute(db);
+  const { words = [], begun = [] } = rows[0] ?? {};
+  const prefix = words.at(-1);
+  if (prefix === undefined || begun.length === 0) return undefined;
+  const whole = [...new Set(words.slice(0, -1))].map((word) => [word, `#${word}`]);
+  const holds = hasWords(whole, prefix);
+  terms.push(...whole);
+  if (begun.length > MOST_WORDS)
+    return { lists: termLists(owner, terms), holds, sorted: alone(sortedList(owner, prefix)) };
+  return { lists: termLists(owner, [begun, ...terms]), holds };
+}
 
-  // A subquery of its own, so that Postgres reads these two ranges and nothing else.
-  const entries = (more: RawBuilder<unknown>) => sql`(
-    select task_id from task_terms where ${mine} and term >= ${prefix}::text and term < ${prefix + LAST}::text and ${more}
-    union all
-    select task_id from task_terms where ${mine} and term >= ${`#${prefix}`}::text and term < ${`#${prefix}${LAST}`}::text and ${more}
-    offset 0) as entry`;
-  const { rows: counted } = await sql<{ n: number }>`
-    select count(*)::int as n from (select from ${entries(sql`true`)} limit ${SORTED}::int) as one`.execute(db);
-  if ((counted[0]?.n ?? 0) >= SORTED) return [];
+const begins = (term: RawBuilder<unknown>, prefix: string) =>
+  sql`${term} >= ${prefix}::text and ${term} < ${prefix + LAST}::text`;
+
+/** Whether a row of `tasks` has all the words; asked in the index, task by task, which Postgres may not turn into a join. */
+function hasWords(whole: string[][], prefix: string) {
+  const has = (such: RawBuilder<unknown>) =>
+    sql`(select true from task_terms x where x.task_id = tasks.id and ${such} limit 1)`;
+  const begun = [prefix, `#${prefix}`].map((one) => has(begins(sql`x.term`, one)));
+  const all = whole.map((terms) => sql`coalesce(${sql.join(terms.map((term) => has(sql`x.term = ${term}`)))})`);
+  return sql.join([...all, sql`coalesce(${sql.join(begun)})`], sql` and `);
+}
+
+/** Lists of which each is that of some terms together. All are planned as one. */
+function termLists(owner: Owner, lists: string[][]): TaskLists[] {
+  if (lists.length === 0) return [];
+  const numbers = lists.flatMap((terms, n) => terms.map(() => n));
+  const list = merged({
+    of: sql`select term from unnest(${numbers}::int[], ${lists.flat()}::text[]) as given(n, term) where given.n = list.n`,
+    entries: (within) => sql`
+      select task_id as id from task_terms where ${owned(owner)} and term = one.term and ${within(sql`task_id`)}`,
+    most: Math.max(...lists.map(({ length }) => length)),
+    count: sql`list.count`,
+  });
+  const counts = lists.map(({ length }) => length);
   return [
-    ({ after, before }, limit) => sql`
-      select distinct task_id from ${entries(sql`task_id > ${after} and task_id < ${before}`)}
-      order by task_id desc limit ${limit}`,
+    {
+      count: lists.length,
+      read: (within, limit) => sql`
+        select array(${list(within, limit)}) as ids
+        from unnest(${[...counts.keys()]}::int[], ${counts}::int[]) as list(n, count)`,
+    },
   ];
+}
+
+/** A subquery of its own, so that Postgres reads these two ranges and nothing else. */
+function sortedList(owner: Owner, prefix: string): TaskList {
+  return (within, limit) => {
+    const entries = (first: string) => sql`
+      select task_id from task_terms where ${owned(owner)} and ${begins(sql`term`, first)} and ${within(sql`task_id`)}`;
+    return sql`
+      select distinct task_id as id from (${entries(prefix)} union all ${entries(`#${prefix}`)} offset 0) as entry
+      order by task_id desc limit ${limit}`;
+  };
 }
