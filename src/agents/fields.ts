@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { ExpressionError, replaceExpressions } from '../expressions/index.ts';
 import { headerName } from '../tasks/http-request.ts';
 import { jsonObject, maxCharacters, record, strictObject, wholeNumber } from '../tasks/schemas.ts';
 
@@ -8,11 +9,17 @@ const WANTS_PATH = 'must be a path that begins with /';
 /** A path below the endpoint. */
 export const path = v.pipe(v.string(), maxCharacters(1024), v.check(isPath, WANTS_PATH));
 /** One that may hold expressions. */
-export const pathTemplate = v.pipe(
-  v.string(),
-  maxCharacters(1024),
-  v.check((given) => isPath(given.replaceAll(/\$\{\{.*?\}\}/gs, 'x')), WANTS_PATH),
-);
+export const pathTemplate = v.pipe(v.string(), maxCharacters(1024), v.check(isPathTemplate, WANTS_PATH));
+
+function isPathTemplate(given: string): boolean {
+  try {
+    return isPath(replaceExpressions(given, () => 'x'));
+  } catch (error) {
+    // Whoever reads the expressions says what is wrong with them.
+    if (error instanceof ExpressionError) return true;
+    throw error;
+  }
+}
 
 function isPath(given: string): boolean {
   const parts = (given.split('?')[0] as string).split('/');

@@ -23,6 +23,8 @@ export interface OutboundAnswer {
 /** Hears the pieces of a body, at most so many bytes; what it throws ends the call. */
 export interface BodyListener {
   hear(piece: Uint8Array): void;
+  /** The body came whole. */
+  end?(): void;
   maxBytes: number;
 }
 
@@ -203,13 +205,14 @@ async function readUpTo(
 }
 
 /** Hands a body on. @returns whether it was cut */
-async function readTo({ hear, maxBytes }: BodyListener, body: AsyncIterable<Buffer>): Promise<boolean> {
+async function readTo({ hear, end, maxBytes }: BodyListener, body: AsyncIterable<Buffer>): Promise<boolean> {
   let bytes = 0;
   for await (const chunk of body) {
     bytes += chunk.length;
     if (bytes > maxBytes) return true;
     hear(chunk);
   }
+  end?.();
   return false;
 }
 

@@ -12,6 +12,11 @@ export interface ReadText {
   blocks: Block[];
 }
 
+/** A text without the empty lines before it and what is blank after it; a pattern for that would go through long blanks again and again. */
+export function withoutEdges(text: string): string {
+  return text.replace(/^\n+/, '').trimEnd();
+}
+
 /** Why a document cannot be read; the text is for its owner. */
 export class Unreadable extends Error {
   override readonly name = 'Unreadable';

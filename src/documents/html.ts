@@ -1,6 +1,6 @@
 import { convert, type FormatCallback, type HtmlToTextOptions } from 'html-to-text';
 import type { Block, ReadText } from './blocks.ts';
-import { Unreadable } from './blocks.ts';
+import { Unreadable, withoutEdges } from './blocks.ts';
 
 // What html-to-text answers is one text. These marks, which no decoded text holds, tell headings and what is kept whole in it.
 const HEADING = '\u0001';
@@ -56,7 +56,7 @@ export function readHtml(source: string): ReadText {
       const inner = part.slice(1, -1);
       if (part.startsWith(HEADING))
         return [{ kind: 'heading', level: Number(inner[0]), text: inner.slice(1).replace(/\s+/g, ' ').trim() }];
-      if (part.startsWith(KEPT)) return [{ kind: 'text', text: inner.replace(/^\n+|\s+$/g, ''), kept: true }];
+      if (part.startsWith(KEPT)) return [{ kind: 'text', text: withoutEdges(inner), kept: true }];
       return part
         .split(/\n{2,}/)
         .map((paragraph) => ({ kind: 'text', text: paragraph.trim() }) as Block)

@@ -85,5 +85,6 @@ function plain(node: Nodes, indent = ''): string {
 
 /** Line ends inside of a paragraph mean nothing. */
 function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, ' ').trim();
+  const lines = text.split('\n').map((line) => line.trim());
+  return lines.filter((line) => line !== '').join(' ');
 }

@@ -1,4 +1,4 @@
-import { type ReadText, Unreadable } from './blocks.ts';
+import { type ReadText, Unreadable, withoutEdges } from './blocks.ts';
 import { decodeText } from './decode.ts';
 import { type About, charsetOf, type Kind, kindOf } from './kinds.ts';
 
@@ -27,5 +27,5 @@ async function readAs(kind: Kind, about: About, bytes: Uint8Array): Promise<Read
   if (kind === 'html') return (await import('./html.ts')).readHtml(text);
   if (kind === 'json') return (await import('./json.ts')).readJson(text);
   const paragraphs = text.split(/\n[ \t]*\n/).filter((paragraph) => /\S/.test(paragraph));
-  return { blocks: paragraphs.map((paragraph) => ({ kind: 'text', text: paragraph.replace(/^\n+|\s+$/g, '') })) };
+  return { blocks: paragraphs.map((paragraph) => ({ kind: 'text', text: withoutEdges(paragraph) })) };
 }

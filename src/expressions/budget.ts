@@ -27,6 +27,18 @@ export function isNode(value: unknown): value is Node {
   return typeof value === 'object' && value !== null && 'op' in value && 'meta' in value && 'evaluate' in value;
 }
 
+/** Goes through all that is worked out for an expression, what its loops are made of too. */
+export function visitNodes(tree: Node, work: (node: Node) => void): void {
+  const seen = new Set<unknown>();
+  (function visit(value: unknown): void {
+    if (typeof value !== 'object' || value === null || seen.has(value)) return;
+    seen.add(value);
+    if (isNode(value)) work(value);
+    const parts = isNode(value) ? [value.args, value.meta.alternate, value.meta.macro] : Object.values(value);
+    for (const part of parts) visit(part);
+  })(tree);
+}
+
 /**
  * The library bounds how large an expression is, not what it does: two loops over a long list, or a text that is doubled
  * thirty times, fit in a line. So each node is counted as it is worked out, by the size of what it is about where that
@@ -113,19 +125,8 @@ export function createBudget(): {
     if (condition) loop.condition = (value) => left >= 0 && condition(value);
   }
 
-  function watch(tree: Node): void {
-    const seen = new Set<unknown>();
-    (function visit(value: unknown): void {
-      if (typeof value !== 'object' || value === null || seen.has(value)) return;
-      seen.add(value);
-      if (isNode(value)) count(value);
-      const parts = isNode(value) ? [value.args, value.meta.alternate, value.meta.macro] : Object.values(value);
-      for (const part of parts) visit(part);
-    })(tree);
-  }
-
   return {
-    watch,
+    watch: (tree) => visitNodes(tree, count),
     spend(work) {
       const given = Math.min(BUDGET, shared);
       left = given;

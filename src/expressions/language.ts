@@ -1,5 +1,6 @@
 import { Environment, type ParseResult } from '@marcbachmann/cel-js';
 import { createBudget, isNode, type Node } from './budget.ts';
+import { countCharacters } from './characters.ts';
 import { ExpressionError } from './error.ts';
 import { plainValue, readable, readableParts } from './values.ts';
 
@@ -73,7 +74,10 @@ export function createLanguage(options: { variables: readonly string[]; named?: 
       alone: isChain(tree) ? references[0] : undefined,
       type: typeof checked.type === 'string' ? checked.type.replace(/<.*/, '') : 'dyn',
       evaluate(context) {
-        if (!watched) budget.watch(tree);
+        if (!watched) {
+          countCharacters(tree);
+          budget.watch(tree);
+        }
         watched = true;
         return orError(() =>
           plainValue(

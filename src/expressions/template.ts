@@ -46,7 +46,6 @@ export class TemplateError extends ExpressionError {
   }
 }
 
-type Part = string | Expression;
 type Fill = (context: Record<string, unknown>, meter: Meter) => unknown;
 
 /**
@@ -108,8 +107,8 @@ export function parseTemplate(language: Language, value: unknown): Template {
 }
 
 /** The parts of a text: what stands there as it is, and expressions. */
-function split(parse: Language['parse'], text: string): Part[] {
-  const parts: Part[] = [];
+function split<T>(parse: (expression: string) => T, text: string): Array<string | T> {
+  const parts: Array<string | T> = [];
   let plain = '';
   let from = 0;
   for (let start = text.indexOf('${{'); start >= 0; start = text.indexOf('${{', from)) {
@@ -129,6 +128,14 @@ function split(parse: Language['parse'], text: string): Part[] {
   plain += text.slice(from);
   if (plain !== '' || parts.length === 0) parts.push(plain);
   return parts;
+}
+
+/**
+ * A text with each of its expressions, as it stands there, replaced.
+ * @throws ExpressionError where one has no end
+ */
+export function replaceExpressions(text: string, replace: (expression: string) => string): string {
+  return split(replace, text).join('');
 }
 
 /** Where the `}}` of an expression stands: not in a text of it, nor at the end of a map in it. */

@@ -16,13 +16,16 @@ export interface DueTicks {
   count: number;
 }
 
+/** As others say what croner calls otherwise. */
+const NAMED: Record<string, string> = { nearestWeekdays: 'day' };
+
 const COUNTED = 1_000;
 const ZONE_EXAMPLE = 'Europe/Berlin or UTC';
 const CRON_EXAMPLE = '"30 2 * * 1-5" (02:30 from Monday to Friday)';
 
 /**
- * The first tick after a time; `null` where none comes any more. A local time that a clock change leaves out ticks at the moment of the
- * change; a single time of day that comes twice ticks the first time.
+ * The first tick after a time; `null` where none comes any more. Of a pattern that names hours, a local time that a clock change leaves
+ * out ticks at the moment of the change, and one that comes twice the first time.
  */
 export function nextTick(timing: Timing, after: Date): Date | null {
   if (timing.every_seconds === null) return cronOf(timing).nextRun(after);
@@ -61,7 +64,13 @@ export function cronProblem(pattern: string, after: Date): string | undefined {
   try {
     if (cronOf({ cron: pattern, timezone: 'UTC' }).nextRun(after)) return undefined;
   } catch (error) {
-    const why = (error as Error).message.replace(/^CronPattern: /, '');
+    const why = (error as Error).message
+      .replace(/^CronPattern: /, '')
+      // Croner counts these from 0.
+      .replace(
+        /(?<= for )(day|month|nearestWeekdays): (-?\d+)/,
+        (_, name, n) => `${NAMED[name] ?? name}: ${Number(n) + 1}`,
+      );
     return `is not a cron expression: ${why}${why.endsWith('.') ? '' : '.'} Write for example ${CRON_EXAMPLE}`;
   }
   return 'names a time that never comes, such as the 31st of February';
@@ -86,7 +95,29 @@ function isKnownZone(zone: string): boolean {
 }
 
 function cronOf({ cron, timezone }: Pick<Timing, 'cron' | 'timezone'>): Cron {
-  return new Cron(cron ?? '', { timezone, paused: true });
+  return new Cron(asTimesOfDay(cron ?? ''), { timezone, paused: true, fixedTimeRule: 'no-wildcard' });
+}
+
+/**
+ * Croner takes a pattern with a * or / in it for one of intervals, which leaves out the hour that a day does not have, even where the
+ * hours are named. So minutes and seconds within named hours are written out.
+ */
+function asTimesOfDay(pattern: string): string {
+  const fields = pattern.trim().split(/\s+/);
+  const hour = fields.length - 4;
+  if (/[*?/]/.test(fields[hour] ?? '*')) return pattern;
+  return fields.map((field, n) => (n < hour ? field.split(',').map(writtenOut).join() : field)).join(' ');
+}
+
+/** A step of minutes or seconds as the list of them; what is none, or a wrong one, as it is. */
+function writtenOut(part: string): string {
+  const [, from = '0', to = '59', step = '1'] = /^(?:[*?]|(\d+)-(\d+)(?=\/))(?:\/(\d+))?$/.exec(part) ?? [
+    undefined,
+    '',
+  ];
+  if (from === '' || Number(step) < 1 || Number(step) > 60 || Number(from) > Number(to) || Number(to) > 59) return part;
+  const count = Math.floor((Number(to) - Number(from)) / Number(step)) + 1;
+  return Array.from({ length: count }, (_, n) => Number(from) + n * Number(step)).join();
 }
 
 function gridOf({ every_seconds, starts_at }: Timing): { start: number; every: number } {

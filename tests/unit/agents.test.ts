@@ -48,6 +48,7 @@ describe('the configuration of an agent', () => {
     ['an unknown field', 'http', { url: 'x' }, '#/url is not known here'],
     ['an unknown field further down', 'a2a', { health: { port: 1 } }, '#/health/port is not known here'],
     ['a path that is none', 'http', { request: { path: 'http://else' } }, '#/request/path must be a path'],
+    ['a path with a blank', 'http', { request: { path: '/${{ "a}}b" }}/a b' } }, '#/request/path must be a path'],
     ['a body with GET', 'http', { request: { method: 'GET', body: 1 } }, '#/request/body cannot go with GET'],
     [
       'a header of the connection',

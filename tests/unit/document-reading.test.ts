@@ -49,6 +49,16 @@ describe('a document is read', () => {
     expect(texts).toEqual(['servers[0].name: alpha\nservers[1]: 2', 'none: null']);
   });
 
+  // By a pattern that looks for blanks at an end, each of these takes minutes.
+  it.each([
+    ['text/plain', (blanks: string) => `\n\none${blanks}two${blanks}\n`, (blanks: string) => [`one${blanks}two`]],
+    ['text/html', (blanks: string) => `<pre>\none${blanks}two${blanks}</pre>`, (blanks: string) => [`one${blanks}two`]],
+    ['text/markdown', (blanks: string) => `one${blanks}two\nthree`, (blanks: string) => [`one${blanks}two three`]],
+  ])('as %s, with however many blanks in it', async (type, source, texts) => {
+    const blanks = ' '.repeat(300_000);
+    expect((await read(type, source(blanks))).texts).toEqual(texts(blanks));
+  });
+
   it('as PDF: by pages', async () => {
     const pdf = makePdf([['One.'], ['Two.']], { title: 'Both' });
     expect(await read(undefined, pdf)).toEqual({

@@ -35,6 +35,7 @@ test.each([
   ['input.?gone.orValue("no")', 'no'],
   ['"b" in input.names', true],
   ['string(input.n) + "!"', '3!'],
+  ['input.list.map(x, string(x)).join(", ")', '1, 2, 3'],
   ['timestamp("2026-01-02T03:04:05Z")', '2026-01-02T03:04:05.000Z'],
   ['json("{\\"a\\": [1]}").a', [1]],
   ['[1, "a", {"b": null}]', [1, 'a', { b: null }]],

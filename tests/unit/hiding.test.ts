@@ -46,6 +46,41 @@ describe('a text that comes in pieces', () => {
   });
 });
 
+describe('secrets of which one begins another, ends one, or runs into one', () => {
+  const some = ['team-key', 'team-key-9f8e7d6c5b', 'my-team', '6c5b-abc'];
+
+  it.each([
+    ['team-key-9f8e7d6c5b', '***'],
+    ['my-team-key-9f8e7d6c5b-abc!', '***!'],
+    ['team-key-9f8e, team-keyteam-key', '***-9f8e, ******'],
+    ['my-team my-team-key-9', '*** ***-9'],
+  ])('%s becomes %s, in pieces too, and in whatever order they are', (text, clean) => {
+    for (const secrets of [some, some.toReversed()]) {
+      expect(withoutSecrets(text, secrets)).toBe(clean);
+      const pieces: string[] = [];
+      const { add, end } = createHiding(secrets, (piece) => pieces.push(piece));
+      for (const sign of text) add(sign);
+      end();
+      expect(pieces.join('')).toBe(clean);
+    }
+  });
+
+  it('are hidden in pieces as in the whole', () => {
+    const secrets = ['abcdef', 'defabx', 'abcdefgh', 'fghijk', 'bxyzac'];
+    const part = fc.constantFrom(...secrets, 'abc', 'def', 'ab', 'gh', 'xyz', ' ');
+    fc.assert(
+      fc.property(fc.array(fc.tuple(part, fc.nat(8)), { maxLength: 12 }), fc.nat(9), (parts, step) => {
+        const text = parts.map(([one, length]) => one.slice(0, length || undefined)).join('');
+        const pieces: string[] = [];
+        const { add, end } = createHiding(secrets, (piece) => pieces.push(piece));
+        for (let at = 0; at < text.length; at += step + 1) add(text.slice(at, at + step + 1));
+        end();
+        expect(pieces.join('')).toBe(withoutSecrets(text, secrets));
+      }),
+    );
+  });
+});
+
 it('a secret is hidden as it is, in JSON, and in addresses, in capitals or not', () => {
   const encoded = encodeURIComponent(SECRET);
   const query = new URLSearchParams({ a: SECRET }).toString();

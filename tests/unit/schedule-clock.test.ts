@@ -47,6 +47,25 @@ describe('when a cron schedule ticks', () => {
     expect(following(cron(pattern, zone), after, 3)).toEqual(ticks.map((tick) => `2026-${tick}:00Z`));
   });
 
+  it.each([
+    ['Europe/Berlin', '30 2,14 * * *', '2027-03-27T22:30:00Z', ['03-28T01:00', '03-28T12:30', '03-29T00:30']],
+    ['Europe/Berlin', '30 1,2 * * *', '2027-03-27T22:30:00Z', ['03-28T00:30', '03-28T01:00', '03-28T23:30']],
+    ['Europe/Berlin', '0,30 2 * * *', '2027-03-27T22:30:00Z', ['03-28T01:00', '03-29T00:00', '03-29T00:30']],
+    ['Europe/Berlin', '15-20 2 * * *', '2027-03-27T22:30:00Z', ['03-28T01:00', '03-29T00:15', '03-29T00:16']],
+    ['Europe/Berlin', '*/15 2 * * *', '2027-03-27T22:30:00Z', ['03-28T01:00', '03-29T00:00', '03-29T00:15']],
+    ['Europe/Berlin', '5-59/25 2 * * *', '2027-03-27T22:30:00Z', ['03-28T01:00', '03-29T00:05', '03-29T00:30']],
+    ['Europe/Berlin', '*/30 0 2 28 3 *', '2027-03-27T22:30:00Z', ['03-28T01:00']],
+    ['Europe/Berlin', '0 1-3 * * *', '2027-03-27T22:30:00Z', ['03-28T00:00', '03-28T01:00', '03-28T23:00']],
+    ['America/New_York', '30 2,14 * * *', '2027-03-14T00:00:00Z', ['03-14T07:00', '03-14T18:30', '03-15T06:30']],
+    ['America/Sao_Paulo', '0 0,12 * * *', '2018-11-03T16:00:00Z', ['11-04T03:00', '11-04T14:00', '11-05T02:00']],
+    // And once where they come twice.
+    ['Europe/Berlin', '0,30 2 * * *', '2027-10-30T22:30:00Z', ['10-31T00:00', '10-31T00:30', '11-01T01:00']],
+    ['Europe/Berlin', '*/30 2 * * *', '2027-10-30T22:30:00Z', ['10-31T00:00', '10-31T00:30', '11-01T01:00']],
+  ])('in %s does so too by %s, which names hours', (zone, pattern, after, ticks) => {
+    const year = after.slice(0, 4);
+    expect(following(cron(pattern, zone), after, ticks.length)).toEqual(ticks.map((tick) => `${year}-${tick}:00Z`));
+  });
+
   it('ticks every half hour through both changes, in hours that really pass', () => {
     for (const after of ['2026-03-28T23:00:00Z', '2026-10-24T22:00:00Z']) {
       const ticks = following(cron('*/30 * * * *', 'Europe/Berlin'), after, 10);
@@ -117,6 +136,13 @@ describe('what is wrong with', () => {
     ['60 * * * *', /minute: 60.*30 2 \* \* 1-5/],
     ['x * * * *', /not a cron expression/],
     ['0 0 31 2 *', /never comes/],
+    ['0 0 32 * *', /day: 32/],
+    ['0 0 0 * *', /day: 0/],
+    ['0 0 32W * *', /day: 32/],
+    ['0 0 1 13 *', /month: 13/],
+    ['*/0 2 * * *', /stepping: 0/],
+    ['*/61 2 * * *', /steps.*60/],
+    ['5-3/2 2 * * *', /larger.*5-3\/2/],
   ])('the cron expression %j', (pattern, says) => {
     expect(cronProblem(pattern, at('2026-01-01T00:00:00Z'))).toMatch(says);
   });

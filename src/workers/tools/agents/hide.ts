@@ -5,7 +5,37 @@ const MIN_SECRET_CHARACTERS = 6;
 
 /** The text without any secret that the call took along, which some hosts echo: as it is, in JSON, and in addresses. */
 export function withoutSecrets(text: string, secrets: string[]): string {
-  return spellingsOf(secrets).reduce((clean, secret) => clean.replaceAll(secret, '***'), text);
+  return starred(text, placesOf(text, spellingsOf(secrets)), text.length);
+}
+
+/** From where to where something is hidden. */
+type Place = [from: number, to: number];
+
+/** Where secrets stand, from first to last. One may begin another, or run into it: these are one place, so that no part of any is left. */
+function placesOf(text: string, spellings: string[], before: Place[] = []): Place[] {
+  const found = [...before];
+  for (const one of spellings)
+    for (let at = text.indexOf(one); at >= 0; at = text.indexOf(one, at + one.length))
+      found.push([at, at + one.length]);
+  const places: Place[] = [];
+  for (const [from, to] of found.sort(([a], [b]) => a - b)) {
+    const last = places.at(-1);
+    if (last && from < last[1]) last[1] = Math.max(last[1], to);
+    else places.push([from, to]);
+  }
+  return places;
+}
+
+/** What stands before `end`, with stars for the places that begin there. */
+function starred(text: string, places: Place[], end: number): string {
+  let clean = '';
+  let done = 0;
+  for (const [from, to] of places) {
+    if (from >= end) break;
+    clean += `${text.slice(done, from)}***`;
+    done = to;
+  }
+  return clean + text.slice(done, end);
 }
 
 /** The ways in which the secrets may be written. */
@@ -31,21 +61,27 @@ export function createHiding(
   const spellings = spellingsOf(secrets);
   const longest = Math.max(0, ...spellings.map(({ length }) => length));
   let kept = '';
-  const tell = (text: string) => {
+  /** So much of the beginning of that is in a place whose stars were told. */
+  let told = 0;
+
+  function tellTo(end: number): void {
+    const places = placesOf(kept, spellings, told > 0 ? [[0, told]] : []);
+    const text = starred(kept, places, end).slice(told > 0 ? '***'.length : 0);
+    const last = places.findLast(([from]) => from < end) ?? (told > 0 ? places[0] : undefined);
+    told = Math.max(0, (last?.[1] ?? 0) - end);
+    kept = kept.slice(end);
     if (text !== '') emit(text);
-  };
+  }
+
   return {
     add(piece) {
-      const text = withoutSecrets(kept + piece, secrets);
-      let from = Math.max(0, text.length - longest + 1);
-      while (from < text.length && !spellings.some((one) => one.startsWith(text.slice(from)))) from++;
-      kept = text.slice(from);
-      tell(text.slice(0, from));
+      kept += piece;
+      let end = Math.max(0, kept.length - longest + 1);
+      const begins = (one: string) => one.length > kept.length - end && one.startsWith(kept.slice(end));
+      while (end < kept.length && !spellings.some(begins)) end++;
+      tellTo(end);
     },
-    end() {
-      tell(kept);
-      kept = '';
-    },
+    end: () => tellTo(kept.length),
   };
 }
 

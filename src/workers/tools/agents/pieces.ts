@@ -35,7 +35,12 @@ export function eventListener(maxBytes: number, onData: (data: string) => void):
 /** Hears plain text. */
 export function textListener(maxBytes: number, onText: (text: string) => void): BodyListener {
   const decoder = new TextDecoder();
-  return { maxBytes, hear: (piece) => onText(decoder.decode(piece, { stream: true })) };
+  return {
+    maxBytes,
+    hear: (piece) => onText(decoder.decode(piece, { stream: true })),
+    // Half a character at the end.
+    end: () => onText(decoder.decode()),
+  };
 }
 
 /** A text that grows, and is handed on as it does. @throws TaskError when it has more bytes than that */

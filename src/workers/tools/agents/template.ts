@@ -2,7 +2,7 @@ import type { AgentOf } from '../../../agents/agent.ts';
 import { filledHeaders } from '../../../agents/headers.ts';
 import { ANSWER, CALLBACK, HEADERS, REQUEST } from '../../../agents/languages.ts';
 import { TaskError } from '../../../errors.ts';
-import { ExpressionError, type Language, parseTemplate } from '../../../expressions/index.ts';
+import { ExpressionError, type Language, parseTemplate, replaceExpressions } from '../../../expressions/index.ts';
 import { encodeBody } from '../../../tasks/http-body.ts';
 
 /** What a template of a request may name. */
@@ -20,8 +20,6 @@ export interface Answer {
 }
 export type CalledBack = Pick<Answer, 'body'>;
 
-/** The part of a path that an expression takes. */
-const IN_PATH = /\$\{\{.*?\}\}/gs;
 const WHOLE_INPUT = '${{ input }}';
 const METHODS_THAT_REPEAT = ['GET', 'HEAD', 'PUT', 'DELETE'];
 
@@ -66,8 +64,8 @@ function headersFor(
 
 /** The path with what expressions give as one part each, so that no input leads anywhere else. */
 function pathOf(path: string, context: Context): string {
-  return path.replace(IN_PATH, (one) => {
-    const text = textOf(fill(one, context, 'path'));
+  return replaceExpressions(path, (expression) => {
+    const text = textOf(fill(`\${{${expression}}}`, context, 'path'));
     if (text === '' || /^\.+$/.test(text))
       throw wrong('path', ` comes to ${JSON.stringify(text)}, which is no part of one`);
     return encodeURIComponent(text);
