@@ -44,6 +44,11 @@ const EXCEPTIONS: Array<{ file: string; test: string; why: string }> = [
     test: 'tasks keep both promises when six processes do everything to them at once, and nobody waits for ever',
     why: 'a fault of that release, mended in this one: it raises generations in any order, and now and then two wait for each other',
   },
+  {
+    file: 'tests/integration/queue-repairs.test.ts',
+    test: 'jobs of two generations of a task give one run',
+    why: 'it waits for a job that a reconciler may take away, because its row stands in another generation',
+  },
 ];
 
 /**
