@@ -6,8 +6,8 @@ export default defineConfig({
     globalSetup: ['tests/support/global-setup.ts'],
     setupFiles: ['tests/support/guard.ts', 'tests/support/contract-setup.ts'],
     pool: 'forks',
-    // One more than the cores of a small machine: tests wait much, and with two more their processes run out of time.
-    maxWorkers: 3,
+    // As many as a small machine has cores: each has Postgres, Redis and more beside it, and with more of them processes run out of time.
+    maxWorkers: 2,
     // A process runs many files, one after the other, and loads the product once: that is a sixth of the time of all tests.
     isolate: false,
     // A test that hangs is one that does not end; a busy machine is no error.
