@@ -62,8 +62,10 @@ export function createStore({
   box,
   ...after
 }: AfterMove & { db: Db; limits: Admission; box: SecretBox }): StoreTasks {
+  const received = ({ tasks, ...more }: Submitted): Submitted => ({ ...more, tasks: after.dispatcher.receive(tasks) });
+
   const accept = createBatch<Submitted, Accepted>({
-    run: (submitted) => acceptMany(db, submitted),
+    run: (submitted) => acceptMany(db, submitted.map(received)),
     max: MAX_SUBMISSIONS_A_STATEMENT,
     parallel: 2,
     limit: { items: 2_000, ms: MAX_WAIT_MS },
@@ -72,7 +74,7 @@ export function createStore({
   // A few at a time: each has a connection to itself, on which it may wait for another of the same key.
   const acceptAlone = createBatch<Submitted, Accepted | KeyFull>({
     run: async (submitted) => {
-      const { accepted, superseded } = await acceptKeyed(db, submitted[0] as Submitted);
+      const { accepted, superseded } = await acceptKeyed(db, received(submitted[0] as Submitted));
       if (superseded.length > 0) await briefly(tellMoved(superseded, after));
       return [accepted];
     },

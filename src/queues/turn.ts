@@ -1,6 +1,7 @@
 /** BullMQ's limit; lower numbers go first, and 0 would mean no priority at all. */
 const LAST_TURN = 2_097_151;
-const BASE_MS = Date.UTC(2026, 0, 1);
+/** From when on half spans are counted. */
+export const BASE_MS = Date.UTC(2026, 0, 1);
 
 export const FIRST_PRIORITY = 1;
 export const LAST_PRIORITY = 10;

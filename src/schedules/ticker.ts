@@ -115,7 +115,7 @@ async function run(trx: Transaction<Database>, schedule: DueSchedule, options: O
     return nothing;
   }
   const task = { ...made, schedule_id: schedule.id, scheduled_for: last.toISOString(), delay_ms: null };
-  const { accepted, superseded } = await storeKeyed(trx, { tasks: [task] });
+  const { accepted, superseded } = await storeKeyed(trx, { tasks: options.dispatcher.receive([task]) });
   if (accepted.is !== 'stored') {
     const message = 'As many tasks with the concurrency key of the task as its limit allows had not ended.';
     await moveSchedule(trx, schedule.id, { error: { code: 'concurrency_limit', message }, missed: count, next });

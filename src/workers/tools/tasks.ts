@@ -74,7 +74,7 @@ function bulkWork({ task, signal }: Attempt, { db, limits, ...after }: Options, 
       const moved =
         action === 'cancel'
           ? await cancelTasks(inside, owner, ids, `by ${by.username}`.slice(0, 40), by.username)
-          : await retryTasks(inside, owner, ids, task.id, by.username);
+          : await retryTasks(inside, owner, ids, task.id, by.username, dispatcher.full());
       // With a task go its parts, which nobody chose.
       return { ids: moved.flatMap(({ id }) => (ids.includes(id) ? [id] : [])), moved };
     };
