@@ -5,7 +5,7 @@ import { type Accepted, acceptedAt, acceptMany, type NewTask, type Submitted } f
 import { acceptKeyed, type KeyFull, looksAtKeys } from '../db/tasks/accept-keyed.ts';
 import { findTasks, type TaskRow } from '../db/tasks/read.ts';
 import { ProblemError } from '../errors.ts';
-import { type AfterMove, tellMoved } from '../queues/after.ts';
+import { type AfterStore, tellMoved } from '../queues/after.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { type Described, inPart, traceparent } from '../telemetry/tracing.ts';
 import { keyRefused } from './idempotency.ts';
@@ -61,7 +61,7 @@ export function createStore({
   limits,
   box,
   ...after
-}: AfterMove & { db: Db; limits: Admission; box: SecretBox }): StoreTasks {
+}: AfterStore & { db: Db; limits: Admission; box: SecretBox }): StoreTasks {
   const received = ({ tasks, ...more }: Submitted): Submitted => ({ ...more, tasks: after.dispatcher.receive(tasks) });
 
   const accept = createBatch<Submitted, Accepted>({

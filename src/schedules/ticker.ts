@@ -9,7 +9,7 @@ import { storeKeyed } from '../db/tasks/accept-keyed.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
-import { type AfterMove, tellMoved } from '../queues/after.ts';
+import { type AfterStore, tellMoved } from '../queues/after.ts';
 import type { Wake } from '../queues/dispatcher.ts';
 import { dueTicks, nextTick } from './clock.ts';
 
@@ -29,7 +29,7 @@ export interface Ticker {
   close(): Promise<void>;
 }
 
-interface Options extends AfterMove {
+interface Options extends AfterStore {
   db: Db;
   /** The task types that this process knows. */
   types: string[];

@@ -90,13 +90,6 @@ export const backlogCases = [
   million('wait', { held: false, env: { QUEUE_JOBS_MAX: '0' } }),
   million('wait, most of them without a job', { held: true }),
 ];
-      for (let look = 0; look < 20; look++) looks.push((await rig.client.request('GET', '/readyz')).ms);
-      const slow = Number(await rig.redis?.command('SLOWLOG', 'LEN'));
-      must(!(slow > 0), `${slow} commands took more than 100 ms in Redis`);
-      rig.note(`submit p99 ${empty} → ${full} ms; /readyz p99 ${Math.round(quantile(looks, 0.99))} ms`);
-    },
-  }),
-];
 
 /** The p99 of how long tasks waited for their first start, in milliseconds. */
 async function waitsSince(rig: Rig, since: Date): Promise<number> {
@@ -178,9 +171,7 @@ function million(title: string, { held, env = {} }: { held: boolean; env?: Recor
       must(!(slow > 0), `${slow} commands took more than 100 ms in Redis`);
       const jobs = await countJobs(rig);
       must(!held || jobs <= 20_000, `${jobs} jobs are there`);
-      rig.note(
-        `${jobs} jobs; submit p99 ${empty} → ${full} ms; /readyz p99 ${Math.round(quantile(looks, 0.99))} ms`,
-      );
+      rig.note(`${jobs} jobs; submit p99 ${empty} → ${full} ms; /readyz p99 ${Math.round(quantile(looks, 0.99))} ms`);
     },
   });
 }
