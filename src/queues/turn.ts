@@ -14,19 +14,26 @@ export interface InLine {
   queued_at: Date | null;
 }
 
+/** Whether it was given out before: released, retried, woken, or taken back from a lost worker. */
+const cameBack = ({ queued_at, ready_at }: InLine) => queued_at !== null && queued_at < ready_at;
+
+/** How many half spans lie between 2026 and then. */
+const halfSpansOf = (since: Date, half: number) => Math.floor((since.getTime() - BASE_MS) / half);
+
 /**
  * When it is a task's turn, as the number by which BullMQ orders a lane. BullMQ is strict: under an endless stream of
  * urgent tasks the others would never run. So a class of priority is worth a span of waiting, `agingMs`: a task stands
  * behind newer ones that are more urgent by n classes until it has waited n spans longer than they, and never for less
- * than n − ½ spans. With a span of 0 the order is strict.
+ * than n − ½ spans. With a span of 0 the order is strict. Within a turn BullMQ gives out first what was added first, so a
+ * task that comes back, whose job is new, has the turn before: it would stand behind those that it was before.
  *
  * The number depends on nothing but the row, so that a lane that is filled again has the order that it had. It counts
  * half spans since 2026; after two million of them (with the default of 600 s in 2045) it starts anew.
  */
-export function turnOf({ priority, queued_at, ready_at }: InLine, agingMs: number): number {
-  if (agingMs === 0) return priority;
-  const since = (queued_at ?? ready_at).getTime() - BASE_MS;
-  const halfSpans = Math.floor(since / (agingMs / 2)) + 2 * (priority - 1);
+export function turnOf(row: InLine, agingMs: number): number {
+  if (agingMs === 0) return row.priority;
+  const halfSpans =
+    halfSpansOf(row.queued_at ?? row.ready_at, agingMs / 2) + 2 * (row.priority - 1) - (cameBack(row) ? 1 : 0);
   return (Math.max(halfSpans, 0) % LAST_TURN) + 1;
 }
 
@@ -35,9 +42,9 @@ export function turnOf({ priority, queued_at, ready_at }: InLine, agingMs: numbe
  * lasts half a span, the one that was added first is first: so those of a less urgent class come before it, which are older, and
  * those of a more urgent one after it.
  */
-export function dueOf({ priority, queued_at, ready_at }: InLine, other: number, agingMs: number): Date {
+export function dueOf(row: InLine, other: number, agingMs: number): Date {
   const half = agingMs / 2;
-  const since = (queued_at ?? ready_at).getTime() - BASE_MS;
-  const begins = (Math.floor(since / half) + 2 * (priority - other)) * half;
-  return new Date(BASE_MS + begins + (other > priority ? half : 0));
+  const { priority, queued_at, ready_at } = row;
+  const begins = halfSpansOf(queued_at ?? ready_at, half) + 2 * (priority - other) - (cameBack(row) ? 1 : 0);
+  return new Date(BASE_MS + (begins + (other > priority ? 1 : 0)) * half);
 }

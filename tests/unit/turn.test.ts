@@ -5,6 +5,9 @@ import { dueOf, turnOf } from '../../src/queues/turn.ts';
 const SPAN_MS = 600_000;
 const START = Date.UTC(2026, 10, 25, 12);
 const task = (priority: number, waitsSince: number) => ({ priority, ready_at: new Date(waitsSince), queued_at: null });
+const comesBack = (priority: number, waitsSince: number, later: number) => ({
+  ...{ priority, ready_at: new Date(waitsSince + 1 + later), queued_at: new Date(waitsSince) },
+});
 const turn = (priority: number, waitsSince: number) => turnOf(task(priority, waitsSince), SPAN_MS);
 
 const priority = fc.integer({ min: 1, max: 10 });
@@ -60,8 +63,18 @@ describe('the turn of a task', () => {
   });
 
   it('goes by the time since which it stands in line, where that is not the time it became ready again', () => {
-    const back = { ...task(5, START), queued_at: new Date(START - 3_600_000) };
-    expect(turnOf(back, SPAN_MS)).toBe(turn(5, START - 3_600_000));
+    const told = { ...task(5, 0), queued_at: new Date(START) };
+    expect(turnOf(told, SPAN_MS)).toBe(turn(5, START));
+  });
+
+  it('is before all that came in the same half span, and after those before that, where it comes back', () => {
+    fc.assert(
+      fc.property(priority, time, fc.nat(86_400_000), (of, since, later) => {
+        const back = turnOf(comesBack(of, since, later), SPAN_MS);
+        expect(back).toBeLessThan(turn(of, since));
+        expect(back).toBeGreaterThanOrEqual(turn(of, since - SPAN_MS / 2));
+      }),
+    );
   });
 
   it('lasts until 2045 with the default, and starts anew then', () => {
@@ -75,9 +88,11 @@ describe('the turn of a task', () => {
         fc.tuple(priority, priority),
         time,
         fc.integer({ min: -1_200_000, max: 1_200_000 }),
-        ([own, other], since, off) => {
-          const due = dueOf(task(own, since), other, SPAN_MS).getTime();
-          const [before, mine] = [turn(other, due + off), turn(own, since)];
+        fc.boolean(),
+        ([own, other], since, off, again) => {
+          const one = again ? comesBack(own, since, 60_000) : task(own, since);
+          const due = dueOf(one, other, SPAN_MS).getTime();
+          const [before, mine] = [turn(other, due + off), turnOf(one, SPAN_MS)];
           // Of the same turn, those of a less urgent class are older, and so were added first.
           if (own !== other) expect(off < 0).toBe(before < mine || (before === mine && other > own));
         },
