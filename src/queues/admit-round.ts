@@ -14,7 +14,7 @@ import { LANES, type Lane } from '../tasks/lanes.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { type Admitted, createFairLane, type FairLane, type Front, type Line } from './fair.ts';
 import { type FrontOptions, frontSizes, type LanePace } from './front.ts';
-import { BASE_MS, turnOf } from './turn.ts';
+import { BASE_MS, queuedFor, turnOf } from './turn.ts';
 
 /** What a round came to: how many came to the front, in which lanes anybody was in the backlog, and whether the front of one was nearly empty. */
 export interface AdmittedLanes {
@@ -152,7 +152,7 @@ export function createAdmitRound({
       const key = `${work.lane} ${user} ${priority}`;
       const known = calls.get(key) ?? { lane: work.lane, user_id: user, priority, ago_ms: [], place: [] };
       calls.set(key, known);
-      known.ago_ms.push(now - one.from);
+      known.ago_ms.push(now - queuedFor(one.from, now, agingMs));
       known.place.push(place);
     }
     const rows = await callBacklog(db, [...calls.values()]);

@@ -21,6 +21,14 @@ const cameBack = ({ queued_at, ready_at }: InLine) => queued_at !== null && queu
 const halfSpansOf = (since: Date, half: number) => Math.floor((since.getTime() - BASE_MS) / half);
 
 /**
+ * Since when a task has to stand in line that comes to it now and is to have the turn of those who stand there since `from`. Who
+ * stands there since before it came has the turn before, as one that comes back.
+ * @param from now, or more than half a span ago
+ */
+export const queuedFor = (from: number, now: number, agingMs: number): number =>
+  from < now ? from + agingMs / 2 : from;
+
+/**
  * When it is a task's turn, as the number by which BullMQ orders a lane. BullMQ is strict: under an endless stream of
  * urgent tasks the others would never run. So a class of priority is worth a span of waiting, `agingMs`: a task stands
  * behind newer ones that are more urgent by n classes until it has waited n spans longer than they, and never for less

@@ -8,6 +8,7 @@ import { type ClaimedTask, claimTasks } from '../../src/db/tasks/run.ts';
 import { cancelTask } from '../../src/db/tasks/steer.ts';
 import { parseJobId } from '../../src/queues/job-id.ts';
 import { findPlace } from '../../src/queues/place.ts';
+import { BASE_MS, turnOf } from '../../src/queues/turn.ts';
 import { compareRowsAndJobs } from '../support/agreement.ts';
 import { createRounds, storeBacklog } from '../support/backlog.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -123,6 +124,15 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     await createRounds(database.db, lanes.dispatcher, { pace: { slots: 10, mean_ms: null } }).run();
     const before = await lanes.backend.firstJobs('system', 1_000);
     expect(before).toHaveLength(20);
+    // What is counted in front is what stands there: also those who went to the head of their class.
+    const inFront = await database.db.selectFrom('tasks').selectAll().where('called', '=', true).execute();
+    const ms = AGING_MS / 2;
+    const counted = (await readFronts(database.db, ['system'], { fromMs: BASE_MS, ms }, 1_000)).flatMap(
+      ({ step, count }) => Array<Date>(count).fill(new Date(BASE_MS + step * ms)),
+    );
+    expect(counted.map((since) => turnOf({ priority: 5, ready_at: since, queued_at: null }, AGING_MS)).sort()).toEqual(
+      inFront.map((row) => turnOf(row, AGING_MS)).sort(),
+    );
     await lanes.backend.queue('system').obliterate({ force: true });
     await lanes.reconciler.runOnce();
     expect(await lanes.backend.firstJobs('system', 1_000)).toEqual(before);

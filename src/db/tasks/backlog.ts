@@ -59,7 +59,7 @@ export async function readPaces(
   return rows;
 }
 
-/** Of those in front of a lane that has a backlog: how many of one user and class stand in line since the same step of time. */
+/** Of those in front of a lane that has a backlog: how many of one user and class have the turn of the same step of time. */
 export interface InFront {
   lane: Lane;
   priority: number | null;
@@ -81,7 +81,8 @@ export async function readFronts(
   const step =
     steps.ms === 0
       ? sql`0`
-      : sql`floor((extract(epoch from ${since}) * 1000 - ${steps.fromMs}::float8) / ${steps.ms}::float8)::int`;
+      : sql`floor((extract(epoch from ${since}) * 1000 - ${steps.fromMs}::float8) / ${steps.ms}::float8)::int
+          - coalesce(t.queued_at < t.ready_at, false)::int`;
   const { rows } = await sql<InFront>`
     select l.lane, f.priority, f.user_id, f.step, f.count
     from unnest(${lanes}::text[]) as l(lane)
