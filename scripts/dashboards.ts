@@ -1,8 +1,9 @@
-// Makes the boards in deploy/monitoring/grafana/dashboards, and the list of alerts in docs/runbooks: `node scripts/dashboards.ts`
-// says which are not up to date, with `--write` they are written.
+// Makes the boards in deploy/monitoring/grafana/dashboards, the list of alerts in docs/runbooks, and the rules as the operator of
+// Prometheus takes them: `node scripts/dashboards.ts` says which are not up to date, with `--write` they are written.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { renderClusterRules } from './cluster-rules.ts';
 import { API_BOARD } from './dashboards/api.ts';
 import { build } from './dashboards/grafana.ts';
 import { LANES_BOARD } from './dashboards/lanes.ts';
@@ -14,6 +15,7 @@ import { fillTables, table } from './tables.ts';
 const FOLDER = new URL('../deploy/monitoring/grafana/dashboards/', import.meta.url);
 const RULES = new URL('../deploy/monitoring/prometheus/rules/', import.meta.url);
 const RUNBOOKS = new URL('../docs/runbooks/README.md', import.meta.url);
+const CLUSTER_RULES = new URL('../deploy/kubernetes/components/prometheus/rules.yaml', import.meta.url);
 
 /** What each file has to hold, by its name. */
 export function renderDashboards(): Record<string, string> {
@@ -49,8 +51,12 @@ export function renderRunbookList(): string {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const files = Object.entries(renderDashboards()).map(([name, text]) => [new URL(name, FOLDER), text] as const);
-  for (const [file, text] of [...files, [RUNBOOKS, renderRunbookList()] as const]) {
+  const files = [
+    ...Object.entries(renderDashboards()).map(([name, text]) => [new URL(name, FOLDER), text] as const),
+    [RUNBOOKS, renderRunbookList()] as const,
+    [CLUSTER_RULES, renderClusterRules()] as const,
+  ];
+  for (const [file, text] of files) {
     if (process.argv.includes('--write')) writeFileSync(file, text);
     else if (readFileSync(file, 'utf8') !== text) console.log(`${file.pathname} is not up to date`);
   }

@@ -1,23 +1,23 @@
 // `npm run test:previous`: the tests of the previous release, its own code with them, on the schema of this one.
-// Words choose files, as with `npm test`; without them it is what comes near the database.
+// Words choose files, as with `npm test`; without them it is what speaks of the schema: tests/previous/chosen.ts.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { chosen } from '../tests/previous/chosen.ts';
 import { layOut, PREVIOUS } from '../tests/previous/release.ts';
 import { ensureRedis } from './programs.mjs';
 
 ensureRedis();
 const words = process.argv.slice(2);
+/** It asks whether the tests pass, not how soon. */
+const UNHURRIED = ['--testTimeout=120000', '--hookTimeout=300000'];
 const folder = mkdtempSync(join(tmpdir(), 'sutazai-previous-'));
 let status = 1;
 try {
   layOut(folder, { newSchema: true });
   console.log(`The tests of ${PREVIOUS.commit.slice(0, 7)} on the schema of this release`);
-  const chosen = words.length > 0 ? words : ['tests/integration', 'tests/security'];
-  // What is about its own migrations, or about the packages that it was made for, says nothing of the schema.
-  const others = ['tests/integration/migrations.test.ts', 'tests/security/dependencies.test.ts'];
-  const args = ['run', ...chosen, ...others.map((path) => `--exclude=${path}`)];
+  const args = ['run', ...chosen(folder, words), ...UNHURRIED];
   ({ status } = spawnSync('vitest', args, { cwd: folder, stdio: 'inherit', shell: process.platform === 'win32' }));
 } catch (error) {
   console.error(error.message);

@@ -4,8 +4,9 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { POSTGRES_FOLDER, startDebianPostgres } from '../support/debian-postgres.ts';
 import { copyImage, readImage } from '../support/image.ts';
 import { readText } from '../support/sources.ts';
 
@@ -103,6 +104,38 @@ test('the image migrates an empty database, serves the API, passes its own healt
   expect(await worker.stop()).toEqual([0, null]);
   expect(healthCheck({ HEALTH_PORT })).toBe(1);
 });
+
+test.skipIf(!POSTGRES_FOLDER)(
+  'the image with the programs of Postgres makes backups and restores them, with the commands of docs/backup.md',
+  async () => {
+    // The script that adds Postgres' own packages is in one of Debian, which the image is made of, and may be here.
+    const [script = ''] = /\/usr\/share\/\S+/.exec(image.addPostgres) ?? [];
+    const packages = spawnSync('dpkg', ['--status', 'postgresql-common'], { encoding: 'utf8' });
+    if (packages.stdout?.includes('install ok')) expect(existsSync(script), script).toBe(true);
+    expect(spawnSync('sh', ['-n', '-c', image.addPostgres]).status, image.addPostgres).toBe(0);
+
+    const parent = mkdtempSync(join(tmpdir(), 'sutazai-tools-'));
+    const postgres = await startDebianPostgres(join(parent, 'postgres'));
+    try {
+      const env = {
+        ...{ PATH: process.env.PATH ?? '', DATABASE_URL: postgres.url, BACKUP_DIR: join(parent, 'backups') },
+        ...{ REDIS_URL: inject('redisUrl'), QUEUE_PREFIX: 'tools', ENCRYPTION_KEY: SERVICES.ENCRYPTION_KEY },
+      };
+      for (const [args, said] of [
+        [['migrate', 'up'], 'applied 0001_initial'],
+        [['backup', '--keep', '14'], 'backed up'],
+        [['restore', '--replace'], 'Start the API and the workers now'],
+      ] as const) {
+        const { stdout, stderr, status } = sutazai([...args], env);
+        expect(stdout, stderr).toContain(said);
+        expect(status, stderr).toBe(0);
+      }
+    } finally {
+      await postgres.close();
+      rmSync(parent, { recursive: true });
+    }
+  },
+);
 
 test('the image writes the configuration of the gateway, as the pods of the gateway have it do', () => {
   const made = join(folder, 'rendered.yml');

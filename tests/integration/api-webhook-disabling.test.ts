@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { startSink } from '../support/sink.ts';
 import { until } from '../support/until.ts';
-import { useWebhooks } from '../support/webhooks.ts';
+import { asDescribed, useWebhooks } from '../support/webhooks.ts';
 
 describe('a webhook', () => {
   const { here, make, verified, heard, deliveries, ended, waiting, endpoint, read } = useWebhooks();
@@ -60,7 +60,7 @@ describe('a webhook', () => {
     const told = await until('the word of it', () =>
       other.received.find((one) => JSON.parse(one.body).type === 'webhook.disabled'),
     );
-    expect(JSON.parse(told.body)).toMatchObject({
+    expect(asDescribed(JSON.parse(told.body))).toMatchObject({
       type: 'webhook.disabled',
       data: { webhook_id: id, name: 'broken', url: here.sink.url, reason: 'failing' },
     });

@@ -28,6 +28,18 @@ interface Described {
 
 const MAX_SHOWN = 600;
 
+/** Says what about the body of a message to a webhook is not as the document says; nothing where all is. */
+export function createMessageCheck(document: Document): (message: { type: string }) => string | undefined {
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  addFormats.default(ajv);
+  ajv.addSchema({ $id: 'reference', ...document });
+  return (message) => {
+    if (!document.webhooks[message.type]) return `there is no webhook ${message.type}`;
+    const $ref = `reference#/webhooks/${message.type}/post/requestBody/content/application~1json/schema`;
+    return ajv.validate({ $ref }, message) ? undefined : ajv.errorsText();
+  };
+}
+
 /** Makes the check from a document. What is compiled for one answer is there for the next. */
 export function createCheck(document: Document): Check {
   const ajv = new Ajv2020({ strict: false, allErrors: false, formats: { binary: true } });

@@ -9,6 +9,8 @@ export interface Image {
   install: string;
   /** Takes away what is installed and not used. */
   prune: string;
+  /** Adds the programs of Postgres, in the stage `tools`. */
+  addPostgres: string;
   environment: Record<string, string>;
   entrypoint: string[];
   command: string[];
@@ -25,6 +27,7 @@ export function readImage(): Image {
   return {
     copied: [...new Set(copies.flatMap((line) => line.split(/\s+/).slice(0, -1)))].sort(),
     install: all('RUN')[0]?.split(' && ')[0] as string,
+    addPostgres: /^FROM product AS tools\n(?:.*\n)*?RUN ((?:.*\\\n)*.*)/m.exec(readText('Dockerfile'))?.[1] as string,
     prune: all('RUN').find((line) => line.startsWith('find ')) as string,
     environment: Object.fromEntries(
       last('ENV')

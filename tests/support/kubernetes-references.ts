@@ -14,9 +14,10 @@ export const SECRETS: Record<string, readonly string[]> = {
 export function podsOf(
   resources: Resource[],
 ): Array<{ owner: Resource; pod: Resource; labels: Record<string, string> }> {
-  return resources
-    .filter(({ spec }) => spec?.template?.spec?.containers)
-    .map((owner) => ({ owner, pod: owner.spec.template.spec, labels: owner.spec.template.metadata.labels }));
+  return resources.flatMap((owner) => {
+    const { template } = owner.spec?.jobTemplate?.spec ?? owner.spec ?? {};
+    return template?.spec?.containers ? [{ owner, pod: template.spec, labels: template.metadata.labels }] : [];
+  });
 }
 
 /** Whether a label selector means a pod with these labels. */
@@ -91,7 +92,7 @@ function secretPathProblems(title: string, owner: Resource, pod: Resource): stri
 
 function selectorsOf({ kind, spec }: Resource): Resource[] {
   if (kind === 'Service') return [{ matchLabels: spec.selector }];
-  if (kind === 'PodDisruptionBudget') return [spec.selector];
+  if (kind === 'PodDisruptionBudget' || kind === 'PodMonitor') return [spec.selector];
   if (kind === 'Deployment' || kind === 'StatefulSet') return [spec.selector];
   if (kind !== 'NetworkPolicy') return [];
   const peers = [

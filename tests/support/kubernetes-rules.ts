@@ -37,7 +37,7 @@ function restricted(pod: Resource): string[] {
 }
 
 function containerProblems({ kind }: Resource, pod: Resource): string[] {
-  const probed = kind === 'Job' ? [] : pod.containers;
+  const probed = kind === 'Job' || kind === 'CronJob' ? [] : pod.containers;
   return [
     ...probed.flatMap((container: Resource) => {
       const ports = (container.ports ?? []).map(({ name }: Resource) => name);

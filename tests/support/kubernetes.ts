@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { ROOT } from './sources.ts';
@@ -41,6 +42,27 @@ export function build(folder: string): Resource[] {
   return parseAllDocuments(made).map((document) => document.toJS());
 }
 
+/** Components that no overlay takes in: who wants one names it in an overlay. */
+const OPTIONAL = ['backup', 'prometheus'];
+
+/** What an overlay makes; `extras` is production with the components that no overlay has. */
+export function buildOverlay(name: string): Resource[] {
+  if (name !== 'extras') return build(join(ROOT, 'deploy/kubernetes/overlays', name));
+  const folder = mkdtempSync(join(tmpdir(), 'sutazai-extras-'));
+  try {
+    cpSync(join(ROOT, 'deploy/kubernetes'), folder, { recursive: true });
+    mkdirSync(join(folder, 'overlays/extras'));
+    const overlay = {
+      ...{ apiVersion: 'kustomize.config.k8s.io/v1beta1', kind: 'Kustomization', namespace: 'sutazai' },
+      ...{ resources: ['../production'], components: OPTIONAL.map((one) => `../../components/${one}`) },
+    };
+    writeFileSync(join(folder, 'overlays/extras/kustomization.yaml'), JSON.stringify(overlay));
+    return build(join(folder, 'overlays/extras'));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 const MODELS: Record<string, string> = {
   v1: 'kubernetes-models/v1',
   'apps/v1': 'kubernetes-models/apps/v1',
@@ -49,11 +71,12 @@ const MODELS: Record<string, string> = {
   'autoscaling/v2': 'kubernetes-models/autoscaling/v2',
   'networking.k8s.io/v1': 'kubernetes-models/networking.k8s.io/v1',
   'keda.sh/v1alpha1': '@kubernetes-models/keda/keda.sh/v1alpha1',
+  'monitoring.coreos.com/v1': '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1',
 };
 
 export const titleOf = ({ kind, metadata }: Resource) => `${kind} ${metadata?.name}`;
 
-/** What is wrong with resources by the schemas of Kubernetes and KEDA: wrong values, and what has to be there. */
+/** What is wrong with resources by the schemas of Kubernetes, KEDA and the operator of Prometheus: wrong values, and what has to be there. */
 export async function schemaProblems(resources: Resource[]): Promise<string[]> {
   const problems: string[] = [];
   for (const resource of resources) {
@@ -70,7 +93,7 @@ export async function schemaProblems(resources: Resource[]): Promise<string[]> {
   return problems;
 }
 
-/** Words that the types of Kubernetes and KEDA do not know, as `kubectl apply --validate=strict` would find them: asks TypeScript. */
+/** Words that their types do not know, as `kubectl apply --validate=strict` would find them: asks TypeScript. */
 export function strictProblems(resources: Resource[]): string[] {
   mkdirSync(CACHE, { recursive: true });
   const folder = mkdtempSync(join(CACHE, 'types-'));

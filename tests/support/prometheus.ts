@@ -46,6 +46,7 @@ export async function startMonitoring({ targets, chatUrl, runbooksUrl }: Options
     await writeFile(join(folder, 'targets', `${job}.yml`), stringify([{ targets: list }]));
 
   const config = parse(await readFile(join(folder, 'prometheus.yml'), 'utf8'));
+  // A page of metrics is kept for a second: asked each second, a process would often show the page that it showed before.
   Object.assign(config.global, { scrape_interval: '2s', scrape_timeout: '2s', evaluation_interval: '1s' });
   config.alerting.alertmanagers[0].static_configs[0].targets = [at(alertmanagerPort)];
   for (const job of config.scrape_configs) {

@@ -1,5 +1,6 @@
 import { Webhook } from 'standardwebhooks';
-import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject } from 'vitest';
+import { createMessageCheck } from './contract.ts';
 import { type Sink, startSink } from './sink.ts';
 import { until } from './until.ts';
 import { type Client, createWorld, type World } from './world.ts';
@@ -37,6 +38,15 @@ export interface Message {
   data: Record<string, unknown>;
 }
 
+let check: ReturnType<typeof createMessageCheck> | undefined;
+
+/** The message, which has to be as the reference says. */
+export function asDescribed(message: Message): Message {
+  check ??= createMessageCheck(JSON.parse(inject('openapi')));
+  expect(check(message), JSON.stringify(message)).toBeUndefined();
+  return message;
+}
+
 /** A world for the tests of a file, with a fresh user and a fresh receiver for each, and short ways to ask about webhooks. */
 export function useWebhooks(options: Parameters<typeof createWorld>[0] = {}) {
   let world: World;
@@ -72,10 +82,10 @@ export function useWebhooks(options: Parameters<typeof createWorld>[0] = {}) {
       expect(answer.status, JSON.stringify(answer.body)).toBe(201);
       return answer.body;
     },
-    /** The n-th message, once the reference library has found its signature good. */
+    /** The n-th message, once the reference library has found its signature good, and the reference what it says. */
     verified(n: number, secret = SECRET): Message {
       const { body, headers } = sink.received[n]!;
-      return new Webhook(secret).verify(body, headers as Record<string, string>) as Message;
+      return asDescribed(new Webhook(secret).verify(body, headers as Record<string, string>) as Message);
     },
     heard: (count: number) => until(`${count} messages`, () => sink.received.length >= count),
     /** The messages to a webhook, or about a task, newest first. @param path such as `tasks/<id>` */

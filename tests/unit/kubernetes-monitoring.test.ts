@@ -1,12 +1,12 @@
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { renderClusterRules } from '../../scripts/cluster-rules.ts';
 import { readCompose, readYaml } from '../support/compose-files.ts';
-import { build, type Resource } from '../support/kubernetes.ts';
-import { podsOf } from '../support/kubernetes-references.ts';
+import { buildOverlay, type Resource } from '../support/kubernetes.ts';
+import { podsOf, selects } from '../support/kubernetes-references.ts';
 import { alerts } from '../support/monitoring.ts';
-import { ROOT } from '../support/sources.ts';
+import { readText } from '../support/sources.ts';
 
-const built = ['staging', 'production'].map((name) => build(join(ROOT, 'deploy/kubernetes/overlays', name)));
+const built = ['staging', 'extras'].map(buildOverlay);
 const component = ({ metadata }: Resource): string => metadata.labels['app.kubernetes.io/component'];
 const PROMETHEUS = 'deploy/monitoring/prometheus';
 
@@ -35,34 +35,61 @@ function relabelled(labels: Record<string, string>, rules: Relabel[]): Record<st
   return now;
 }
 
+/** The labels of each port of each pod, as Prometheus finds them. */
+const found = (all: Resource[]) =>
+  podsOf(all).flatMap(({ owner, pod, labels }) =>
+    pod.containers.flatMap(({ ports = [] }: Resource) =>
+      ports.map((port: Resource) => ({
+        __meta_kubernetes_pod_label_app_kubernetes_io_component: labels['app.kubernetes.io/component'] ?? '',
+        __meta_kubernetes_pod_container_port_name: port.name,
+        __meta_kubernetes_pod_name: `${owner.metadata.name}:${port.containerPort}`,
+        __meta_kubernetes_pod_phase: 'Running',
+      })),
+    ),
+  ) as Array<Record<string, string>>;
+const named = (targets: Array<Record<string, string> | undefined>) =>
+  targets.flatMap((one) => (one ? [`${one.job} ${one.instance}`] : [])).sort();
+const wanted = (all: Resource[]) => {
+  const workers = podsOf(all).filter(({ owner }) => component(owner) === 'worker');
+  const ports = workers.map(({ owner }) => `worker ${owner.metadata.name}:3001`);
+  return ['api api:3001', 'kong gateway:8100', ...ports].sort();
+};
+
 test('in the cluster Prometheus finds API, workers and gateway, each at its port, under the names of the rules', () => {
   const rules = scraped('kubernetes').find(({ job_name }) => job_name === 'sutazai')?.relabel_configs ?? [];
-  for (const all of built) {
-    const targets = podsOf(all).flatMap(({ owner, pod, labels }) =>
-      pod.containers.flatMap(({ ports = [] }: Resource) =>
-        ports.map((port: Resource) =>
-          relabelled(
-            {
-              __meta_kubernetes_pod_label_app_kubernetes_io_component: labels['app.kubernetes.io/component'] ?? '',
-              __meta_kubernetes_pod_container_port_name: port.name,
-              __meta_kubernetes_pod_name: `${owner.metadata.name}:${port.containerPort}`,
-              __meta_kubernetes_pod_phase: 'Running',
-            },
-            rules,
-          ),
-        ),
-      ),
-    );
-    const found = targets.flatMap((one) => (one ? [`${one.job} ${one.instance}`] : [])).sort();
-    const workers = podsOf(all).filter(({ owner }) => component(owner) === 'worker');
-    expect(found).toEqual(
-      [
-        ...['api api:3001', 'kong gateway:8100'],
-        ...workers.map(({ owner }) => `worker ${owner.metadata.name}:3001`),
-      ].sort(),
-    );
-  }
+  for (const all of built) expect(named(found(all).map((labels) => relabelled(labels, rules)))).toEqual(wanted(all));
   expect(relabelled({ __meta_kubernetes_pod_phase: 'Failed' }, rules.slice(1))).toBeUndefined();
+});
+
+test('the operator of Prometheus finds the same, and takes the same rules but those about monitoring itself', () => {
+  const all = built[1] as Resource[];
+  const { selector, podMetricsEndpoints } = all.find(({ kind }) => kind === 'PodMonitor').spec;
+  const targets = found(all).flatMap((labels) => {
+    const meant = {
+      'app.kubernetes.io/component': labels.__meta_kubernetes_pod_label_app_kubernetes_io_component ?? '',
+    };
+    if (!selects(selector, meant)) return [];
+    return podMetricsEndpoints
+      .filter(({ port }: Resource) => port === labels.__meta_kubernetes_pod_container_port_name)
+      .map(({ relabelings }: Resource) =>
+        relabelled(
+          labels,
+          relabelings.map(({ sourceLabels = [], targetLabel, ...more }: Resource) => ({
+            ...more,
+            source_labels: sourceLabels,
+            target_label: targetLabel,
+          })),
+        ),
+      );
+  });
+  expect(named(targets)).toEqual(wanted(all));
+  expect(readText('deploy/kubernetes/components/prometheus/rules.yaml')).toBe(renderClusterRules());
+  const { groups } = all.find(({ kind }) => kind === 'PrometheusRule').spec;
+  const taken = groups.flatMap(({ rules }: Resource) => rules).flatMap(({ alert }: Resource) => alert ?? []);
+  const left = alerts().filter(({ alert }) => !taken.includes(alert));
+  expect(taken.length).toBeGreaterThan(40);
+  expect(left.map(({ alert }) => alert)).toContain('Watchdog');
+  for (const { expr } of left) expect(expr).not.toContain('sutazai_');
 });
 
 test('every job that an alert asks for is one that is scraped, in Compose and in the cluster', () => {

@@ -8,21 +8,21 @@ import { queueExample } from '../../src/api/shapes/queue.ts';
 import { loadConfig } from '../../src/config.ts';
 import { LANE_DEFAULTS, LANES } from '../../src/tasks/lanes.ts';
 import { readCompose } from '../support/compose-files.ts';
-import { build, type Resource, schemaProblems, strictProblems, titleOf } from '../support/kubernetes.ts';
+import { buildOverlay, type Resource, schemaProblems, strictProblems, titleOf } from '../support/kubernetes.ts';
 import { podsOf, SECRETS } from '../support/kubernetes-references.ts';
 import { kubernetesProblems } from '../support/kubernetes-rules.ts';
 import { reaches } from '../support/network-policies.ts';
 import { ROOT } from '../support/sources.ts';
 
-const OVERLAYS = ['staging', 'production', 'sentinel'];
-const built = new Map(OVERLAYS.map((name) => [name, build(join(ROOT, 'deploy/kubernetes/overlays', name))]));
+const OVERLAYS = ['staging', 'production', 'sentinel', 'extras'];
+const built = new Map(OVERLAYS.map((name) => [name, buildOverlay(name)]));
 const overlay = (name: string): Resource[] => structuredClone(built.get(name)) as Resource[];
 const find = (resources: Resource[], title: string): Resource => resources.find((one) => titleOf(one) === title);
 const spec = (resources: Resource[], title: string): Resource => find(resources, title).spec;
 const pod = (resources: Resource[], title: string): Resource => spec(resources, title).template.spec;
 
 test.each(OVERLAYS)(
-  'the overlay %s fits the schemas of Kubernetes and KEDA, with no word that they do not know',
+  'the overlay %s fits the schemas of Kubernetes, KEDA and the operator of Prometheus',
   async (name) => {
     const resources = overlay(name);
     expect(resources.length).toBeGreaterThan(30);
@@ -30,7 +30,7 @@ test.each(OVERLAYS)(
   },
 );
 
-test('no word in the overlays is one that Kubernetes and KEDA do not know', () => {
+test('no word in the overlays is one that these do not know', () => {
   expect(strictProblems(OVERLAYS.flatMap(overlay))).toEqual([]);
   const spoilt = [find(overlay('staging'), 'Deployment api'), find(overlay('staging'), 'ScaledObject worker-llm')];
   spoilt[0].spec.template.spec.containers[0].livenesProbe = {};

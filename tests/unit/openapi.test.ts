@@ -11,7 +11,9 @@ import { createDocument, type Document, type Media } from '../../src/api/referen
 import { TAG_LIST, tagOf } from '../../src/api/reference/names.ts';
 import { problemsOf } from '../../src/api/reference/problems.ts';
 import { routeKey } from '../../src/api/route.ts';
+import { TEST_EVENT } from '../../src/db/webhook-endpoints.ts';
 import { PROBLEMS } from '../../src/errors.ts';
+import { ENDPOINT_EVENTS } from '../../src/webhooks/events.ts';
 import { ROOT, readText } from '../support/sources.ts';
 
 const { routes, registry } = makeRoutes();
@@ -80,6 +82,10 @@ it('gives every operation a name of its own', () => {
   );
   expect(names).toHaveLength(routes.length);
   expect(new Set(names).size).toBe(names.length);
+});
+
+it('describes every message that a webhook can get', () => {
+  expect(Object.keys(document.webhooks)).toEqual([...ENDPOINT_EVENTS, TEST_EVENT]);
 });
 
 it('has an example of every problem', () => {

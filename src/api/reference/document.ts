@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import { type DescribeRouteOptions, describeRoute, generateSpecs, resolver } from 'hono-openapi';
+import { type DescribeRouteOptions, describeRoute, generateSpecs } from 'hono-openapi';
 import * as v from 'valibot';
 import { PROBLEMS, type ProblemCode } from '../../errors.ts';
 import type { Registry } from '../../tasks/index.ts';
@@ -8,10 +8,13 @@ import { readsOneTask } from '../auth/guard.ts';
 import { errorExample, isOpenAi, openAiError, statusOf } from '../openai/error.ts';
 import { PERMISSIONS, type Permission, POLICIES, type Policy } from '../policy.ts';
 import { type Answer, type Route, routeKey } from '../route.ts';
+import { MESSAGES } from '../shapes/message.ts';
 import { submission } from '../submit.ts';
+import { describeMessage } from './messages.ts';
 import { operationIdOf, TAG_LIST, tagOf } from './names.ts';
 import { type JsonSchema, type Parameter, parametersOf } from './parameters.ts';
 import { PROBLEM_EXAMPLES, problem, problemHeaders, problemsOf } from './problems.ts';
+import { schemaOf } from './schema.ts';
 import { SECURITY_SCHEMES, securityOf } from './security.ts';
 import { describeTypes, submissionExamples } from './task-types.ts';
 
@@ -20,6 +23,8 @@ export interface Document {
   openapi: string;
   info: { title: string; version: string };
   paths: Record<string, Record<string, Operation>>;
+  /** What is sent to addresses of users, by event. */
+  webhooks: Record<string, Record<string, Operation>>;
   components: Record<string, Record<string, JsonSchema>>;
   servers?: Array<{ url: string }>;
 }
@@ -59,6 +64,8 @@ export async function createDocument({ routes, registry, policies = POLICIES }: 
     const policy = policies[routeKey(route)] as Policy;
     app.on(route.method, [route.path], describeRoute(operation(route, policy, registry, shared)));
   }
+  for (const event of Object.keys(MESSAGES))
+    app.on('POST', [`${MESSAGE}${event}`], describeRoute(describeMessage(event)));
   const document = (await generateSpecs(app, {
     excludeStaticFile: false,
     documentation: {
@@ -72,7 +79,20 @@ export async function createDocument({ routes, registry, policies = POLICIES }: 
       },
     },
   })) as unknown as Document;
-  return describeTypes(document, registry);
+  return describeTypes(withWebhooks(document), registry);
+}
+
+/** Where messages stand among the paths while the document is made. */
+const MESSAGE = '/message/';
+
+function withWebhooks(document: Document): Document {
+  const messages: Document['webhooks'] = {};
+  const paths: Document['paths'] = {};
+  for (const [path, item] of Object.entries(document.paths)) {
+    if (path.startsWith(MESSAGE)) messages[path.slice(MESSAGE.length)] = item;
+    else paths[path] = item;
+  }
+  return { ...document, paths, webhooks: messages };
 }
 
 function operation(route: Route, policy: Policy, registry: Registry, shared: Responses): DescribeRouteOptions {
@@ -172,11 +192,6 @@ function contentOf({ body, example, texts = {} }: Answer) {
 function problemContent(codes: ProblemCode[]) {
   const examples = Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/examples/${code}` }]));
   return { 'application/problem+json': { schema: schemaOf(problem), examples } };
-}
-
-/** As it goes over the wire: what is made of it inside does not matter. */
-function schemaOf(schema: NonNullable<Route['body']>) {
-  return resolver(schema, { options: { typeMode: 'input', target: 'draft-2020-12' } });
 }
 
 function headersOf(names: AnswerHeader[]) {

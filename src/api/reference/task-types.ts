@@ -38,7 +38,7 @@ export function describeTypes(document: Document, registry: Registry): Document 
     },
   };
   const outputs = all.map(({ name }) => ({ $ref: `#/components/schemas/Output.${name}` }));
-  for (const name of ['Task', 'SubmittedTask'])
+  for (const name of ['Task', 'SubmittedTask', 'ToldTask'])
     Object.assign(schemas[name]?.properties ?? {}, {
       output: {
         description: 'What the task type makes; null until the task is completed.',

@@ -75,6 +75,17 @@ const fields = {
 /** A task as `showTask` answers it. */
 export const task = named('Task', v.strictObject(fields));
 
+const { input: _, ...told } = fields;
+
+/** A task in a message to a webhook: as it was when the event happened. */
+export const toldTask = named(
+  'ToldTask',
+  v.pipe(
+    v.strictObject(told),
+    v.description('The task as it was at `timestamp`, without its input; `output` is null from 20 kB on.'),
+  ),
+);
+
 /** A task in the answer to its submission. */
 export const submittedTask = named(
   'SubmittedTask',
