@@ -34,18 +34,19 @@ export async function demo(): Promise<void> {
     // The receiver of the demo is on this machine, which users' URLs may not reach otherwise.
     EGRESS_ALLOW: [env.EGRESS_ALLOW, '127.0.0.1'].filter(Boolean).join(','),
   });
-  say('Starting what is not configured: Postgres, a model server and a vector store …');
   const started = Date.now();
   const stopping = new AbortController();
-  const start = run(config, 'start', createLog(config.logLevel, { format: config.logFormat }), stopping.signal);
+  let start: Promise<Running> | undefined;
   const interrupted = async () => {
     if (stopping.signal.aborted) process.exit(130);
     say('Stopping …');
     stopping.abort();
-    await (await start.catch(() => undefined))?.close();
+    await (await start?.catch(() => undefined))?.close();
     process.exit(130);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, interrupted);
+  say('Starting what is not configured: Postgres, a model server and a vector store …');
+  start = run(config, 'start', createLog(config.logLevel, { format: config.logFormat }), stopping.signal);
   await start
     .then((running) => show(running, config, receiver, started))
     .catch((error) => {

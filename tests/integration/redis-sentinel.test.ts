@@ -89,6 +89,12 @@ describe('with Sentinels', () => {
     const { repairs } = world.running.reconciler;
     const writing = load(client, 4);
     await until('the load has begun', () => writing.ids.length >= 60, WITHIN);
+    // Who leads only after the loss has nothing to compare with, and makes all jobs again without calling it one.
+    await until(
+      'somebody leads, and has marked the store',
+      async () => (await backend.readEpoch()) !== undefined,
+      WITHIN,
+    );
     await Promise.all([servers[0]?.signal('SIGKILL'), sentinels.killFirst()]);
     await until('the other one is the primary', async () => (await sentinels.primary()) === ports()[1], WITHIN);
     await until('the loss is seen', () => repairs().epochsLost === 1, WITHIN);
