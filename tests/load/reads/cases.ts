@@ -58,15 +58,17 @@ const FILTERS: Record<string, TaskFilter> = {
 export function listCases(users: Record<UserName, string>): Case[] {
   const owners: Record<string, Owner> = { big: { userId: users.big }, small: { userId: users.small }, all: 'any' };
   return Object.entries(FILTERS).map(([name, filter]) => {
+    const all = Object.values(owners);
     let turn = 0;
+    let cursor: string | undefined;
     return {
       name: `list ${name}`,
+      // One page, as a request is: in turns the first one and the one after it.
       async run(db) {
-        const all = Object.values(owners);
-        const owner = all[turn++ % all.length] as Owner;
-        const { next } = await listTasks(db, owner, filter, { limit: 50 });
-        if (next && turn % 2 === 0) return listTasks(db, owner, filter, { limit: 50, cursor: next });
-        return undefined;
+        const owner = all[Math.floor(turn / 2) % all.length] as Owner;
+        const after = turn++ % 2 === 1 ? cursor : undefined;
+        const { next } = await listTasks(db, owner, filter, { limit: 50, cursor: after });
+        cursor = next ?? undefined;
       },
     };
   });
