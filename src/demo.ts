@@ -90,8 +90,10 @@ async function show(running: Running, config: Config, receiver: Receiver, starte
         last = (await runExample(call, type, 'collection' in input ? { ...input, collection } : input, receiver)).id;
       }
     } finally {
-      await call('DELETE', `/api/v1/agents/${agent.id}`);
-      if (config.vectors.enabled) await call('DELETE', `/api/v1/collections/${collection}`);
+      // Why the demo failed is what counts, and not that the collection was not there yet.
+      const forget = (path: string) => call('DELETE', path).catch(() => {});
+      await forget(`/api/v1/agents/${agent.id}`);
+      if (config.vectors.enabled) await forget(`/api/v1/collections/${collection}`);
     }
 
     const received = await receiver.waitFor(last);

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { optionalText, setting, url } from './setting.ts';
+import { baseUrl, optionalText, setting } from './setting.ts';
 
 const GROUP = 'Command line';
 
@@ -7,7 +7,7 @@ const GROUP = 'Command line';
 export const CLIENT_SETTINGS = {
   SUTAZAI_URL: setting(
     GROUP,
-    v.optional(url(['http:', 'https:'], 'https://tasks.example.com')),
+    v.optional(baseUrl('https://tasks.example.com')),
     'the server that commands such as `sutazai run` talk to, before that of `sutazai login`',
     { example: 'https://tasks.example.com' },
   ),

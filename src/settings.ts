@@ -178,7 +178,7 @@ export const SETTINGS = {
   ENABLE_VECTOR_SEARCH: setting('Vectors', v.optional(flag, 'true'), 'false takes the vector task types away'),
   QDRANT_URL: setting(
     'Vectors',
-    v.optional(url(['http:', 'https:'], 'http://127.0.0.1:6333')),
+    v.optional(baseUrl('http://127.0.0.1:6333')),
     'the Qdrant to use; embedded when empty',
     { example: 'http://127.0.0.1:6333' },
   ),

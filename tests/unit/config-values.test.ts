@@ -18,6 +18,7 @@ describe('a value of the configuration', () => {
     ['WORKER_LANES', ','],
     ['PUBLIC_URL', 'https://me@tasks.example.com'],
     ['PUBLIC_URL', 'https://tasks.example.com/?a'],
+    ['QDRANT_URL', 'http://vectors.example.com/?a'],
     ['PUBLIC_URL', 'https://tasks.example.com/#a'],
     ['DATABASE_URL', 'postgres://'],
     ['OLLAMA_NUM_PARALLEL', '0'],

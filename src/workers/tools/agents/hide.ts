@@ -11,12 +11,11 @@ export function withoutSecrets(text: string, secrets: string[]): string {
 /** From where to where something is hidden. */
 type Place = [from: number, to: number];
 
-/** Where secrets stand, from first to last. One may begin another, or run into it: these are one place, so that no part of any is left. */
+/** Where secrets stand, from first to last. One may begin another, or run into it or into itself: these are one place, so that no part of any is left. */
 function placesOf(text: string, spellings: string[], before: Place[] = []): Place[] {
   const found = [...before];
   for (const one of spellings)
-    for (let at = text.indexOf(one); at >= 0; at = text.indexOf(one, at + one.length))
-      found.push([at, at + one.length]);
+    for (let at = text.indexOf(one); at >= 0; at = text.indexOf(one, at + 1)) found.push([at, at + one.length]);
   const places: Place[] = [];
   for (const [from, to] of found.sort(([a], [b]) => a - b)) {
     const last = places.at(-1);
