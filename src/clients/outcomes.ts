@@ -21,7 +21,11 @@ export function answerError({ status, headers, body }: OutboundAnswer, attempt: 
   if (isSuccess(status)) return undefined;
   const excerpt = body.trim().slice(0, EXCERPT_CHARACTERS);
   const said = `The host answered ${status}${excerpt === '' ? '.' : `: ${excerpt}`}`;
-  const again = { retryable: true, retryAfterMs: retryAfterMs(headers['retry-after'], MAX_RETRY_AFTER_MS) };
+  // Who does not say when is not believed to mean at once: the waits then grow.
+  const again = {
+    retryable: true,
+    retryAfterMs: retryAfterMs(headers['retry-after'], MAX_RETRY_AFTER_MS) || undefined,
+  };
 
   if (status === 429 || status === 503)
     return new TaskError(status === 429 ? 'upstream_rate_limited' : 'upstream_unavailable', said, {

@@ -125,7 +125,7 @@ describe('agent.run', () => {
       expect(task.error).toEqual({
         ...{ code: 'upstream_unavailable', retryable: false },
         message:
-          'The host answered 500: oh It is not asked again, because its configuration does not allow that (`retries`).',
+          'The host answered 500: oh. It is not asked again, because its configuration does not allow that (`retries`).',
       });
   });
 

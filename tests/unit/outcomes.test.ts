@@ -43,8 +43,14 @@ describe('an answer of a URL', () => {
   it.each([429, 503, 500, 408])('%d says when to come back, within an hour', (status) => {
     expect(judge(status, { headers: { 'retry-after': '7' } })?.retryAfterMs).toBe(7_000);
     expect(judge(status, { headers: { 'retry-after': '999999' } })?.retryAfterMs).toBe(3_600_000);
-    expect(judge(status)?.retryAfterMs).toBe(0);
   });
+
+  it.each([undefined, '0', '-5', 'soon', 'Thu, 01 Jan 2015 00:00:00 GMT'])(
+    'Retry-After: %s says no time, so that waits grow',
+    (said) => {
+      expect(judge(429, said === undefined ? {} : { headers: { 'retry-after': said } })?.retryAfterMs).toBeUndefined();
+    },
+  );
 
   it('is quoted in the error, a little of it', () => {
     expect(judge(400, { body: ' {"error":"no such field"}\n' })?.message).toBe(

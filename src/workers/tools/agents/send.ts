@@ -80,8 +80,9 @@ export function callLost(): TaskError {
 /** What of a call that may go out only once is still tried again: what the agent has not taken, or says to have left alone. */
 export function onceOnly(error: TaskError): TaskError {
   if (!error.retryable || error.later || wasNotTaken(error.cause)) return error;
+  const end = /[.!?]$/.test(error.message) ? '' : '.';
   const why = ' It is not asked again, because its configuration does not allow that (`retries`).';
-  return copy(error, { retryable: false }, why);
+  return copy(error, { retryable: false }, end + why);
 }
 
 function copy(
