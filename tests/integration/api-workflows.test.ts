@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cancelTask, retryTask } from '../../src/db/tasks/steer.ts';
 import { decideStep } from '../../src/db/workflows/decide.ts';
 import type { PresentedTask } from '../../src/tasks/present.ts';
 import { addAgent } from '../support/add-agent.ts';
@@ -210,5 +211,20 @@ describe('a workflow', () => {
     await client.request('POST', `/api/v1/tasks/${id}/cancel`);
     expect((await retry()).status).toBe(202);
     expect((await client.waitForEnd(part as string)).status).toBe('completed');
+  });
+
+  it('that was cancelled has stopped its parts before any of them runs again', async () => {
+    const { id } = await client.submit('workflow', {
+      steps: [say('first', 'first'), { id: 'ask', type: 'approval', needs: ['first'] }],
+    });
+    await until('a step that waits', async () => (await stepsOf(id)).get('ask')?.status === 'awaiting');
+    const [part] = await partsOf(id);
+    // As if whoever cancelled it had died before the workflow heard of it.
+    const owner = { userId: part!.user_id };
+    expect(await cancelTask(world.db, owner, id, 'gone')).toBeDefined();
+    expect(await retryTask(world.db, owner, part!.id)).toBeUndefined();
+    expect((await client.request('POST', `/api/v1/tasks/${part!.id}/retry`)).status).toBe(202);
+    expect((await client.waitForEnd(part!.id)).status).toBe('completed');
+    expect((await stepsOf(id)).get('ask')?.status).toBe('cancelled');
   });
 });

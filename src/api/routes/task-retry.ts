@@ -9,6 +9,7 @@ import type { Transition } from '../../db/tasks/transition.ts';
 import { ProblemError } from '../../errors.ts';
 import type { Dispatcher } from '../../queues/dispatcher.ts';
 import { wakesOf } from '../../queues/wakes.ts';
+import type { Workflows } from '../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../answer.ts';
 import { keyRefused, replayed } from '../idempotency.ts';
 import { beyondKey, keyRefusals } from '../key-limits.ts';
@@ -28,6 +29,7 @@ interface Options extends PrepareContext {
   limits: Limits;
   store: StoreTasks;
   waiters: Waiters;
+  workflows: Pick<Workflows, 'moveOn'>;
 }
 
 type Asked = RouteInput<{ input?: unknown }, unknown>;
@@ -37,7 +39,7 @@ const HEADERS: AnswerHeader[] = ['Location', 'Preference-Applied', 'Retry-After'
 
 /** Running ended tasks again. */
 export function retryRoutes(options: Options): Route[] {
-  const { db, box, dispatcher, limits, store } = options;
+  const { db, box, dispatcher, limits, store, workflows } = options;
 
   const present = (task: TaskRow, { principal, base }: Asked): RouteAnswer & { body: object } => ({
     status: hasEnded(task.status) ? 200 : 202,
@@ -121,6 +123,8 @@ export function retryRoutes(options: Options): Route[] {
     // To read a task is not to steer it.
     const owner = ownerFor(principal, 'tasks:steer:any');
     if (owner !== 'any' && owner.userId !== old.user_id) throw noSuchTask();
+    // A workflow that was cancelled a moment ago may not have stopped its parts yet; until then they are not run again.
+    if (old.parent_id) await briefly(workflows.moveOn(old.parent_id));
     const outcome = await move(old, asked).catch(async (refusal) => {
       // A repetition is not refused because of the room that the first request has taken.
       const first = refusal instanceof ProblemError && key ? await findKey(db, key) : undefined;
