@@ -75,6 +75,7 @@ function resolveConfig(s: Values, files: SecretFiles, problems: string[]) {
       keepCompleted: s.QUEUE_KEEP_COMPLETED,
       keepFailed: s.QUEUE_KEEP_FAILED,
       agingMs: s.PRIORITY_AGING_SECONDS * 1000,
+      jobsMax: s.QUEUE_JOBS_MAX,
     },
     auth: {
       secret: s.JWT_SECRET_KEY,

@@ -11,6 +11,7 @@ import { checkDatabase, createDb, type Db } from './db/connect.ts';
 import { LIMITS_CHANNEL } from './db/limits.ts';
 import { openNotifications } from './db/notify.ts';
 import { IDENTITY_CHANNEL } from './db/principals.ts';
+import { BACKLOG_CHANNEL } from './db/tasks/backlog.ts';
 import { LIVE_CHANNEL } from './db/tasks/streams.ts';
 import { TASK_CHANNEL } from './db/tasks/transition.ts';
 import { errorMessage } from './errors.ts';
@@ -25,9 +26,9 @@ import type { Parts } from './parts.ts';
 import { permits } from './permissions.ts';
 import { openPools } from './pools.ts';
 import { openQueueBackend } from './queues/backend.ts';
-import { createDispatcher } from './queues/dispatcher.ts';
 import { createPlaces } from './queues/places.ts';
 import { createReconciler, type Reconciler } from './queues/reconciler.ts';
+import { startQueues } from './queues/start.ts';
 import { createTicker } from './schedules/ticker.ts';
 import { createSecretBox } from './secretbox.ts';
 import { checkUpstreams, joinServices, type Services, startServices } from './services.ts';
@@ -109,20 +110,17 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     log,
   });
   stack.defer('the queue backend', () => backend.close());
-  const dispatcher = createDispatcher(
-    backend,
-    { completed: config.queue.keepCompleted, failed: config.queue.keepFailed, agingMs: config.queue.agingMs },
-    log,
-  );
-
-  const holds = { everybody: config.limits.user.running_tasks, agingMs: config.queue.agingMs };
-
   const notifications = await openNotifications(
     services.databaseUrl,
-    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL, ...(mode === 'worker' ? [] : [LIVE_CHANNEL])],
+    [TASK_CHANNEL, IDENTITY_CHANNEL, LIMITS_CHANNEL, BACKLOG_CHANNEL, ...(mode === 'worker' ? [] : [LIVE_CHANNEL])],
     log,
   );
   stack.defer('the notifications', () => notifications.close());
+
+  const queues = startQueues({ ...{ db, pool: pools.reconciler, backend, notifications, log }, ...config });
+  const { dispatcher } = queues;
+  stack.defer('the admitter', queues.close);
+  const holds = { everybody: config.limits.user.running_tasks, agingMs: config.queue.agingMs };
 
   const registry = createRegistry({ vectors: config.vectors.enabled });
   const outbound = createOutbound(config.egressAllow);

@@ -90,6 +90,41 @@ export function repeat(
   };
 }
 
+/**
+ * Answers a function that has `work` done: at once, or when `everyMs` have passed since it was last begun; once, however often it is
+ * asked for meanwhile.
+ * @param work never rejects
+ */
+export function createBell(everyMs: number, work: () => Promise<unknown>): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let beganAt = Number.NEGATIVE_INFINITY;
+  let running = false;
+  let again = false;
+
+  async function begin(): Promise<void> {
+    timer = undefined;
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    beganAt = performance.now();
+    await work();
+    running = false;
+    if (!again) return;
+    again = false;
+    ring();
+  }
+
+  function ring(): void {
+    if (timer) return;
+    const waitMs = beganAt + everyMs - performance.now();
+    if (waitMs <= 0) void begin();
+    else timer = setTimeout(begin, waitMs).unref();
+  }
+  return ring;
+}
+
 /** Options of Node for threads and processes of ours: what takes the types out of our files is wanted there, too. */
 export function nodeOptions(): string[] {
   const takesTypesOut = process.execArgv.filter((option) => option.endsWith('/take-types-out.mjs'));

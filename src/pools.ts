@@ -9,7 +9,7 @@ export interface Pools extends Readonly<Record<string, pg.Pool>> {
   main: pg.Pool;
   /** Of its own: no list that somebody reads may keep a lease from being renewed. */
   workers: pg.Pool;
-  /** Of its own, because the leader keeps its connection. */
+  /** Of its own, because who leads keeps its connection, and there are two offices. */
   reconciler: pg.Pool;
 }
 
@@ -26,6 +26,6 @@ export function openPools(url: DatabaseAddress, max: number, stack: Stack, log: 
   return {
     main: open('sutazai', max, 'the database pool'),
     workers: open('sutazai:worker', max, 'the pool of the workers'),
-    reconciler: open('sutazai:reconciler', 1, 'the reconciler pool'),
+    reconciler: open('sutazai:reconciler', 2, 'the reconciler pool'),
   };
 }

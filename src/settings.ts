@@ -116,6 +116,11 @@ export const SETTINGS = {
     v.optional(integer(0, 604_800), '600'),
     'how much longer a task may wait, for each class of priority, than newer ones that are more urgent; 0 is strict',
   ),
+  QUEUE_JOBS_MAX: setting(
+    'Queues',
+    v.optional(integer(0, 10_000), '2000'),
+    'how many tasks of a lane have a job while they wait; the others wait in Postgres, and users take turns; 0 is all',
+  ),
   ...REDIS_SETTINGS,
   JWT_SECRET_KEY: setting(
     'Identity',

@@ -2,6 +2,7 @@ import { canonicalName } from '../clients/model-names.ts';
 import type { Db } from '../db/connect.ts';
 import { findRoom, type RoomLimits } from '../db/room.ts';
 import { type Awaiting, hasEnded } from '../db/schema.ts';
+import { BY_LANE } from '../db/tasks/backlog.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { findSurroundings, type Surroundings } from '../db/tasks/standing.ts';
 import { hasReadySteps } from '../db/workflows/graph.ts';
@@ -81,7 +82,7 @@ function because(task: TaskRow, around: Surroundings, place: Place | undefined):
 function laterOf(task: TaskRow): Because | undefined {
   const { ready_at, error, attempt, max_attempts, failures } = task;
   // What is called from a line of those held back, or was just stored, is due by any clock.
-  if (task.held_by !== null || ready_at.getTime() <= Date.now()) return undefined;
+  if ((task.held_by !== null && task.held_by !== BY_LANE) || ready_at.getTime() <= Date.now()) return undefined;
   const at = ready_at.toISOString();
   if (attempt === 0 || !error)
     return { reason: 'scheduled', detail: `It was submitted to start later: not before ${at}.` };
@@ -126,7 +127,7 @@ function downOf({ lane, input }: TaskRow, { workers }: Surroundings): Because | 
 
 /** Limits of how many may run: of the user, or of the concurrency key. */
 function heldOf(task: TaskRow, { user_limit, user_running }: Surroundings): Because | undefined {
-  const held = task.held_by !== null && !task.called;
+  const held = task.held_by !== null && task.held_by !== BY_LANE && !task.called;
   if (held && task.held_by !== 'user')
     return {
       reason: 'concurrency_limit',

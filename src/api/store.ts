@@ -5,7 +5,7 @@ import { type Accepted, acceptedAt, acceptMany, type NewTask, type Submitted } f
 import { acceptKeyed, type KeyFull, looksAtKeys } from '../db/tasks/accept-keyed.ts';
 import { findTasks, type TaskRow } from '../db/tasks/read.ts';
 import { ProblemError } from '../errors.ts';
-import { type AfterMove, tellMoved } from '../queues/after.ts';
+import { type AfterStore, tellMoved } from '../queues/after.ts';
 import type { SecretBox } from '../secretbox.ts';
 import { type Described, inPart, traceparent } from '../telemetry/tracing.ts';
 import { keyRefused } from './idempotency.ts';
@@ -61,9 +61,11 @@ export function createStore({
   limits,
   box,
   ...after
-}: AfterMove & { db: Db; limits: Admission; box: SecretBox }): StoreTasks {
+}: AfterStore & { db: Db; limits: Admission; box: SecretBox }): StoreTasks {
+  const received = ({ tasks, ...more }: Submitted): Submitted => ({ ...more, tasks: after.dispatcher.receive(tasks) });
+
   const accept = createBatch<Submitted, Accepted>({
-    run: (submitted) => acceptMany(db, submitted),
+    run: (submitted) => acceptMany(db, submitted.map(received)),
     max: MAX_SUBMISSIONS_A_STATEMENT,
     parallel: 2,
     limit: { items: 2_000, ms: MAX_WAIT_MS },
@@ -72,7 +74,7 @@ export function createStore({
   // A few at a time: each has a connection to itself, on which it may wait for another of the same key.
   const acceptAlone = createBatch<Submitted, Accepted | KeyFull>({
     run: async (submitted) => {
-      const { accepted, superseded } = await acceptKeyed(db, submitted[0] as Submitted);
+      const { accepted, superseded } = await acceptKeyed(db, received(submitted[0] as Submitted));
       if (superseded.length > 0) await briefly(tellMoved(superseded, after));
       return [accepted];
     },

@@ -23,7 +23,7 @@ export async function countLanes(db: Db, since: Date): Promise<LaneCount[]> {
   const first = firstIdAt(since);
   const { rows } = await sql<LaneCount>`
     with rows as (
-      select lane, status, ready_at, held_by is not null as held from tasks where status in ('scheduled', 'pending', 'running', 'cancelling')
+      select lane, status, ready_at, held_by is not null and held_by <> 'lane' as held from tasks where status in ('scheduled', 'pending', 'running', 'cancelling')
       union all
       select lane, status, null, false from tasks where status in ('completed', 'failed', 'cancelled', 'expired') and id > ${first}
       union all

@@ -51,6 +51,18 @@ export interface LineMarkTable {
   since: Time;
   task_id: string;
   marked_at: GeneratedTime;
+  /** Of a task in the backlog, whose place is one among those of this user. */
+  user_id: string | null;
+}
+
+/** What tasks of a user cost lately, of about twenty of them: milliseconds, or tokens in the lanes of models. */
+export interface UserCostTable {
+  lane: Lane;
+  user_id: string;
+  type: string;
+  runs: number;
+  cost: number;
+  updated_at: GeneratedTime;
 }
 
 export interface TaskTermTable {

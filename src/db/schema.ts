@@ -18,7 +18,7 @@ import type { BatchLineTable, BatchTable, FilePartTable, FileTable } from './sch
 import type { LoginFailureTable, RequestCountTable, TokenUsageTable, UserLimitTable } from './schema-limits.ts';
 import type { ScheduleTable } from './schema-schedules.ts';
 import type { DeliveryAttemptTable, DeliveryTable, WebhookEndpointTable } from './schema-webhooks.ts';
-import type { LaneMinuteTable, LineMarkTable, TaskTermTable, WorkerTable } from './schema-workers.ts';
+import type { LaneMinuteTable, LineMarkTable, TaskTermTable, UserCostTable, WorkerTable } from './schema-workers.ts';
 import type { WorkflowDefinitionTable, WorkflowVersionTable } from './schema-workflow-definitions.ts';
 import type { WorkflowEdgeTable, WorkflowEndTable, WorkflowRunTable, WorkflowStepTable } from './schema-workflows.ts';
 
@@ -233,6 +233,7 @@ export interface Database {
   lane_minutes: LaneMinuteTable;
   line_marks: LineMarkTable;
   task_terms: TaskTermTable;
+  user_costs: UserCostTable;
   user_limits: UserLimitTable;
   token_usage: TokenUsageTable;
   login_failures: LoginFailureTable;

@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Lane } from '../tasks/lanes.ts';
 import type { Db } from './connect.ts';
+import { insertCosts, type UserCost } from './costs.ts';
 import type { LaneMinuteTable, WorkerTable } from './schema-workers.ts';
 
 export type { Down, LaneWork, Loading } from './schema-workers.ts';
@@ -12,8 +13,13 @@ export type LaneDone = Omit<LaneMinuteTable, 'minute'>;
 /** A process that was not heard of for so long counts as gone. */
 export const WORKER_GONE_SECONDS = 20;
 
-/** Writes that a process works, and adds to the present minute what its lanes did. */
-export async function beatWorker(db: Db, worker: Omit<WorkerRow, 'seen_at'>, done: LaneDone[]): Promise<void> {
+/** Writes that a process works, and adds to the present minute what its lanes did, and to their users what it cost. */
+export async function beatWorker(
+  db: Db,
+  worker: Omit<WorkerRow, 'seen_at'>,
+  done: LaneDone[],
+  costs: UserCost[] = [],
+): Promise<void> {
   const { name, version, started_at } = worker;
   const [lanes, down, loading] = [worker.lanes, worker.down, worker.loading].map((one) => JSON.stringify(one));
   await sql`
@@ -22,7 +28,7 @@ export async function beatWorker(db: Db, worker: Omit<WorkerRow, 'seen_at'>, don
       values (${name}, ${version}, ${lanes}::jsonb, ${down}::jsonb, ${loading}::jsonb, ${started_at})
       on conflict (name) do update set version = excluded.version, lanes = excluded.lanes, down = excluded.down,
         loading = excluded.loading, started_at = excluded.started_at, seen_at = now()
-    )
+    )${costs.length > 0 ? sql`, costs as (${insertCosts(costs)})` : sql``}
     insert into lane_minutes as m (lane, minute, started, completed, failed, runs, run_ms, run_ms_squared)
     select lane, floor(extract(epoch from now()) / 60), started, completed, failed, runs, run_ms, run_ms_squared
     from json_to_recordset(${JSON.stringify(done)}::json) as d(lane text, started int, completed int, failed int, runs int,

@@ -16,6 +16,11 @@ export interface AfterMove {
   workflows: Advancing;
 }
 
+/** The same, where tasks are stored or set going again besides: those may have to wait in the backlog of their lane. */
+export interface AfterStore extends AfterMove {
+  dispatcher: Pick<Dispatcher, 'enqueue' | 'remove' | 'receive' | 'full'>;
+}
+
 /** Moves on, soon, whatever the ends of these tasks belong to: the workflows that they are steps of, and those that ended before their time. */
 export function moveOnAfter(
   moved: ReadonlyArray<Pick<Transition, 'id' | 'type' | 'status' | 'parent_id'>>,

@@ -32,6 +32,8 @@ export interface Comparison {
 }
 
 const PAGE = 1_000;
+/** How much later than it was ready a row may be seen for the first time, because its statement took long. */
+const LATE_MS = 10_000;
 /** After this long, every waiting row is compared with its job again and every job with its row, as a net below the nets. */
 const FULL_LOOK_MS = 300_000;
 
@@ -96,7 +98,8 @@ export function createComparison({ db, backend, dispatcher, repairs, agingMs, qu
         if (Date.now() > until) return false;
         const rows = await tail.list(db, tail.place ?? BEGINNING, quietMs, PAGE);
         await rebuild(rows.map((row) => ({ ...row, kind: tail.kind })));
-        tail.place = rows.at(-1) ?? tail.place;
+        // Those that are held back are not looked at again and again, however many they are.
+        tail.place = rows.at(-1) ?? (tail.place && (await placeBefore(db, quietMs + LATE_MS, tail.place)));
         full = rows.length === PAGE;
       }
     }

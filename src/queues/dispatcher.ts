@@ -1,10 +1,12 @@
 import type { BulkJobOptions } from 'bullmq';
 import { createBatch } from '../db/batch.ts';
+import { BY_LANE } from '../db/tasks/backlog.ts';
 import type { Waiting } from '../db/tasks/waiting.ts';
 import { within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { LANES, type Lane } from '../tasks/lanes.ts';
 import { type JobData, type JobState, jobOptions, type QueueBackend } from './backend.ts';
+import type { Intake } from './intake.ts';
 import { type JobRef, jobId } from './job-id.ts';
 import { turnOf } from './turn.ts';
 
@@ -13,6 +15,9 @@ export interface Wake extends Omit<Waiting, 'place'> {
   kind: JobData['kind'];
   /** The workflow that the task is a step of. */
   parent_id?: string | null;
+  /** What holds it back, and whether it was called all the same; who is held back gets no job. */
+  held_by?: string | null;
+  called?: boolean;
 }
 
 export interface LaneCounts {
@@ -24,16 +29,18 @@ export interface LaneCounts {
 }
 
 /** The only code that adds jobs. */
-export interface Dispatcher {
+export interface Dispatcher extends Pick<Intake, 'full' | 'dry'> {
+  /** Says which of new tasks wait in the backlog of their lane: see {@link Intake.place}. */
+  receive: Intake['place'];
   /**
-   * Adds a job for each row, together with other callers'. Never throws and never waits long: rows are durable, and what
-   * cannot be added now is added by the reconciler. Answers whether all were added.
+   * Adds a job for each row that is not held back, together with other callers'; whoever waits in a backlog is told of. Never throws
+   * and never waits long: rows are durable, and what cannot be added now is added by the reconciler. Answers whether all were added.
    */
   enqueue(wakes: Wake[]): Promise<boolean>;
   /** Adds a job for each row, a lane's in the order given. @throws when one cannot be added */
   restore(wakes: Wake[]): Promise<void>;
-  /** Takes the waiting job of a row away, if it can. */
-  remove(wake: JobRef & { lane: Lane }): Promise<void>;
+  /** Takes the waiting job of a row away, if it can; nothing is to be done for one that is held back. */
+  remove(wake: JobRef & Pick<Wake, 'lane' | 'held_by' | 'called'>): Promise<void>;
   /** Those of the rows that have no job that will still run, in the order given. @throws when the backend does not answer */
   findMissing<T extends JobRef & { lane: Lane }>(wakes: T[]): Promise<Array<{ wake: T; finished: boolean }>>;
   /** Counts by BullMQ's states, per lane. @throws when the backend does not answer */
@@ -50,6 +57,10 @@ function hasLane({ lane }: { lane: Lane }): boolean {
   return LANES.includes(lane);
 }
 
+function wantsJob({ held_by, called }: Pick<Wake, 'held_by' | 'called'>): boolean {
+  return !held_by || called === true;
+}
+
 function byLane<T extends { lane: Lane }>(wakes: T[]): Map<Lane, T[]> {
   return Map.groupBy(wakes, ({ lane }) => lane);
 }
@@ -60,6 +71,8 @@ interface Options {
   failed: number;
   /** How much waiting a class of priority is worth; see `turn.ts`. */
   agingMs: number;
+  /** Without one, all come to the front. */
+  intake?: Intake;
 }
 
 /** Makes the dispatcher. */
@@ -104,9 +117,16 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
     ]),
   ) as Record<Lane, (wake: Wake) => Promise<undefined>>;
 
+  const { intake } = options;
   return {
+    receive: (tasks) => intake?.place(tasks) ?? [...tasks],
+    full: () => intake?.full() ?? [],
+    dry: (lane) => intake?.dry(lane),
     async enqueue(given) {
-      const wakes = given.filter(hasLane);
+      const wanted = given.filter(wantsJob);
+      if (wanted.length < given.length)
+        intake?.stored(given.filter(({ held_by, called }) => held_by === BY_LANE && !called));
+      const wakes = wanted.filter(hasLane);
       const results = await Promise.allSettled(wakes.map((wake) => adders[wake.lane](wake)));
       const failed = results.find((result) => result.status === 'rejected');
       // An outage is told of once, by the backend; this is for the rest.
@@ -115,11 +135,11 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
           { err: failed.reason, jobs: wakes.length },
           'jobs could not be added; the reconciler adds them',
         );
-      return !failed && wakes.length === given.length;
+      return !failed && wakes.length === wanted.length;
     },
 
     async remove(wake) {
-      if (!backend.isUp()) return;
+      if (!backend.isUp() || !wantsJob(wake)) return;
       // A job that is being run cannot be removed; its claim then finds nothing to do.
       await within(backend.queue(wake.lane).remove(jobId(wake)), ADD_TIMEOUT_MS, `the ${backend.kind} queue`).catch(
         (error) => log.debug({ err: error }, 'a job could not be removed'),

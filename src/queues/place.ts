@@ -1,5 +1,6 @@
 import type { Db } from '../db/connect.ts';
-import { findBefore, type Until } from '../db/tasks/place.ts';
+import { BY_LANE } from '../db/tasks/backlog.ts';
+import { countBeforeInBacklog, estimateBeforeInBacklog, findBefore, type Until } from '../db/tasks/place.ts';
 import type { TaskRow } from '../db/tasks/read.ts';
 import { dueOf, FIRST_PRIORITY, LAST_PRIORITY } from './turn.ts';
 
@@ -17,21 +18,31 @@ const FAR = 10_000;
 
 type Waiting = Pick<TaskRow, 'id' | 'status' | 'priority' | 'ready_at' | 'queued_at' | 'held_by' | 'called'>;
 
-/** Whether a task stands in line now: not one that is due later, nor one that is held back. */
+/** Whether a task stands in line now: not one that is due later, nor one that is held back by what its user may. */
 export function isInLine({ status, ready_at, held_by, called }: Omit<Waiting, 'id'>): boolean {
-  return status === 'pending' && ready_at.getTime() <= Date.now() && (held_by === null || called);
+  return (
+    status === 'pending' && ready_at.getTime() <= Date.now() && (held_by === null || held_by === BY_LANE || called)
+  );
 }
 
 /**
  * Where a task stands among those of its lane that want to start now, in the order in which they are given out; of those that
- * failed and came back within the last half span the order is not known exactly. `undefined` where it does not stand in
- * line, or so far behind that nobody knows yet.
+ * failed and came back within the last half span the order is not known exactly. In the backlog of the lane it is an estimate, because
+ * who comes to the front next depends on what tasks will have cost. `undefined` where it does not stand in line, or so far
+ * behind that nobody knows yet.
  */
 export async function findPlace(db: Db, task: Waiting, agingMs: number): Promise<Place | undefined> {
   if (!isInLine(task)) return undefined;
+  if (task.held_by === BY_LANE && !task.called) return findPlaceInBacklog(db, task.id);
   const { counted, about } = await findBefore(db, task.id, boundsBefore(task, agingMs), { upTo: COUNTED, far: FAR });
   if (counted !== null && counted < COUNTED) return { position: counted + 1, exact: true };
   return about === null ? undefined : { position: rounded(Math.max(about, COUNTED)), exact: false };
+}
+
+async function findPlaceInBacklog(db: Db, id: string): Promise<Place | undefined> {
+  const before = await countBeforeInBacklog(db, id, COUNTED);
+  const about = before < COUNTED ? before + 1 : await estimateBeforeInBacklog(db, id);
+  return { position: rounded(Math.max(about ?? 0, before)), exact: false };
 }
 
 const rounded = (about: number) => Number(about.toPrecision(2));

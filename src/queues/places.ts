@@ -1,5 +1,6 @@
 import { createBatch } from '../db/batch.ts';
 import type { Db } from '../db/connect.ts';
+import { BY_LANE } from '../db/tasks/backlog.ts';
 import { callNext, type HoldOptions, isHeldElsewhere, type Line, linesOf, listLines } from '../db/tasks/holds.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import type { Logger } from '../log.ts';
@@ -21,6 +22,8 @@ export interface Places {
 
 const MAX_LINES = 100;
 const LINES_A_LOOK = 500;
+/** Where many users wait in the backlog of a lane, so many are passed by until the next look. */
+const SEEN_A_LOOK = 4_000;
 
 /** Makes it. */
 export function createPlaces({
@@ -51,8 +54,10 @@ export function createPlaces({
       );
     },
     async lookAround() {
-      const lines = await listLines(db, last, LINES_A_LOOK);
-      last = lines.length === LINES_A_LOOK ? lines.at(-1) : undefined;
+      const seen = await listLines(db, last, SEEN_A_LOOK);
+      const lines = seen.filter(({ held_by }) => held_by !== BY_LANE).slice(0, LINES_A_LOOK);
+      const whole = seen.length < SEEN_A_LOOK && lines.length < LINES_A_LOOK;
+      last = whole ? undefined : lines.length === LINES_A_LOOK ? lines.at(-1) : seen.at(-1);
       try {
         return await call(lines);
       } catch (error) {

@@ -12,7 +12,7 @@ import { metrics } from '../telemetry/metrics.ts';
 import type { QueueBackend } from './backend.ts';
 import { createComparison } from './comparison.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { createLeadership } from './leader.ts';
+import { createLeadership, RECONCILER } from './leader.ts';
 import { createMarker } from './marks.ts';
 import { applyPauses } from './pauses.ts';
 import { createPlaces } from './places.ts';
@@ -77,7 +77,7 @@ export function createReconciler(options: Options): Reconciler {
   const repairs = noRepairs();
   const comparison = createComparison({ db, backend, dispatcher, repairs, agingMs, quietMs, log });
   const places = createPlaces({ db, dispatcher, everybody, agingMs, log });
-  const leadership = createLeadership(pool, comparison.restart, log);
+  const leadership = createLeadership(pool, RECONCILER, comparison.restart, log);
   const retention = createRetention({ db, days: options.retention ?? KEEP_ALL, repairs, log });
   const mark = createMarker(db, log);
   let interrupted = false;

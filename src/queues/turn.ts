@@ -1,6 +1,7 @@
 /** BullMQ's limit; lower numbers go first, and 0 would mean no priority at all. */
 const LAST_TURN = 2_097_151;
-const BASE_MS = Date.UTC(2026, 0, 1);
+/** From when on half spans are counted. */
+export const BASE_MS = Date.UTC(2026, 0, 1);
 
 export const FIRST_PRIORITY = 1;
 export const LAST_PRIORITY = 10;
@@ -18,6 +19,14 @@ const cameBack = ({ queued_at, ready_at }: InLine) => queued_at !== null && queu
 
 /** How many half spans lie between 2026 and then. */
 const halfSpansOf = (since: Date, half: number) => Math.floor((since.getTime() - BASE_MS) / half);
+
+/**
+ * Since when a task has to stand in line that comes to it now and is to have the turn of those who stand there since `from`. Who
+ * stands there since before it came has the turn before, as one that comes back.
+ * @param from now, or more than half a span ago
+ */
+export const queuedFor = (from: number, now: number, agingMs: number): number =>
+  from < now ? from + agingMs / 2 : from;
 
 /**
  * When it is a task's turn, as the number by which BullMQ orders a lane. BullMQ is strict: under an endless stream of

@@ -5,9 +5,25 @@ import type { Wake } from './dispatcher.ts';
 /** The jobs that a moved task wants: one for itself where it waits again, and one for each of its deliveries. */
 export function wakesOf(moved: Transition): Wake[] {
   const { id, type, lane, priority, generation, ready_at, queued_at, request_id, parent_id, status } = moved;
+  const { held_by, called } = moved;
   const own: Wake[] =
     status === 'pending' || status === 'scheduled'
-      ? [{ kind: 'task', id, type, lane, priority, generation, ready_at, queued_at, request_id, parent_id }]
+      ? [
+          {
+            kind: 'task',
+            id,
+            type,
+            lane,
+            priority,
+            generation,
+            ready_at,
+            queued_at,
+            request_id,
+            parent_id,
+            held_by,
+            called,
+          },
+        ]
       : [];
   return [...own, ...deliveryWakes(moved)];
 }

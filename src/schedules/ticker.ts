@@ -9,7 +9,7 @@ import { storeKeyed } from '../db/tasks/accept-keyed.ts';
 import type { Transition } from '../db/tasks/transition.ts';
 import { repeat } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
-import { type AfterMove, tellMoved } from '../queues/after.ts';
+import { type AfterStore, tellMoved } from '../queues/after.ts';
 import type { Wake } from '../queues/dispatcher.ts';
 import { dueTicks, nextTick } from './clock.ts';
 
@@ -29,7 +29,7 @@ export interface Ticker {
   close(): Promise<void>;
 }
 
-interface Options extends AfterMove {
+interface Options extends AfterStore {
   db: Db;
   /** The task types that this process knows. */
   types: string[];
@@ -115,7 +115,7 @@ async function run(trx: Transaction<Database>, schedule: DueSchedule, options: O
     return nothing;
   }
   const task = { ...made, schedule_id: schedule.id, scheduled_for: last.toISOString(), delay_ms: null };
-  const { accepted, superseded } = await storeKeyed(trx, { tasks: [task] });
+  const { accepted, superseded } = await storeKeyed(trx, { tasks: options.dispatcher.receive([task]) });
   if (accepted.is !== 'stored') {
     const message = 'As many tasks with the concurrency key of the task as its limit allows had not ended.';
     await moveSchedule(trx, schedule.id, { error: { code: 'concurrency_limit', message }, missed: count, next });

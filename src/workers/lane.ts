@@ -23,6 +23,8 @@ interface Options {
   queue: LaneQueue;
   /** How many jobs of the lane this process works on. */
   busy: () => number;
+  /** Told when there is nothing to fetch any more. */
+  onDry?: () => void;
   log: Logger;
   checkEveryMs?: number;
 }
@@ -66,6 +68,7 @@ export function startLane(options: Options): LaneRunner {
         next.on('active', () => {
           moved = true;
         });
+        if (options.onDry) next.on('drained', options.onDry);
         // A worker whose first connection failed remembers that for ever, and asks again without a pause; so it is only
         // let run once it is connected.
         await next.waitUntilReady();

@@ -156,7 +156,7 @@ export function startWorkers(options: Options): LaneWorkers {
       if (!claimed || !('task' in claimed)) return claimed;
       const { lane } = claimed.task;
       owed.add(claim.id);
-      pulse?.started(claim.id, lane);
+      pulse?.started(claim.id, lane, claimed.task);
       // Others would fetch it for nothing.
       if (windows.get(lane)?.isEarly(claim)) void dispatcher.remove({ ...claim, lane });
       // Nobody waits for it: the work itself does not depend on who hears of it.
@@ -166,7 +166,7 @@ export function startWorkers(options: Options): LaneWorkers {
     async settle(settlement) {
       const moved = await claims.settle(settlement);
       owed.delete(settlement.id);
-      pulse?.ended(settlement.id, moved?.status);
+      pulse?.ended(settlement.id, moved?.status, settlement.usage);
       return moved;
     },
     onSettled,
@@ -211,6 +211,7 @@ export function startWorkers(options: Options): LaneWorkers {
         create: () => createWorker({ backend, name, lane, process, log }),
         queue: backend.queue(lane),
         busy: () => [...underWay.values()].filter((busyLane) => busyLane === lane).length,
+        onDry: () => dispatcher.dry(lane),
         log,
       }),
     );

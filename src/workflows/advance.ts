@@ -19,6 +19,7 @@ import {
   releaseDependents,
 } from '../db/workflows/steps.ts';
 import { endUndos } from '../db/workflows/undo.ts';
+import type { Dispatcher } from '../queues/dispatcher.ts';
 import { sentence, wrong } from './children.ts';
 import { type StartOptions, startSteps } from './start.ts';
 import { undoNext } from './undo.ts';
@@ -28,6 +29,7 @@ type Trx = Transaction<Database>;
 export interface AdvanceOptions extends StartOptions {
   /** So many tasks of a workflow wait and run at a time. */
   window: number;
+  dispatcher: Pick<Dispatcher, 'receive'>;
   limits: RoomLimits;
 }
 
@@ -169,7 +171,7 @@ async function begin(state: State): Promise<boolean> {
   const some = ready.slice(0, room);
   state.left -= some.length;
   const { begun, children } = await startSteps(trx, run, some, options);
-  if (children.length > 0) done.children.push(...(await acceptTasks(trx, children)));
+  if (children.length > 0) done.children.push(...(await acceptTasks(trx, options.dispatcher.receive(children))));
   run.busy += children.length;
   await follow(state, await beginSteps(trx, run.id, begun));
   done.more = state.left === 0;
@@ -191,7 +193,7 @@ async function undo(state: State): Promise<void> {
     run.phase = 'ended';
     return;
   }
-  done.children.push(...(await acceptTasks(trx, [child])));
+  done.children.push(...(await acceptTasks(trx, options.dispatcher.receive([child]))));
   run.busy += 1;
 }
 

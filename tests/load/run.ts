@@ -4,6 +4,7 @@ import type { Bench } from './bench.ts';
 const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   affinity: () => import('./affinity/index.ts'),
   embed: () => import('./embed/index.ts'),
+  fairness: () => import('./fairness/index.ts'),
   idle: () => import('./idle/index.ts'),
   limits: () => import('./limits/index.ts'),
   reads: () => import('./reads/index.ts'),

@@ -25,7 +25,11 @@ export function createDriver(db: Db, more: Partial<EngineOptions> = {}) {
   const options = {
     db,
     log,
-    dispatcher: { enqueue: async () => true, remove: async () => {} } as Partial<Dispatcher> as Dispatcher,
+    dispatcher: {
+      receive: (tasks) => [...tasks],
+      enqueue: async () => true,
+      remove: async () => {},
+    } as Partial<Dispatcher> as Dispatcher,
     places: { freed: async () => {} } as Partial<Places> as Places,
     registry: createRegistry({ vectors: false }),
     checkUrl: () => undefined,

@@ -6,7 +6,7 @@ import type { Wake } from '../../src/queues/dispatcher.ts';
 const moved = (id: string, more: Partial<Transition>): Transition => ({
   ...{ id, user_id: 'u', type: 'echo', lane: 'system', status: 'cancelled', priority: 5, attempt: 1, generation: 0 },
   ...{ ready_at: new Date(0), queued_at: null, request_id: null, concurrency_key: null, parent_id: null },
-  ...{ called: false, deliveries: null, ...more },
+  ...{ held_by: null, called: false, deliveries: null, ...more },
 });
 
 function listen(fails = false) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { dueOf, turnOf } from '../../src/queues/turn.ts';
+import { dueOf, queuedFor, turnOf } from '../../src/queues/turn.ts';
 
 const SPAN_MS = 600_000;
 const START = Date.UTC(2026, 10, 25, 12);
@@ -38,6 +38,17 @@ describe('the turn of a task', () => {
     fc.assert(
       fc.property(priority, time, fc.nat(86_400_000), (of, since, more) => {
         expect(turn(of, since + more)).toBeGreaterThanOrEqual(turn(of, since));
+      }),
+    );
+  });
+
+  it('is the one of those who stand in line since then, where it comes later and is let in among them', () => {
+    const ago = fc.oneof(fc.constant(0), fc.integer({ min: SPAN_MS / 2 + 1, max: 10 * SPAN_MS }));
+    fc.assert(
+      fc.property(priority, time, ago, (of, now, ms) => {
+        const queued_at = new Date(queuedFor(now - ms, now, SPAN_MS));
+        const there = { priority: of, ready_at: new Date(now), queued_at };
+        expect(turnOf(there, SPAN_MS)).toBe(turn(of, now - ms));
       }),
     );
   });

@@ -105,7 +105,7 @@ export function retryRoutes(options: Options): Route[] {
     const moving = db.transaction().execute(async (trx): Promise<Taken | Retried> => {
       const standing = key && (await takeKey(trx, key));
       if (standing && standing.is !== 'mine') return standing;
-      const moved = await retryTask(trx, owner, old.id, principal.username);
+      const moved = await retryTask(trx, owner, old.id, principal.username, dispatcher.full());
       const task = await findTask(trx, owner, old.id);
       if (!task) throw noSuchTask();
       if (!moved) throw notRetried(task);

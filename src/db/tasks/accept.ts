@@ -4,6 +4,7 @@ import { metrics } from '../../telemetry/metrics.ts';
 import type { Db } from '../connect.ts';
 import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
 import type { ConcurrencyPolicy, TaskWebhook } from '../schema.ts';
+import { BY_LANE } from './backlog.ts';
 import type { TaskRow } from './read.ts';
 
 /** A task as the API accepts it; times are relative, because only the clock of the database counts. */
@@ -41,24 +42,29 @@ export interface NewTask {
   expires_in_ms: number | null;
   /** Whether somebody already waits for its end. */
   watched: boolean;
+  /** Whether it is to wait in the backlog of its lane, and to get no job before it is called. */
+  held?: boolean;
 }
 
 type Stored = Pick<TaskRow, 'id' | 'status' | 'created_at' | 'ready_at' | 'scheduled_for' | 'expires_at'>;
 
 /** The statement that stores tasks; `only` is a condition on those that are given. */
 function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`true`) {
+  // Mostly there is no backlog, and then the statement is that much cheaper.
+  const holds = tasks.some(({ held }) => held);
   return sql`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
       tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
-      request_id, traceparent, watched, ready_at, scheduled_for, expires_at)
+      request_id, traceparent, watched, ready_at, scheduled_for, expires_at${holds ? sql`, held_by` : sql``})
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
       input, max_attempts, timeout_ms, metadata, tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit,
       concurrency_policy, webhook, request_id, traceparent, watched,
       greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
+      ${holds ? sql`, case when held then ${BY_LANE} end` : sql``}
     from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
       batch_id uuid, origin_id uuid, parent_id uuid, agent_id uuid, schedule_id uuid, concurrency_key text, concurrency_limit integer,
       concurrency_policy text, webhook jsonb, request_id text, traceparent text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
-      expires_in_ms bigint, holder uuid),
+      expires_in_ms bigint, holder uuid, held boolean),
       lateral (select coalesce(scheduled_for, now() + delay_ms * interval '1 millisecond') as start) as s
     where ${only}
     returning id, status, created_at, ready_at, scheduled_for, expires_at`;
@@ -78,9 +84,10 @@ function countAccepted(tasks: NewTask[]): void {
 const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
 
 function rowsOf(tasks: NewTask[], stored: Map<string, Stored>): TaskRow[] {
-  return tasks.map(({ expires_in_ms: _, delay_ms: __, ...task }) => {
+  return tasks.map(({ expires_in_ms: _, delay_ms: __, held, ...task }) => {
     const { status, created_at, ready_at, scheduled_for, expires_at } = stored.get(task.id) as Stored;
-    return { ...UNSAID, ...task, ...FRESH, status, created_at, ready_at, scheduled_for, expires_at };
+    const held_by = held ? BY_LANE : null;
+    return { ...UNSAID, ...task, ...FRESH, held_by, status, created_at, ready_at, scheduled_for, expires_at };
   });
 }
 
@@ -181,7 +188,6 @@ const FRESH = {
   parkings: 0,
   streamed: false,
   queued_at: null,
-  held_by: null,
   called: false,
   model: null,
   usage: null,

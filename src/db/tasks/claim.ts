@@ -52,10 +52,14 @@ export const startAttempt = (worker: string, leaseMs: number) => sql`status = 'r
   worker = ${worker}, started_at = clock_timestamp(), progress = null, held_by = null, called = false,
   lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
 
+/** Since when a task (`t`) might have been run: whoever called it from the backlog of its lane has set the time when it is ready anew. */
+const sinceWhen = sql`case when t.generation = 0 and t.attempt = 1
+  then greatest(t.created_at, coalesce(t.scheduled_for, t.created_at)) else t.ready_at end`;
+
 export const claimedColumns = sql`t.id, t.user_id, t.type, t.lane, t.priority, t.input, t.attempt, t.max_attempts,
   t.failures, t.timeout_ms, t.request_id, t.traceparent, t.expires_at, t.generation, t.streamed, t.signals, t.life, t.parkings,
   t.parent_id, t.webhook is not null as own_webhook,
-  extract(epoch from t.started_at - t.ready_at)::float8 as waited_seconds, ${sayChanged('t')}`;
+  extract(epoch from t.started_at - ${sinceWhen})::float8 as waited_seconds, ${sayChanged('t')}`;
 
 /** How many tasks of a user may run at a time; 0 is no limit. @param user a column that holds the id of a user */
 export function runningLimit(user: string, everybody: number) {

@@ -191,7 +191,7 @@ export function linesOf(tasks: Array<Pick<Standing, 'user_id' | 'concurrency_key
   return [...new Map(lines.map((line) => [`${line.user_id} ${line.held_by}`, line])).values()];
 }
 
-/** The lines after this one in which somebody is held back, in a fixed order. */
+/** The lines after this one in which somebody is held back, in a fixed order, and what each user has in the backlog of a lane among them. */
 export async function listLines(db: Db, after: Line | undefined, limit: number): Promise<Line[]> {
   const waiting = sql`t.held_by is not null and t.status in ('scheduled', 'pending')`;
   const from = after ? sql`and (t.user_id, t.held_by) > (${after.user_id}::uuid, ${after.held_by}::text)` : sql``;

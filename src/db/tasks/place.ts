@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
+import { inBacklog, inFront } from './backlog.ts';
 
 /** In a class, everything that stood in line before this time is meant; `null` is everything before the task itself. */
 export interface Until {
@@ -45,7 +46,7 @@ export async function findBefore(
       with ${bounds(id, until)},
       marked as materialized (
         select sum(mark.place + ${MARKED / 2}::int)::int as about from bound, lateral (
-          select place from line_marks m where m.lane = bound.lane and m.priority = bound.priority
+          select place from line_marks m where m.lane = bound.lane and m.priority = bound.priority and m.user_id is null
             and (m.since, m.task_id) < (bound.since, bound.id)
           order by place desc limit 1
         ) as mark
@@ -54,8 +55,7 @@ export async function findBefore(
         select count(*)::int from (
           select from bound, lateral (
             select from tasks t where t.lane = bound.lane and t.priority = bound.priority
-              and t.status in ('scheduled', 'pending') and (coalesce(t.queued_at, t.ready_at), t.id) < (bound.since, bound.id)
-              and t.ready_at <= now() and (t.held_by is null or t.called)
+              and ${inFront} and (coalesce(t.queued_at, t.ready_at), t.id) < (bound.since, bound.id) and t.ready_at <= now()
             order by coalesce(t.queued_at, t.ready_at), t.id limit ${upTo}::int
           ) as one limit ${upTo}::int
         ) as one
@@ -72,11 +72,81 @@ export async function markLines(db: Db): Promise<void> {
     await sql`delete from line_marks`.execute(trx);
     if (rows.length === 0) return;
     await sql`
-      insert into line_marks (lane, priority, place, since, task_id)
-      select lane, priority, place, since, id from (
-        select lane, priority, coalesce(queued_at, ready_at) as since, id,
-          row_number() over (partition by lane, priority order by coalesce(queued_at, ready_at), id) as place
-        from tasks where status in ('scheduled', 'pending')
+      insert into line_marks (lane, priority, user_id, place, since, task_id)
+      select lane, priority, user_id, place, since, id from (
+        select lane, priority, user_id, since, id,
+          row_number() over (partition by lane, priority, user_id order by since, id) as place
+        from (
+          select t.lane, t.priority, case when ${inBacklog} then t.user_id end as user_id,
+            coalesce(t.queued_at, t.ready_at) as since, t.id
+          from tasks t where t.status in ('scheduled', 'pending')
+        ) as waiting
       ) as line where place % ${MARKED}::int = 0`.execute(trx);
   });
+}
+
+/** The task, its place among those of its user in the backlog of its class, and the other users there; none is counted beyond `upTo`. */
+const ownLine = (id: string, upTo: number) => sql`
+  me as (
+    select t.id, t.lane, t.priority, t.user_id, coalesce(t.queued_at, t.ready_at) as since from tasks t where t.id = ${id}
+  ), own as (
+    select count(*)::int as n from (
+      select from me, lateral (
+        select from tasks t where ${inBacklog} and t.lane = me.lane and t.priority = me.priority and t.user_id = me.user_id
+          and (coalesce(t.queued_at, t.ready_at), t.id) < (me.since, me.id)
+        order by coalesce(t.queued_at, t.ready_at), t.id limit ${upTo}::int) as one
+    ) as counted
+  ), users as (
+    select next.user_id from me, lateral (
+      with recursive each as (
+        (select t.user_id from tasks t where ${inBacklog} and t.lane = me.lane and t.priority = me.priority
+          order by t.user_id limit 1)
+        union all
+        select more.user_id from each, lateral (
+          select t.user_id from tasks t where ${inBacklog} and t.lane = me.lane and t.priority = me.priority
+            and t.user_id > each.user_id order by t.user_id limit 1) as more
+      )
+      select user_id from each limit ${upTo}::int
+    ) as next where next.user_id <> me.user_id
+  )`;
+
+/**
+ * How many tasks start before one in the backlog of its lane, if users take turns: what is in front, what is more urgent, those of its
+ * user that stand before it, and as many of each other user of its class. Not counted beyond `upTo`.
+ */
+export async function countBeforeInBacklog(db: Db, id: string, upTo: number): Promise<number> {
+  const { rows } = await sql<{ n: number }>`
+    with recursive ${ownLine(id, upTo)}
+    select count(*)::int as n from (
+      (select from generate_series(1, (select n from own)))
+      union all
+      (select from me, lateral (
+        select from tasks t where ${inFront} and t.lane = me.lane and t.ready_at <= now() limit ${upTo}::int) as one)
+      union all
+      (select from me, lateral (
+        select from tasks t where ${inBacklog} and t.lane = me.lane and t.priority < me.priority limit ${upTo}::int) as one)
+      union all
+      (select from me, users, lateral (
+        select from tasks t where ${inBacklog} and t.lane = me.lane and t.priority = me.priority and t.user_id = users.user_id
+        order by coalesce(t.queued_at, t.ready_at), t.id limit (select n + 1 from own)) as one)
+      limit ${upTo}::int
+    ) as counted`.execute(db);
+  return rows[0]?.n ?? 0;
+}
+
+/** The same, estimated from the marks; `undefined` where there are none of its user before it. */
+export async function estimateBeforeInBacklog(db: Db, id: string): Promise<number | undefined> {
+  const { rows } = await sql<{ n: number | null }>`
+    with me as (
+      select t.id, t.lane, t.priority, t.user_id, coalesce(t.queued_at, t.ready_at) as since from tasks t where t.id = ${id}
+    ), own as (
+      select max(m.place) + ${MARKED / 2}::int as n from me join line_marks m on m.lane = me.lane and m.priority = me.priority
+        and m.user_id = me.user_id and (m.since, m.task_id) < (me.since, me.id)
+    ), others as (
+      select least(max(m.place), case when m.priority = me.priority then (select n from own) end) as n
+      from me join line_marks m on m.lane = me.lane and m.priority <= me.priority and m.user_id <> me.user_id
+      group by me.priority, m.priority, m.user_id
+    )
+    select (own.n + coalesce((select sum(n) from others), 0))::int as n from own`.execute(db);
+  return rows[0]?.n ?? undefined;
 }

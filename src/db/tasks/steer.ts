@@ -1,6 +1,8 @@
 import { type RawBuilder, sql } from 'kysely';
+import type { Lane } from '../../tasks/lanes.ts';
 import type { Db } from '../connect.ts';
 import { restartRuns } from '../workflows/ends.ts';
+import { BY_LANE } from './backlog.ts';
 import { type Owner, owned } from './filter.ts';
 import { canBeStopped, stopTasks } from './stop.ts';
 import { announce, insertDeliveries, type Transition } from './transition.ts';
@@ -16,8 +18,8 @@ const canBeRetried = sql`t.status in ('completed', 'failed', 'cancelled', 'expir
 /** Who asked for it, by name, for the timeline; `null` where that is not a user. */
 type By = string | null;
 
-/** Starts ended tasks again. @param those a condition on `tasks t` */
-async function retry(db: Db, those: RawBuilder<unknown>, by: By): Promise<Transition[]> {
+/** Starts ended tasks again. @param those a condition on `tasks t` @param full the lanes in whose backlog they are to wait */
+async function retry(db: Db, those: RawBuilder<unknown>, by: By, full: readonly Lane[] = []): Promise<Transition[]> {
   // The end that is taken back stands in no row from now on but in that of the retry.
   const { rows } = await sql<Transition>`
     with before as (
@@ -26,7 +28,7 @@ async function retry(db: Db, those: RawBuilder<unknown>, by: By): Promise<Transi
     ), moved as (
       update tasks set status = 'pending', generation = generation + 1, failures = 0, losses = 0, output = null,
         error = null, progress = null, cancel_reason = null, completed_at = null, expires_at = null, ready_at = now(), queued_at = null,
-        held_by = null, called = false, life = life + 1
+        held_by = case when lane = any(${full}::text[]) then ${BY_LANE} end, called = false, life = life + 1
       where id in (select id from before)
       returning *
     ), ${restartRuns('before')}, forgotten as (
@@ -94,17 +96,32 @@ export function cancelTasksOfUser(db: Db, userId: string, reason: string, limit:
  * Starts an ended task again, as a new attempt in a new generation with a fresh budget.
  * Answers `undefined` when it is not there, not the owner's, has not ended, has no input any more, or is
  * part of a task that has not ended.
+ * @param full the lanes in whose backlog it is to wait
  */
-export async function retryTask(db: Db, owner: Owner, id: string, by: By = null): Promise<Transition | undefined> {
-  return (await retry(db, sql`t.id = ${id} and ${owned(owner)}`, by))[0];
+export async function retryTask(
+  db: Db,
+  owner: Owner,
+  id: string,
+  by: By = null,
+  full: readonly Lane[] = [],
+): Promise<Transition | undefined> {
+  return (await retry(db, sql`t.id = ${id} and ${owned(owner)}`, by, full))[0];
 }
 
 /**
  * Starts those of these tasks again, as {@link retryTask} does, that had ended when the task `since` was accepted. What is part of another
  * one of them is that one's to run again.
+ * @param full the lanes in whose backlog they are to wait
  */
-export function retryTasks(db: Db, owner: Owner, ids: string[], since: string, by: By): Promise<Transition[]> {
+export function retryTasks(
+  db: Db,
+  owner: Owner,
+  ids: string[],
+  since: string,
+  by: By,
+  full: readonly Lane[] = [],
+): Promise<Transition[]> {
   const those = sql`t.id = any(${ids}::uuid[]) and ${owned(owner)} and (t.parent_id = any(${ids}::uuid[])) is not true
     and t.completed_at <= (select b.created_at from tasks b where b.id = ${since})`;
-  return retry(db, those, by);
+  return retry(db, those, by, full);
 }

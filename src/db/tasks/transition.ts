@@ -27,6 +27,8 @@ export interface Transition {
   concurrency_key: string | null;
   /** The task that it is a part of. */
   parent_id: string | null;
+  /** What holds it back where it waits again: the lane alone may do that. */
+  held_by: string | null;
   /** Whether it had been held back and a place was kept for it, which it does not need any more where it has ended. */
   called: boolean;
   /** Ids of the webhook deliveries that the same statement stored, to be sent now. */
@@ -154,7 +156,7 @@ export function sayChanged(t: string) {
  */
 export function announce(source: string, told = true) {
   return sql`select m.id, m.user_id, m.type, m.lane, m.status, m.priority, m.attempt, m.generation, m.ready_at, m.queued_at,
-      m.request_id, m.concurrency_key, m.parent_id, m.called,
+      m.request_id, m.concurrency_key, m.parent_id, m.held_by, m.called,
       ${told ? deliveriesToSend('m') : sql`null as deliveries`},
       case
         when m.completed_at is not null and m.watched then pg_notify(${TASK_CHANNEL}, 'ended ' || m.id)

@@ -64,15 +64,15 @@ export async function listLine(
   return rows;
 }
 
-/** The classes in which tasks wait. */
+/** The classes in which tasks wait that have a job or are to have one. */
 export async function listClasses(db: Db): Promise<Class[]> {
   // Postgres has no skip scan for this, and a scan of the index would grow with the number of waiting tasks.
   const { rows } = await sql<Class>`
     with recursive found as (
-      (select lane, priority from tasks where status in ('scheduled', 'pending') order by lane, priority limit 1)
+      (select lane, priority from tasks where status in ('scheduled', 'pending') and ${wantsJob} order by lane, priority limit 1)
       union all
       select next.lane, next.priority from found, lateral (
-        select lane, priority from tasks where status in ('scheduled', 'pending')
+        select lane, priority from tasks where status in ('scheduled', 'pending') and ${wantsJob}
           and (lane, priority) > (found.lane, found.priority) order by lane, priority limit 1
       ) as next
     )
@@ -92,9 +92,10 @@ export async function findOrphans(db: Db, jobs: Claim[]): Promise<Claim[]> {
   return rows;
 }
 
-/** The place before everything that became ready less than `ms` ago. */
-export async function placeBefore(db: Db, ms: number): Promise<Place> {
+/** The place before everything that became ready less than `ms` ago; no other than `known` where that is not before it. */
+export async function placeBefore(db: Db, ms: number, known = BEGINNING): Promise<Place> {
   const { rows } = await sql<{ place: string }>`
-    select (now() - ${ms}::int * interval '1 millisecond')::text as place`.execute(db);
-  return { ...BEGINNING, ...rows[0] };
+    select at::text as place from (select now() - ${ms}::int * interval '1 millisecond' as at) as t
+    where at > ${known.place}::timestamptz`.execute(db);
+  return rows[0] ? { ...BEGINNING, ...rows[0] } : known;
 }

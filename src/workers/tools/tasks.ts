@@ -8,11 +8,11 @@ import { cancelTasks, retryTasks } from '../../db/tasks/steer.ts';
 import type { Transition } from '../../db/tasks/transition.ts';
 import { TaskError } from '../../errors.ts';
 import { type Permission, permits } from '../../permissions.ts';
-import { type AfterMove, tellMoved } from '../../queues/after.ts';
+import { type AfterStore, tellMoved } from '../../queues/after.ts';
 import type { BulkRequest, BulkStep, BulkWork, Tools } from '../../tasks/tools.ts';
 import type { Attempt } from '../attempt.ts';
 
-interface Options extends AfterMove {
+interface Options extends AfterStore {
   db: Db;
   limits: Config['limits']['user'];
 }
@@ -74,7 +74,7 @@ function bulkWork({ task, signal }: Attempt, { db, limits, ...after }: Options, 
       const moved =
         action === 'cancel'
           ? await cancelTasks(inside, owner, ids, `by ${by.username}`.slice(0, 40), by.username)
-          : await retryTasks(inside, owner, ids, task.id, by.username);
+          : await retryTasks(inside, owner, ids, task.id, by.username, after.dispatcher.full());
       // With a task go its parts, which nobody chose.
       return { ids: moved.flatMap(({ id }) => (ids.includes(id) ? [id] : [])), moved };
     };

@@ -8,6 +8,8 @@ import { lasting, must, until } from '../rig/wait.ts';
 
 const MANY = 100_000;
 const REBUILD_MS = 60_000;
+/** The most that Redis can lose: nothing waits in Postgres alone. */
+const ALL_HAVE_JOBS = { QUEUE_JOBS_MAX: '0' };
 
 const echo = (priority = 5) => ({ type: 'echo', input: { message: 'x' }, priority });
 
@@ -34,7 +36,7 @@ export const redisLossCases = [
     id: 'F5',
     title: `FLUSHALL with ${MANY.toLocaleString('en')} waiting: all are back, the most urgent first`,
     backends: ['redis'],
-    topology: { workers: 0 },
+    topology: { workers: 0, env: ALL_HAVE_JOBS },
     withinSeconds: 600,
     alone: true,
     async run(rig) {
@@ -86,6 +88,7 @@ export const redisLossCases = [
     id: 'F37',
     title: 'Redis comes back with what it held before a thousand tasks ran',
     backends: ['redis'],
+    topology: { env: ALL_HAVE_JOBS },
     async run(rig) {
       const gate = holdAgent(rig);
       await rig.client.loadBatches(Array.from({ length: 1_000 }, () => rig.agentTask()));

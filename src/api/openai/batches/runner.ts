@@ -10,7 +10,7 @@ import { findLimitsOf } from '../../../db/user-admin.ts';
 import { repeat } from '../../../lifecycle.ts';
 import type { Logger } from '../../../log.ts';
 import { permits } from '../../../permissions.ts';
-import { type AfterMove, tellMoved } from '../../../queues/after.ts';
+import { type AfterStore, tellMoved } from '../../../queues/after.ts';
 import { briefly } from '../../routes/task-access.ts';
 import type { PrepareContext } from '../../submit.ts';
 import { step } from './step.ts';
@@ -26,7 +26,7 @@ export interface BatchRunner {
   close(): Promise<void>;
 }
 
-interface Options extends PrepareContext, AfterMove {
+interface Options extends PrepareContext, AfterStore {
   db: Db;
   /** What users may have, where nothing else was set for them; 0 is no limit. */
   userLimits: { waiting_tasks: number; tokens_per_day: number };

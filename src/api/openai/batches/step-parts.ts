@@ -3,6 +3,7 @@ import type { BatchChange, BatchRow } from '../../../db/batches.ts';
 import type { BatchError, Database } from '../../../db/schema.ts';
 import type { TaskRow } from '../../../db/tasks/read.ts';
 import type { Transition } from '../../../db/tasks/transition.ts';
+import type { Dispatcher } from '../../../queues/dispatcher.ts';
 import type { PrepareContext } from '../../submit.ts';
 import type { LineContext } from './lines.ts';
 
@@ -23,6 +24,7 @@ export type May = { room: number; modelRefusal?: (model: string) => string | und
 export interface StepContext extends PrepareContext, StepLimits {
   batch: BatchRow & { late: boolean; now: Date };
   trx: Transaction<Database>;
+  dispatcher: Pick<Dispatcher, 'receive'>;
   /** What the user may submit now of such tasks. */
   may(type: string): Promise<May>;
 }

@@ -105,12 +105,7 @@ async function submit(
     await breathe();
   }
   const accepted =
-    tasks.length > 0
-      ? await acceptTasks(
-          trx,
-          tasks.map(({ task }) => task),
-        )
-      : [];
+    tasks.length > 0 ? await acceptTasks(trx, context.dispatcher.receive(tasks.map(({ task }) => task))) : [];
   if (tasks.length > 0)
     await setTasks(
       trx,
