@@ -10,6 +10,7 @@ const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   reads: () => import('./reads/index.ts'),
   sse: () => import('./streams/index.ts'),
   users: () => import('./users/index.ts'),
+  waiting: () => import('./waiting/index.ts'),
   work: () => import('./work/index.ts'),
 };
 
