@@ -3,6 +3,7 @@ import pg from 'pg';
 import { UsageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { currentUrl, type DatabaseAddress, openPatiently } from './address.ts';
+import { nameOf } from './prepared.ts';
 import type { Database } from './schema.ts';
 import { createSockets, LIVELINESS } from './sockets.ts';
 import { inStatement } from './statement.ts';
@@ -83,6 +84,18 @@ export function createDb(pool: pg.Pool): Db {
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool: discarding(pool) }) });
 }
 
+/** A plan that is kept was made for tables of some size: one of an empty table reads all of it, and it may be long by now. */
+const PLANS_KEPT_MS = 2_000;
+const plannedAt = new WeakMap<pg.PoolClient, number>();
+
+async function renewPlans(client: pg.PoolClient): Promise<void> {
+  const now = performance.now();
+  const at = plannedAt.get(client);
+  if (at !== undefined && now - at < PLANS_KEPT_MS) return;
+  plannedAt.set(client, now);
+  if (at !== undefined) await client.query('discard plans');
+}
+
 /**
  * Of what it hands out, takes back only connections that answered: one whose statement timed out still waits for that
  * answer, and the next statement would wait behind it.
@@ -94,10 +107,12 @@ function discarding(pool: pg.Pool): PostgresPool {
     async connect() {
       const client = await pool.connect();
       let silence: Error | undefined;
-      const query = async (sql: string, parameters: readonly unknown[]) => {
+      const query = async (text: string, parameters: readonly unknown[]) => {
         if (silence) throw silence;
+        const [name, values] = [nameOf(text), parameters as unknown[]];
         try {
-          return await inStatement(sql, () => client.query(sql, [...parameters]));
+          if (name) await renewPlans(client);
+          return await inStatement(text, () => client.query({ name, text, values }));
         } catch (error) {
           if (isSilence(error)) silence = error;
           throw error;

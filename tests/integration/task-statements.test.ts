@@ -63,6 +63,20 @@ describe('claiming', () => {
     expect(await read(id)).toMatchObject({ status: 'running', attempt: 1, worker: 'w' });
   });
 
+  it('is planned once a connection, and has its own values each time', async () => {
+    const ids = [await accept(), await accept()];
+    await database.db.connection().execute(async (db) => {
+      for (const [index, id] of ids.entries()) await claimTasks(db, `w${index}`, LEASE_MS, [{ id, generation: 0 }]);
+      const { rows } = await sql<{ plans: number }>`
+        select (generic_plans + custom_plans)::int as plans from pg_prepared_statements where name = 'start_tasks'`.execute(
+        db,
+      );
+      expect(rows).toEqual([{ plans: expect.any(Number) }]);
+      expect(rows[0]!.plans).toBeGreaterThanOrEqual(2);
+    });
+    expect(await Promise.all(ids.map(async (id) => (await read(id)).worker))).toEqual(['w0', 'w1']);
+  });
+
   it('gives one attempt to two jobs of a task in one batch, and never to the one of an older generation', async () => {
     const twice = await accept();
     const answers = await claimTasks(database.db, 'w', LEASE_MS, [

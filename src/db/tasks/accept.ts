@@ -1,8 +1,9 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
 import { metrics } from '../../telemetry/metrics.ts';
 import type { Db } from '../connect.ts';
 import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
+import { type Place, prepared } from '../prepared.ts';
 import type { ConcurrencyPolicy, TaskWebhook } from '../schema.ts';
 import { BY_LANE } from './backlog.ts';
 import type { TaskRow } from './read.ts';
@@ -48,11 +49,15 @@ export interface NewTask {
 
 type Stored = Pick<TaskRow, 'id' | 'status' | 'created_at' | 'ready_at' | 'scheduled_for' | 'expires_at'>;
 
-/** The statement that stores tasks; `only` is a condition on those that are given. */
-function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`true`) {
-  // Mostly there is no backlog, and then the statement is that much cheaper.
-  const holds = tasks.some(({ held }) => held);
-  return sql`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
+const isHeldBack = ({ held }: NewTask) => held === true;
+
+/**
+ * The statement that stores tasks, given as JSON.
+ * @param holds whether one of them is to wait in a backlog: mostly there is none, and then the statement is that much cheaper
+ * @param only a condition on those that are given
+ */
+function insertTasks(tasks: Place | string, holds: boolean, only = sql`true`): RawBuilder<Stored> {
+  return sql<Stored>`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
       tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
       request_id, traceparent, watched, ready_at, scheduled_for, expires_at${holds ? sql`, held_by` : sql``})
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
@@ -60,7 +65,7 @@ function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`tru
       concurrency_policy, webhook, request_id, traceparent, watched,
       greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
       ${holds ? sql`, case when held then ${BY_LANE} end` : sql``}
-    from json_to_recordset(${JSON.stringify(tasks)}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
+    from json_to_recordset(${tasks}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
       batch_id uuid, origin_id uuid, parent_id uuid, agent_id uuid, schedule_id uuid, concurrency_key text, concurrency_limit integer,
       concurrency_policy text, webhook jsonb, request_id text, traceparent text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
@@ -70,11 +75,15 @@ function insertTasks(tasks: Array<NewTask & { holder?: string }>, only = sql`tru
     returning id, status, created_at, ready_at, scheduled_for, expires_at`;
 }
 
+const storeTasks = prepared<[tasks: string], Stored>('store_tasks', (tasks) => insertTasks(tasks, false));
+const storeHeldTasks = prepared<[tasks: string], Stored>('store_held_tasks', (tasks) => insertTasks(tasks, true));
+
 /** Stores tasks in one statement and answers the stored rows in the order given. All are stored or none. */
 export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> {
-  const { rows } = await insertTasks(tasks).execute(db);
+  const store = tasks.some(isHeldBack) ? storeHeldTasks : storeTasks;
+  const rows = await store(db, JSON.stringify(tasks));
   countAccepted(tasks);
-  return rowsOf(tasks, byId(rows as Stored[]));
+  return rowsOf(tasks, byId(rows));
 }
 
 function countAccepted(tasks: NewTask[]): void {
@@ -121,7 +130,7 @@ export async function acceptMany(db: Db, submitted: Submitted[]): Promise<Accept
   );
   const { rows } = await sql<Stored & (KeyRow | { [name in keyof KeyRow]: null })>`
     with ${takeKeys([...keys.values()])},
-    stored as (${insertTasks(given, sql`holder is null or holder in (select holder from held)`)})
+    stored as (${insertTasks(JSON.stringify(given), given.some(isHeldBack), sql`holder is null or holder in (select holder from held)`)})
     select id, status, created_at, ready_at, scheduled_for, expires_at,
       null::uuid as user_id, null::uuid as caller, null as key, null::uuid as holder, null::bytea as fingerprint, null::bytea as answer from stored
     union all

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
+import { type Place, prepared } from '../prepared.ts';
 import type { TaskRow } from './read.ts';
 import { isHeard, sayChanged } from './transition.ts';
 
@@ -48,9 +49,11 @@ export const claimable = sql`(t.id = c.id and t.generation = c.generation and t.
  * What starting changes of a task (`t`). Its time is read once the row is locked, as that of every change is: the times of
  * a task follow the order of its changes.
  */
-export const startAttempt = (worker: string, leaseMs: number) => sql`status = 'running', attempt = t.attempt + 1,
-  worker = ${worker}, started_at = clock_timestamp(), progress = null, held_by = null, called = false,
-  lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
+export function startAttempt(worker: string | Place, leaseMs: number | Place) {
+  return sql`status = 'running', attempt = t.attempt + 1,
+    worker = ${worker}, started_at = clock_timestamp(), progress = null, held_by = null, called = false,
+    lease_until = now() + ${leaseMs}::int * interval '1 millisecond'`;
+}
 
 /** Since when a task (`t`) might have been run: whoever called it from the backlog of its lane has set the time when it is ready anew. */
 const sinceWhen = sql`case when t.generation = 0 and t.attempt = 1
@@ -62,9 +65,27 @@ export const claimedColumns = sql`t.id, t.user_id, t.type, t.lane, t.priority, t
   extract(epoch from t.started_at - ${sinceWhen})::float8 as waited_seconds, ${sayChanged('t')}`;
 
 /** How many tasks of a user may run at a time; 0 is no limit. @param user a column that holds the id of a user */
-export function runningLimit(user: string, everybody: number) {
+export function runningLimit(user: string, everybody: number | Place) {
   return sql<number>`coalesce((select l.running_tasks from user_limits l where l.user_id = ${sql.ref(user)}), ${everybody}::int)`;
 }
+
+type Claiming = [ids: string[], generations: number[], worker: string, leaseMs: number, everybody: number];
+
+const startTasks = prepared<Claiming, ClaimedTask>(
+  'start_tasks',
+  // Locked in the order of ids, as all that changes many tasks locks them, so that no two wait for each other.
+  (ids, generations, worker, leaseMs, everybody) => sql`
+    with free as (
+      select t.id from tasks t
+      join unnest(${ids}::uuid[], ${generations}::int[]) as c(id, generation)
+        on ${claimable} and t.concurrency_key is null and ${runningLimit('t.user_id', everybody)} = 0
+          and not ${isHeard('t', 'task.started')}
+      order by t.id for update of t
+    )
+    update tasks t set ${startAttempt(worker, leaseMs)}
+    from free where t.id = free.id
+    returning ${claimedColumns}`,
+);
 
 /**
  * Takes tasks for a worker: waiting → running, attempt + 1, a lease. A task that is not in the generation of its job,
@@ -80,18 +101,9 @@ export async function claimTasks(
   claims: Claim[],
   everybody = 0,
 ): Promise<Array<ClaimedTask | undefined>> {
-  // Locked in the order of ids, as all that changes many tasks locks them, so that no two wait for each other.
-  const { rows } = await sql<ClaimedTask>`
-    with free as (
-      select t.id from tasks t
-      join unnest(${claims.map(({ id }) => id)}::uuid[], ${claims.map(({ generation }) => generation)}::int[]) as c(id, generation)
-        on ${claimable} and t.concurrency_key is null and ${runningLimit('t.user_id', everybody)} = 0
-          and not ${isHeard('t', 'task.started')}
-      order by t.id for update of t
-    )
-    update tasks t set ${startAttempt(worker, leaseMs)}
-    from free where t.id = free.id
-    returning ${claimedColumns}`.execute(db);
+  const ids = claims.map(({ id }) => id);
+  const generations = claims.map(({ generation }) => generation);
+  const rows = await startTasks(db, ids, generations, worker, leaseMs, everybody);
   const claimed = new Map(rows.map((row) => [row.id, row]));
   return claims.map(({ id, generation }) => {
     const row = claimed.get(id);
