@@ -76,7 +76,9 @@ export function createWindow({ db, backend, lane, models, boundMs, log }: Option
   const order = createWindowOrder<Known>(boundMs);
   /** What slots of this process were given and have neither started nor put back. */
   const heads = new Map<string, Head>();
-  const chosen = new Map<string, Chosen & { early: boolean; over: boolean }>();
+  const chosen = new Map<string, Chosen & { early: boolean }>();
+  /** Those of the chosen that have ended, and when, the first of them first. */
+  const ended = new Map<string, number>();
   /** Those seen last; what a task wants never changes. */
   let seen = new Map<string, Known>();
   const readModel = createBatch<Claim, Known | undefined>({
@@ -109,31 +111,40 @@ export function createWindow({ db, backend, lane, models, boundMs, log }: Option
     const ahead = ids.map(parseJobId).filter((job) => job !== undefined);
     const held = [...before, ...heads.values()].sort(byTurn);
     const all = new Map<string, Claim>([...held, ...ahead].map((claim) => [jobId(claim), claim]));
-    const free = [...all].filter(([id]) => !chosen.has(id));
+    const free = [...all].filter(([id]) => !wasChosen(id));
     const known = await Promise.all(free.map(([id, claim]) => seen.get(id) ?? readModel(claim)));
     return known.filter((one) => one !== undefined);
   }
 
-  const isOn = ({ over }: { over: boolean }) => !over;
+  function wasChosen(id: string): boolean {
+    for (const [old, at] of ended) {
+      if (at > performance.now() - REMEMBER_MS) break;
+      ended.delete(old);
+    }
+    return chosen.has(id) || ended.has(id);
+  }
 
-  async function decide(head: Claim): Promise<(Claim & { model?: string }) | undefined> {
-    const own = seen.get(jobId(head)) ?? (await readModel(head));
+  async function decide(
+    head: Claim,
+    reading: Promise<Known | undefined>,
+  ): Promise<(Claim & { model?: string }) | undefined> {
+    const own = await reading;
     // Its claim will say that there is nothing to start.
     if (!own) return head;
     // The others are of no matter where its model is there and nobody was passed over.
     const isAlone = !order.passesOver() && models.outlook(own.model) === 'loaded';
     const line = isAlone ? [own] : await readLine();
     if (!isAlone) seen = new Map(line.map((one) => [jobId(one), one]));
-    return order.choose(line, models, [...chosen.values()].filter(isOn), performance.now());
+    return order.choose(line, models, chosen.values(), performance.now());
   }
 
   /** The same; what is about to take room is waited for. */
-  async function decideSoon(head: Claim): Promise<(Claim & { model?: string }) | undefined> {
+  async function decideSoon(...given: Parameters<typeof decide>): ReturnType<typeof decide> {
     const until = performance.now() + SOON_MS;
     for (;;) {
-      const next = await decide(head);
+      const next = await decide(...given);
       const left = until - performance.now();
-      if (next || closed || left <= 0 || ![...chosen.values()].some((one) => isOn(one) && !one.begun)) return next;
+      if (next || closed || left <= 0 || !chosen.values().some(({ begun }) => !begun)) return next;
       await change(left);
     }
   }
@@ -170,17 +181,20 @@ export function createWindow({ db, backend, lane, models, boundMs, log }: Option
     choose(head) {
       const id = jobId(head);
       heads.set(id, head);
+      // Before its turn, so that it is read together with those of others.
+      const reading = Promise.resolve(seen.get(id) ?? readModel(head));
+      reading.catch(() => {});
       return inTurn(async () => {
         // Where another slot chose it meanwhile, its claim will say so, and the end of that changes nothing.
         if (closed) return undefined;
-        if (chosen.has(id)) return { id: head.id, generation: head.generation, unknown: true };
-        const next = await decideSoon(head).catch((error) => {
+        if (wasChosen(id)) return { id: head.id, generation: head.generation, unknown: true };
+        const next = await decideSoon(head, reading).catch((error) => {
           log.debug({ err: error, lane }, 'the window could not be read; the first in line starts');
           return head;
         });
         if (!next || closed) return undefined;
         const [at, early] = [performance.now(), next.id !== head.id];
-        chosen.set(jobId(next), { model: (next as InWindow).model, at, begun: false, early, over: false });
+        chosen.set(jobId(next), { model: (next as InWindow).model, at, begun: false, early });
         return { id: next.id, generation: next.generation };
       }).then((choice) => {
         if (choice?.id === head.id) forget(head);
@@ -196,11 +210,10 @@ export function createWindow({ db, backend, lane, models, boundMs, log }: Option
     },
     done(task) {
       if (task.unknown) return;
-      const one = chosen.get(jobId(task));
-      if (!one) return;
-      one.over = true;
+      const id = jobId(task);
+      if (!chosen.delete(id)) return;
+      ended.set(id, performance.now());
       wake();
-      setTimeout(() => chosen.delete(jobId(task)), REMEMBER_MS).unref();
     },
     change: () => change(PATIENCE_MS),
     close() {
