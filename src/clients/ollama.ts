@@ -1,6 +1,5 @@
 // The browser build does not open files: the other one reads an image given as text from disk when such a path exists.
 import { type ChatResponse, type GenerateResponse, Ollama } from 'ollama/browser';
-import { Agent } from 'undici';
 import { TaskError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { ModelChoice } from '../tasks/tools.ts';
@@ -12,6 +11,7 @@ import { createModelCatalogue } from './models.ts';
 import { counter, isTooLong, jsonOf, tooLong, usageOf } from './ollama-answers.ts';
 import { createOllamaFetch } from './ollama-fetch.ts';
 import { UpstreamRefusal, upstreamError } from './upstream.ts';
+import { createWires } from './wires.ts';
 
 export type { Outlook, Removal } from './hosts/index.ts';
 export type * from './model-client.ts';
@@ -39,26 +39,18 @@ const STRICT = { truncate: false };
 /** A host that takes longer to tell its version counts as away. */
 const ANSWER_MS = 1_500;
 
-/** A pull is silent while the host checks what it loaded, which takes minutes for a large model on a slow disk. */
-const PULL_STALL_MS = 600_000;
 /** What Ollama does without being told: one call of a model at a time, three models in memory. */
 const USUAL: SlotBounds = { parallel: 1, maxLoaded: 3 };
 
 /** Makes the client. Nothing connects before first use. */
 export function createModelClient(options: Options): ModelClient {
-  // A cold load takes minutes without a word, so only the task's own time-out bounds the wait for the first piece.
-  const agent = new Agent({
-    headersTimeout: 0,
-    bodyTimeout: options.stallMs ?? STALL_MS,
-    connect: { timeout: 5_000 },
-  });
-  const pulls = new Agent({ headersTimeout: PULL_STALL_MS, bodyTimeout: PULL_STALL_MS, connect: { timeout: 5_000 } });
+  const wires = createWires(options.stallMs ?? STALL_MS);
 
   /** One Ollama object a call: its own abort switch would stop the calls of all others too. */
   const clientOf =
     (host: string): MakeClient =>
     (signal, kind) =>
-      new Ollama({ host, fetch: createOllamaFetch(kind === 'pull' ? pulls : agent, signal) });
+      new Ollama({ host, fetch: createOllamaFetch(kind === 'pull' ? wires.pulls : wires.calls, signal) });
 
   const allowedNames = new Set(options.allowed.map(canonicalName));
   const isAllowed = (model: string) => allowedNames.size === 0 || allowedNames.has(canonicalName(model));
@@ -111,8 +103,12 @@ export function createModelClient(options: Options): ModelClient {
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const abort = new AbortController();
+    // Not by `AbortSignal.any`, which is dear where calls are short.
+    const stop = () => abort.abort(outer.reason);
+    outer.throwIfAborted();
+    outer.addEventListener('abort', stop, { once: true });
     try {
-      return await work(AbortSignal.any([outer, abort.signal]));
+      return await work(abort.signal);
     } catch (error) {
       // Whoever stops reading in the middle must not leave the model writing.
       abort.abort();
@@ -124,6 +120,8 @@ export function createModelClient(options: Options): ModelClient {
       }
       if (error instanceof UpstreamRefusal && isTooLong(error)) throw tooLong(model, error);
       throw upstreamError('Ollama', error);
+    } finally {
+      outer.removeEventListener('abort', stop);
     }
   }
 
@@ -240,7 +238,7 @@ export function createModelClient(options: Options): ModelClient {
     ping: hosts.ping,
     async close() {
       hosts.close();
-      await Promise.all([agent.destroy(), pulls.destroy()]);
+      await wires.cut();
     },
   };
 }

@@ -89,6 +89,36 @@ describe('a call of the model host', () => {
     expect(await (await called).closedEarly).toBe(true);
   });
 
+  it('of a host behind a login says it there, and nowhere it is sent on to', async () => {
+    const other = await startFakeOllama();
+    const said: Array<string | undefined> = [];
+    use({ hosts: [ollama.url.replace('://', '://bob:p%40ss@')] });
+    ollama.script = (_, response) => {
+      said.push(response.req.headers.authorization);
+      response.writeHead(307, { location: `${other.url}/api/generate` }).end();
+      return true;
+    };
+    other.script = (_, response) => {
+      said.push(response.req.headers.authorization);
+      return false;
+    };
+    try {
+      expect((await generate()).answer.text).toBe('Hello from a scripted host');
+    } finally {
+      await other.close();
+    }
+    expect(said).toEqual([`Basic ${Buffer.from('bob:p@ss').toString('base64')}`, undefined]);
+  });
+
+  it('comes whole also where it is longer than what may wait for its reader', async () => {
+    const vector = Array.from({ length: 400_000 }, (_, n) => n / 7);
+    ollama.script = (_, response) => {
+      sendJson(response, 200, { embeddings: [vector] });
+      return true;
+    };
+    expect((await client.embed({ input: ['x'] }, call)).answer.embeddings).toEqual([vector]);
+  });
+
   it('that was cut for length is a success that says so', async () => {
     ollama.script = lines(piece, { response: ' upon', done: true, done_reason: 'length' });
     expect((await generate()).answer).toMatchObject({ text: 'Once upon', done_reason: 'length' });
