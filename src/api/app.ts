@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { type Context, Hono, type Next } from 'hono';
+import { type Context, Hono, type MiddlewareHandler, type Next } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { secureHeaders } from 'hono/secure-headers';
 import { ProblemError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { metrics } from '../telemetry/metrics.ts';
@@ -10,9 +9,9 @@ import { authenticate, authorize, NOBODY } from './auth/guard.ts';
 import type { Principals } from './auth/principals.ts';
 import { type ClientAddresses, createClientAddresses } from './client-address.ts';
 import { allowOrigins } from './cors.ts';
+import { completeAnswer, makeAnswer } from './headers.ts';
 import type { Idempotency } from './idempotency.ts';
 import { type Limits, refuseBeyond } from './limits/index.ts';
-import { rateHeaders } from './limits/rates.ts';
 import { answersOf, createOtherAnswers } from './measure.ts';
 import { POLICIES, type Policy } from './policy.ts';
 import { problemOf } from './problem.ts';
@@ -78,9 +77,7 @@ export function createApp({
     metrics.httpInFlight.dec();
     const ms = performance.now() - started;
     (c.get('answered') ?? otherAnswers(c.req.method, c.req.path)).count(c.res.status, ms);
-    c.header('X-Request-Id', requestId);
-    const rate = c.get('rate');
-    if (rate) for (const [name, value] of rateHeaders(rate)) c.header(name, value);
+    completeAnswer(c);
     log.info(
       {
         request_id: requestId,
@@ -94,17 +91,21 @@ export function createApp({
   };
   app.use((c, next) => traceRequest(c, () => observe(c, next)));
   if (origins.length > 0) app.use(allowOrigins(origins));
-  app.use(secureHeaders({ crossOriginResourcePolicy: 'same-origin', referrerPolicy: 'no-referrer' }));
-  const limitBody = bodyLimit({
-    maxSize: maxBodyBytes,
-    onError: () => {
-      throw new ProblemError(
-        'body_too_large',
-        `The body has more than ${maxBodyBytes} bytes. Split the request, or ask an operator to raise MAX_BODY_BYTES.`,
-        { headers: { Connection: 'close' } },
-      );
-    },
-  });
+  const tooLarge = () => {
+    throw new ProblemError(
+      'body_too_large',
+      `The body has more than ${maxBodyBytes} bytes. Split the request, or ask an operator to raise MAX_BODY_BYTES.`,
+      { headers: { Connection: 'close' } },
+    );
+  };
+  const limitUnknown = bodyLimit({ maxSize: maxBodyBytes, onError: tooLarge });
+  const limitBody: MiddlewareHandler<Env> = (c, next) => {
+    if (c.req.method === 'GET' || c.req.method === 'HEAD') return next();
+    const length = c.req.header('content-length');
+    // The server reads no more than this. Only what does not say how long it is has to be read to know.
+    if (length === undefined || c.req.header('transfer-encoding') !== undefined) return limitUnknown(c, next);
+    return Number(length) > maxBodyBytes ? tooLarge() : next();
+  };
   const takeForms = routes.filter(({ upload }) => upload);
   app.use((c, next) => {
     const form = takeForms.some((route) => bringsForm(c, route) && isFor(c, route));
@@ -150,7 +151,7 @@ export function createApp({
       });
       const work = () => call(route, input);
       const answer = await (route.idempotent === 'answer' && key ? idempotency.once(key, work) : work());
-      return respond(answer, c.req.method);
+      return respond(c, answer);
     });
   }
   for (const { path, app: mounted } of mounts) app.route(path, mounted);
@@ -199,16 +200,17 @@ async function isStillGood(c: Context<Env>, route: Route, principals: Principals
   }
 }
 
-async function respond({ status, body, text, stream, headers }: RouteAnswer, method: string): Promise<Response> {
+async function respond(c: Context<Env>, { status, body, text, stream, headers }: RouteAnswer): Promise<Response> {
   if (stream) {
     // Who asks for the head alone gets no body, and nobody would read it.
-    if (method === 'HEAD') await stream.cancel();
-    return new Response(method === 'HEAD' ? null : stream, { status, headers });
+    const isHead = c.req.method === 'HEAD';
+    if (isHead) await stream.cancel();
+    return makeAnswer(c, isHead ? null : stream, { status, headers });
   }
   if (text !== undefined)
-    return new Response(text, { status, headers: { 'Content-Type': 'text/html; charset=utf-8', ...headers } });
-  if (body === undefined) return new Response(null, { status, headers });
-  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', ...headers } });
+    return makeAnswer(c, text, { status, headers: { 'Content-Type': 'text/html; charset=utf-8', ...headers } });
+  if (body === undefined) return makeAnswer(c, null, { status, headers });
+  return makeAnswer(c, JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', ...headers } });
 }
 
 async function call(route: Route, input: RouteInput<unknown, unknown>): Promise<RouteAnswer> {

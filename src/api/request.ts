@@ -19,6 +19,8 @@ export type Env = {
     rate: Standing | undefined;
     /** By which route it was answered; not there where that is a mounted app, or nobody. */
     answered: Answered | undefined;
+    /** Whether its answer has all the headers that every answer has. */
+    isWhole?: boolean;
   };
 };
 
