@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db } from './connect.ts';
+import type { Place } from './prepared.ts';
 import type { IdempotencyKeyTable } from './schema.ts';
 
 /** How long an answer is kept under its key. */
@@ -45,24 +46,30 @@ export function standingOf(use: KeyUse, row: KeyRow): Standing {
   return row.answer ? { is: 'answered', answer: row.answer, created_at: row.created_at } : { is: 'in_use' };
 }
 
+/** Keys as {@link takeKeys} is given them, in JSON. Without an answer a key is taken for the time of a lease. */
+export function jsonOfKeys(uses: Array<KeyUse & { answer: Buffer | null }>): string {
+  return JSON.stringify(
+    uses.map(({ fingerprint, others: _, answer, ...use }) => ({
+      ...use,
+      fingerprint: fingerprint.toString('base64'),
+      answer: answer?.toString('base64'),
+    })),
+  );
+}
+
 /**
  * A common table expression that takes keys, and answers as `held` the row of each as it is then: our own, or the one of
  * whoever was first and is not expired. With an answer a key is kept for a day, without one for the time of a lease.
  * Each key may be there once. A statement of another process that takes the same key is waited for.
  */
-export function takeKeys(uses: Array<KeyUse & { answer: Buffer | null }>) {
-  const given = uses.map(({ fingerprint, others: _, answer, ...use }) => ({
-    ...use,
-    fingerprint: fingerprint.toString('base64'),
-    answer: answer?.toString('base64'),
-  }));
+export function takeKeys(uses: string | Place) {
   // In one order everywhere, so that two statements never wait for each other. The update writes back what was there:
   // only an updated row is answered as it is now, and not as it was when the statement began.
   return sql`held as (
       insert into idempotency_keys as k (user_id, caller, key, fingerprint, holder, answer, expires_at)
       select user_id, caller, key, decode(fingerprint, 'base64'), holder, decode(answer, 'base64'),
         now() + case when answer is null then ${LEASE_SECONDS}::int else ${KEPT_SECONDS}::int end * interval '1 second'
-      from json_to_recordset(${JSON.stringify(given)}::json)
+      from json_to_recordset(${uses}::json)
         as g(user_id uuid, caller uuid, key text, fingerprint text, holder uuid, answer text)
       order by user_id, caller, key
       on conflict (user_id, caller, key) do update set
@@ -77,7 +84,8 @@ export function takeKeys(uses: Array<KeyUse & { answer: Buffer | null }>) {
 
 /** Takes a key for the time of a lease; who has it as `mine` either keeps an answer or frees it. */
 export async function takeKey(db: Db, use: KeyUse): Promise<Standing> {
-  const { rows } = await sql<KeyRow>`with ${takeKeys([{ ...use, answer: null }])} select * from held`.execute(db);
+  const { rows } = await sql<KeyRow>`
+    with ${takeKeys(jsonOfKeys([{ ...use, answer: null }]))} select * from held`.execute(db);
   return standingOf(use, rows[0] as KeyRow);
 }
 

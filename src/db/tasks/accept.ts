@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Lane } from '../../tasks/lanes.ts';
 import { metrics } from '../../telemetry/metrics.ts';
 import type { Db } from '../connect.ts';
-import { type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
+import { jsonOfKeys, type KeyRow, type KeyUse, standingOf, type Taken, takeKeys } from '../idempotency.ts';
 import { type Place, prepared } from '../prepared.ts';
 import type { ConcurrencyPolicy, TaskWebhook } from '../schema.ts';
 import { BY_LANE } from './backlog.ts';
@@ -56,7 +56,7 @@ const isHeldBack = ({ held }: NewTask) => held === true;
  * @param holds whether one of them is to wait in a backlog: mostly there is none, and then the statement is that much cheaper
  * @param only a condition on those that are given
  */
-function insertTasks(tasks: Place | string, holds: boolean, only = sql`true`): RawBuilder<Stored> {
+function insertTasks(tasks: Place, holds: boolean, only = sql`true`): RawBuilder<Stored> {
   return sql<Stored>`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
       tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
       request_id, traceparent, watched, ready_at, scheduled_for, expires_at${holds ? sql`, held_by` : sql``})
@@ -89,6 +89,22 @@ export async function acceptTasks(db: Db, tasks: NewTask[]): Promise<TaskRow[]> 
 function countAccepted(tasks: NewTask[]): void {
   for (const { lane, type } of tasks) metrics.tasksAccepted.inc({ lane, type });
 }
+
+type KeyedRow = Stored & (KeyRow | { [name in keyof KeyRow]: null });
+
+const keyedStatement = (name: string, holds: boolean) =>
+  prepared<[keys: string, tasks: string], KeyedRow>(
+    name,
+    (keys, tasks) => sql`
+    with ${takeKeys(keys)},
+    stored as (${insertTasks(tasks, holds, sql`holder is null or holder in (select holder from held)`)})
+    select id, status, created_at, ready_at, scheduled_for, expires_at,
+      null::uuid as user_id, null::uuid as caller, null as key, null::uuid as holder, null::bytea as fingerprint, null::bytea as answer from stored
+    union all
+    select null, null, created_at, null, null, null, user_id, caller, key, holder, fingerprint, answer from held`,
+  );
+const storeWithKeys = keyedStatement('store_keyed_tasks', false);
+const storeHeldWithKeys = keyedStatement('store_held_keyed_tasks', true);
 
 const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
 
@@ -128,15 +144,8 @@ export async function acceptMany(db: Db, submitted: Submitted[]): Promise<Accept
   const given = submitted.flatMap(({ tasks, key }) =>
     key ? tasks.map((task) => ({ ...task, holder: key.holder })) : tasks,
   );
-  const { rows } = await sql<Stored & (KeyRow | { [name in keyof KeyRow]: null })>`
-    with ${takeKeys([...keys.values()])},
-    stored as (${insertTasks(JSON.stringify(given), given.some(isHeldBack), sql`holder is null or holder in (select holder from held)`)})
-    select id, status, created_at, ready_at, scheduled_for, expires_at,
-      null::uuid as user_id, null::uuid as caller, null as key, null::uuid as holder, null::bytea as fingerprint, null::bytea as answer from stored
-    union all
-    select null, null, created_at, null, null, null, user_id, caller, key, holder, fingerprint, answer from held`.execute(
-    db,
-  );
+  const store = given.some(isHeldBack) ? storeHeldWithKeys : storeWithKeys;
+  const rows = await store(db, jsonOfKeys([...keys.values()]), JSON.stringify(given));
   const stored = byId(rows);
   const held = new Map(rows.flatMap((row) => (row.key === null ? [] : [[nameOf(row), row as KeyRow]])));
   return submitted.map(({ tasks, key }) => {
