@@ -76,32 +76,35 @@ export function createToolFactory({
   const room = createPointRoom({ db, max: most.points });
   return (attempt) => {
     const { task, signal } = attempt;
-    const taskLog = log.child(idsOf(task));
+    const taskLog = onDemand(() => log.child(idsOf(task)));
     const emit = (text: string) => onText(attempt, text);
     const count = (tokens: number) => writer.report(attempt, null, `${tokens} tokens`, 'passing');
     const mayUse = async () => (rights.isOpen ? undefined : rights.of((await findRole(db, task.user_id)) ?? 'user'));
     const models = modelTools(attempt, { models: modelClient, count, emit, maxOutputBytes, mayUse });
     const line = (level: LogLevel) => (text: string, fields?: Record<string, unknown>) => {
-      taskLog[level](fields ?? {}, text);
+      taskLog()[level](fields ?? {}, text);
       writer.log(attempt, level, text, fields);
     };
     const progress: Tools['progress'] = (percent, message) => writer.report(attempt, percent, message ?? null);
     const { embed } = models;
+    const agents = onDemand(() => agentTools(attempt, () => tools, { db, outbound, box, log: taskLog() }));
+    const ofVectors = onDemand(() =>
+      vectorTools(attempt, { db, vectors, embed, room, maxCollections: most.collections }),
+    );
+    const documents = onDemand(() =>
+      documentTools(attempt, { db, vectors, embed, outbound, reader, progress, maxFileBytes, room, most }),
+    );
     const tools: Tools = {
       models,
-      agents: agentTools(attempt, () => tools, { db, outbound, box, log: taskLog }),
-      vectors: vectorTools(attempt, { db, vectors, embed, room, maxCollections: most.collections }),
-      documents: documentTools(attempt, {
-        db,
-        vectors,
-        embed,
-        outbound,
-        reader,
-        progress,
-        maxFileBytes,
-        room,
-        most,
-      }),
+      get agents() {
+        return agents();
+      },
+      get vectors() {
+        return ofVectors();
+      },
+      get documents() {
+        return documents();
+      },
       http: httpTools(attempt, outbound, maxOutputBytes),
       tasks: taskTools(attempt, { db, dispatcher, places, workflows, limits }),
       ...durableTools(attempt, { db, callbacks, maxOutputBytes }),
@@ -114,5 +117,14 @@ export function createToolFactory({
       taskId: task.id,
     };
     return tools;
+  };
+}
+
+/** Made when it is first asked for: most attempts use one family of tools. */
+function onDemand<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
