@@ -63,6 +63,8 @@ export interface ModelClient {
   loading(): Promise<Array<{ model: string; requested: boolean }>>;
   /** What a call of this model, or of the default one for text, would meet now. Asks nobody, so it may be asked often. */
   outlook(model: string | undefined): Outlook;
+  /** How many more calls of it could begin now where it is in memory. */
+  room(model: string | undefined): number;
   /** Whether calls of the two may come to the same host. */
   meet(one: string | undefined, other: string | undefined): boolean;
   /** Hears whenever an outlook may be another. Answers what ends that. */

@@ -134,6 +134,7 @@ export function createModelClient(options: Options): ModelClient {
     down: () => [...(hosts.state() === 'closed' ? [] : [null]), ...hosts.failing()],
     loading: hosts.loading,
     outlook: (model) => hosts.outlook(nameOf(model)),
+    room: (model) => hosts.room(nameOf(model)),
     meet: (one, other) => hosts.meet(nameOf(one), nameOf(other)),
     onChange: hosts.onChange,
     chat: ({ model: requested, fallback, ...request }, context) =>

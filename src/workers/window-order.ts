@@ -2,6 +2,8 @@
 export interface Hosts {
   /** What a call of a model would meet now: a host that has it in memory and has room, one that loads it first, or none with room. */
   outlook(model: string | undefined): 'loaded' | 'load' | 'full';
+  /** How many more calls of it could begin now where it is in memory. */
+  room(model: string | undefined): number;
   /** Whether calls of the two may come to the same host. */
   meet(one: string | undefined, other: string | undefined): boolean;
 }
@@ -98,13 +100,17 @@ export function createWindowOrder<T extends InWindow>(boundMs: number): WindowOr
       if (since === undefined || now - since < share) return false;
       return !line.slice(0, index).some(({ model }) => hosts.meet(model, one.model));
     };
-    const isTaken = (model: string | undefined) =>
-      chosen.some(
+    /** Those who will take room that no host knows of take none from a model with room for all of them, but where they load another. */
+    const isTaken = (model: string | undefined, state: ReturnType<StateOf>) => {
+      const coming = chosen.filter(
         (other) =>
           !other.begun &&
           now - other.at < (other.model === model ? SOON_MS : LATER_MS) &&
           hosts.meet(other.model, model),
       );
+      if (coming.length === 0) return false;
+      return state !== 'loaded' || coming.some((other) => other.model !== model) || hosts.room(model) <= coming.length;
+    };
     const kept: Array<string | undefined> = [];
     let first: T | undefined;
     for (const [index, one] of line.entries()) {
@@ -112,7 +118,7 @@ export function createWindowOrder<T extends InWindow>(boundMs: number): WindowOr
       if (kept.some((other) => hosts.meet(other, model))) continue;
       const state = stateOf(model);
       const due = isDue(one, index);
-      const taken = isTaken(model);
+      const taken = isTaken(model, state);
       // Else those who come to their host late would follow each other for ever.
       if (due && (taken || state === 'full')) kept.push(model);
       if (taken) continue;

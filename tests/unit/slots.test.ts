@@ -5,12 +5,12 @@ describe('the slots of a host', () => {
   it('are so many for each model, and for so many models at a time', () => {
     const slots = createSlots({ parallel: 2, maxLoaded: 2 });
     const ends = [slots.begin('a'), slots.begin('a')];
-    expect([slots.isFree('a'), slots.isFree('b')]).toEqual([false, true]);
+    expect([slots.room('a'), slots.room('b')]).toEqual([0, 2]);
     ends.push(slots.begin('b'));
     // A third model would have to wait inside the host until one of the two has nothing to do.
-    expect([slots.isFree('b'), slots.isFree('c')]).toEqual([true, false]);
+    expect([slots.room('b'), slots.room('c')]).toEqual([1, 0]);
     ends[2]?.('answered');
-    expect([slots.isFree('c'), slots.busy('b'), slots.busy()]).toEqual([true, 0, 2]);
+    expect([slots.room('c') > 0, slots.busy('b'), slots.busy()]).toEqual([true, 0, 2]);
   });
 
   it('are given back once, however often that is said', () => {
@@ -19,7 +19,7 @@ describe('the slots of a host', () => {
     end('other');
     slots.begin('a');
     end('other');
-    expect([slots.busy(), slots.isFree('a')]).toEqual([1, false]);
+    expect([slots.busy(), slots.room('a')]).toEqual([1, 0]);
   });
 
   it('are halved by a host that is full, once for calls that were under way together, and never none', () => {
@@ -32,7 +32,7 @@ describe('the slots of a host', () => {
       expect(slots.limit()).toBe(limit);
     }
     slots.begin('a');
-    expect(slots.isFree('a')).toBe(false);
+    expect(slots.room('a')).toBe(0);
   });
 
   it('come back one with each round of calls that is answered, up to what there were', () => {

@@ -5,6 +5,7 @@ const task = (id: string, model: string | undefined): InWindow => ({ id, model }
 const meet = () => true;
 const loads = (...loaded: Array<string | undefined>) => ({
   meet,
+  room: () => 1,
   outlook: (model: string | undefined) => (loaded.includes(model) ? ('loaded' as const) : ('load' as const)),
 });
 
@@ -32,13 +33,14 @@ describe('the order in a window', () => {
   it('keeps a place for whoever is due and finds no room, from those who might take it', () => {
     const line = [task('1', 'a'), task('2', 'b'), task('3', 'c')];
     const room = (apart = false) => ({
+      room: () => 1,
       meet: (one: string | undefined, other: string | undefined) =>
         one === other || !apart || (one !== 'a' && other !== 'a'),
       outlook: (model: string | undefined) =>
         model === 'a' ? ('full' as const) : model === 'c' ? ('loaded' as const) : ('load' as const),
     });
     const order = createWindowOrder(10_000);
-    expect(order.choose(line, { meet, outlook: () => 'full' }, [], 0)).toBeUndefined();
+    expect(order.choose(line, { meet, room: () => 0, outlook: () => 'full' }, [], 0)).toBeUndefined();
     expect(order.choose(line, room(), [], 1_000)?.id).toBe('3');
     expect(order.choose(line, room(), [], 5_999)?.id).toBe('3');
     expect(order.choose(line, room(), [], 6_000)).toBeUndefined();
@@ -62,6 +64,11 @@ describe('the order in a window', () => {
     expect(order.choose(line, loads('b'), chosen('b'), 499)).toBeUndefined();
     expect(order.choose(line, loads('b'), chosen('b'), 500)?.id).toBe('2');
     expect(order.choose(line, loads('b'), chosen('a'), 500)?.id).toBe('1');
+    // Where its host has room for several calls, only so many wait to come to it.
+    const roomy = { ...loads('b'), room: () => 3 };
+    expect(order.choose(line, roomy, [...chosen('b'), ...chosen('b')], 1)?.id).toBe('2');
+    expect(order.choose(line, roomy, [...chosen('b'), ...chosen('b'), ...chosen('b')], 1)).toBeUndefined();
+    expect(order.choose(line, roomy, [...chosen('b'), ...chosen('c')], 1)).toBeUndefined();
     // One that may never call at all holds up nobody for long.
     expect(order.choose(line, loads('b'), chosen('c'), 4_999)).toBeUndefined();
     expect(order.choose(line, loads('b'), chosen('c'), 5_000)?.id).toBe('2');

@@ -9,7 +9,7 @@ it('a window that is closed starts nothing more, not even what its worker was gi
     db: undefined as never,
     backend: { firstJobs: async () => [] },
     lane: 'llm',
-    models: { outlook: () => 'loaded', meet: () => true, onChange: () => () => {} },
+    models: { outlook: () => 'loaded', room: () => 1, meet: () => true, onChange: () => () => {} },
     boundMs: 1_000,
     log: createLog('silent'),
   });

@@ -35,15 +35,25 @@ export function chooseHost(
   wanted: Wanted,
   kept: ReadonlySet<Host> = new Set(),
 ): Host | 'full' | undefined {
-  const { model, by } = wanted;
-  const open = hostsWith(hosts, wanted).filter(({ guard }) => !guard.closedFor(model, by));
+  const { model } = wanted;
+  const open = openHosts(hosts, wanted);
   if (open.length === 0) return undefined;
-  const free = open.filter((host) => host.slots.isFree(model) && !kept.has(host));
+  const free = open.filter((host) => host.slots.room(model) > 0 && !kept.has(host));
   const [best] = free.toSorted(
     (a, b) => rank(b, model) - rank(a, model) || share(a) - share(b) || a.slots.busy() - b.slots.busy(),
   );
   return best ?? 'full';
 }
+
+/** How many such calls could begin now where the model is in memory. */
+export function roomOf(hosts: readonly Host[], wanted: Wanted, kept: ReadonlySet<Host>): number {
+  const { model } = wanted;
+  const ready = openHosts(hosts, wanted).filter((host) => host.isLoaded(model) && !kept.has(host));
+  return ready.reduce((sum, { slots }) => sum + slots.room(model), 0);
+}
+
+const openHosts = (hosts: readonly Host[], wanted: Wanted) =>
+  hostsWith(hosts, wanted).filter(({ guard }) => !guard.closedFor(wanted.model, wanted.by));
 
 function rank(host: Host, model: string): number {
   // One that may be away still is asked when no other has room.

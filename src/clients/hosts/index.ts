@@ -41,6 +41,8 @@ export interface Hosts {
     work: (at: At) => Promise<T>,
   ): Promise<{ value: T; host: Host }>;
   outlook(model: string): Outlook;
+  /** How many more calls of it could begin now where it is in memory. */
+  room(model: string): number;
   /** Whether there is a host that has both, or nobody knows of one that has the one or the other. */
   meet(one: string, other: string): boolean;
   /** Whether any host takes calls. */
@@ -174,6 +176,7 @@ export function createHosts({ urls, client, ...shared }: Options): Hosts {
       if (found === 'full') return 'full';
       return found?.isLoaded(model) ? 'loaded' : 'load';
     },
+    room: (model) => line.room({ model: canonicalName(model), tried: new Set() }),
     meet(one, other) {
       const [ones, others] = [one, other].map((model) => hostsWith(all, { model, tried: new Set() }));
       return !ones?.length || !others?.length || ones.some((host) => others.includes(host));

@@ -1,5 +1,5 @@
 import { TaskError } from '../../errors.ts';
-import { chooseHost, hostsWith, type Wanted } from './choose.ts';
+import { chooseHost, hostsWith, roomOf, type Wanted } from './choose.ts';
 import type { Host } from './host.ts';
 import type { CallEnding } from './slots.ts';
 
@@ -25,6 +25,8 @@ export interface Line {
   place(wanted: Wanted, signal: AbortSignal, failed: unknown): Promise<[Host, (ending: CallEnding) => void]>;
   /** The host that a call would get now. */
   look(wanted: Wanted): Host | 'full' | undefined;
+  /** How many such calls could begin now where the model is in memory. */
+  room(wanted: Wanted): number;
 }
 
 /**
@@ -79,6 +81,7 @@ export function createLine({ hosts, use, onChange, changed }: Options): Line {
 
   return {
     look: (wanted) => chooseHost(hosts, wanted, keptFrom()),
+    room: (wanted) => roomOf(hosts, wanted, keptFrom()),
     async place(wanted, signal, failed) {
       const own: Waiting = { wanted, since: performance.now() };
       waiting.add(own);

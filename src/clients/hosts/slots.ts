@@ -3,8 +3,8 @@ export type CallEnding = 'answered' | 'full' | 'other';
 
 /** How many calls a host is given at a time, so that none waits inside it, where nobody's priority counts. */
 export interface Slots {
-  /** Whether a call of the model could begin now. */
-  isFree(model: string): boolean;
+  /** How many calls of the model could begin now. */
+  room(model: string): number;
   /** A call begins, free or not; what it answers is to be told of its end, once. */
   begin(model: string): (ending: CallEnding) => void;
   /** Calls under way, of one model or of all. */
@@ -34,9 +34,10 @@ export function createSlots({ parallel, maxLoaded }: SlotBounds): Slots {
   let cutAt = 0;
 
   return {
-    isFree(model) {
+    room(model) {
       const own = calls.get(model) ?? 0;
-      return busy < Math.floor(limit) && own < parallel && (own > 0 || calls.size < maxLoaded);
+      if (own === 0 && calls.size >= maxLoaded) return 0;
+      return Math.max(0, Math.min(Math.floor(limit) - busy, parallel - own));
     },
     begin(model) {
       const number = ++begun;
