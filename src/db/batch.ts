@@ -1,8 +1,9 @@
+import { setTimeout } from 'node:timers/promises';
 import { goOn, present } from '../telemetry/tracing.ts';
 
 /**
- * Group commit: calls that arrive while a statement is under way go together in the next one. Nobody waits for a timer;
- * a lone caller pays for a batch of one.
+ * Group commit: calls that arrive while a statement is under way go together in the next one. A lone caller waits for nobody;
+ * where calls come so often that statements follow each other, they follow at a distance, so that there is more in each.
  */
 export interface BatchOptions<I, O> {
   /** Does the work of all items; answers one result an item, in order. */
@@ -11,6 +12,8 @@ export interface BatchOptions<I, O> {
   max: number;
   /** How many batches may be under way at once (default 1). */
   parallel?: number;
+  /** A batch that is not full begins no sooner after the one before. */
+  apartMs?: number;
   /** The most items that may wait for their turn, and for how long; what is beyond is rejected with {@link Overloaded}. */
   limit?: { items: number; ms: number };
   /** Whether an error may be the fault of one item; the others are then tried again, each alone. */
@@ -35,11 +38,13 @@ export function createBatch<I, O>({
   run,
   max,
   parallel = 1,
+  apartMs = 0,
   limit,
   isolate = isDataError,
 }: BatchOptions<I, O>): (item: I) => Promise<O> {
   let waiting: Array<Waiter<I, O>> = [];
   let underWay = 0;
+  let begunAt = Number.NEGATIVE_INFINITY;
   let armed: NodeJS.Timeout | undefined;
 
   async function alone({ item, trace, resolve, reject }: Waiter<I, O>): Promise<void> {
@@ -59,6 +64,9 @@ export function createBatch<I, O>({
     // One turn of the event loop lets the requests that came in the same read of the socket join.
     await new Promise(setImmediate);
     while (waiting.length > 0) {
+      const early = begunAt + apartMs - performance.now();
+      if (early > 0 && waiting.length < max) await setTimeout(early);
+      begunAt = performance.now();
       const batch = waiting.slice(0, max);
       waiting = waiting.slice(max);
       armed ??= limit && setInterval(dropStale, limit.ms / 4);

@@ -50,6 +50,8 @@ export interface Dispatcher extends Pick<Intake, 'full' | 'dry'> {
 const ADD_TIMEOUT_MS = 2_000;
 const STATES_TIMEOUT_MS = 10_000;
 const AWAY_MS = 1_000;
+/** Under load jobs are added together. */
+const ADDS_APART_MS = 10;
 const MAX_BULK = 1_000;
 
 /** During a roll-out there are rows for lanes that only newer processes know; those are theirs to wake. */
@@ -113,7 +115,7 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
   const adders = Object.fromEntries(
     LANES.map((lane) => [
       lane,
-      createBatch<Wake, undefined>({ run: (wakes) => add(lane, wakes), max: MAX_BULK, parallel: 2 }),
+      createBatch<Wake, undefined>({ run: (wakes) => add(lane, wakes), max: MAX_BULK, apartMs: ADDS_APART_MS }),
     ]),
   ) as Record<Lane, (wake: Wake) => Promise<undefined>>;
 

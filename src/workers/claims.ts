@@ -44,13 +44,15 @@ interface Options extends HoldOptions {
 
 const MAX_BATCH = 200;
 const RETRY_MS = 500;
+/** Under load a task is taken and ended so much later, and costs far less: a statement costs about as much for twenty as for one. */
+const APART_MS = 10;
 
 /** Makes it. */
 export function createClaims({ db, name, leaseMs, onCalled, onHeld, onError, log, ...limits }: Options): Claims {
   const claimOnce = createBatch<Claim, ClaimedTask | undefined>({
     run: (claims) => claimTasks(db, name, leaseMs, claims, limits.everybody),
     max: MAX_BATCH,
-    parallel: 2,
+    apartMs: APART_MS,
   });
   const claimLeft = createBatch<Claim, ToldTask | HeldBack | undefined>({
     run: async (claims) => {
@@ -64,7 +66,7 @@ export function createClaims({ db, name, leaseMs, onCalled, onHeld, onError, log
   const settleOnce = createBatch<Settlement, Transition | undefined>({
     run: (all) => settleTasks(db, all),
     max: MAX_BATCH,
-    parallel: 2,
+    apartMs: APART_MS,
     // What is too much for one statement together may be none of it alone.
     isolate: (error) => isFault(error) || isTooMuch(error),
   });

@@ -64,6 +64,7 @@ interface Options {
 const SIZE = 128;
 /** Of how many the models are read at once: an input may be long, and is read whole for that. */
 const READ = 32;
+const READ_APART_MS = 10;
 const PATIENCE_MS = 1_000;
 /** A job that is to be taken away is no longer looked at from the start of its task on. */
 const REMEMBER_MS = 1_000;
@@ -83,6 +84,7 @@ export function createWindow({ db, backend, lane, models, boundMs, log }: Option
   let seen = new Map<string, Known>();
   const readModel = createBatch<Claim, Known | undefined>({
     max: READ,
+    apartMs: READ_APART_MS,
     async run(claims) {
       const found = new Map((await readWanted(db, claims)).map((row) => [jobId(row), row]));
       return claims.map((claim) => {

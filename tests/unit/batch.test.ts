@@ -38,6 +38,30 @@ describe('a batch', () => {
     ]);
   });
 
+  it('begins the next one at a distance, with all that came by then', async () => {
+    const begun: Array<{ items: number[]; at: number }> = [];
+    const call = createBatch({
+      run: async (items: number[]) => {
+        begun.push({ items, at: performance.now() });
+        return items;
+      },
+      max: 3,
+      apartMs: 200,
+    });
+    await call(1);
+    const second = call(2);
+    await new Promise(setImmediate);
+    await Promise.all([second, call(3)]);
+    expect(begun.map(({ items }) => items)).toEqual([[1], [2, 3]]);
+    expect((begun[1]?.at ?? 0) - (begun[0]?.at ?? 0)).toBeGreaterThanOrEqual(199);
+  });
+
+  it('has neither the first nor a full one wait for that', async () => {
+    const call = createBatch({ run: async (items: number[]) => items, max: 3, apartMs: 3_600_000 });
+    expect(await call(1)).toBe(1);
+    expect(await Promise.all([call(2), call(3), call(4)])).toEqual([2, 3, 4]);
+  });
+
   it('takes no more than max at a time', async () => {
     const sizes: number[] = [];
     const call = createBatch({
