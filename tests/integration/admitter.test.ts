@@ -161,7 +161,7 @@ describe('whoever waits in the backlog of a lane', () => {
 
   it('is not got round with a delay of a moment, nor where too many have a job to be counted', async () => {
     const intake = createIntake({
-      ...{ db: database.db, notifications: { on: () => () => {}, onConnect: () => {} }, log },
+      ...{ db: database.db, notifications: { on: () => () => {}, onConnect: () => () => {} }, log },
       ...FRONT,
     });
     const user = await storeUser(database.db);
