@@ -202,12 +202,14 @@ export function createAdmitRound({
       [...asked.values()],
       limit,
     );
-    const now = Date.now();
+    // Not our own clock: rows stand in front by that of the database.
+    const now = rows[0]?.now ?? Date.now();
     const chosen: Array<{ work: Work; one: Admitted }> = [];
     for (const work of works) {
       const { lines, whole, anew } = linesOf(work.lane, rows, limit, asked);
       const { admitted, more } = fairLane(work.lane).admit(lines, work.front, now, whole || last);
-      work.done = !more && !anew;
+      // Where all of these may run no more now, others may.
+      work.done = !more && !anew && (whole || lines.length > 0);
       chosen.push(...admitted.map((one) => ({ work, one })));
     }
     if (chosen.length === 0) return 0;

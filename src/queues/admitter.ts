@@ -20,8 +20,6 @@ import { ADMITTER, createLeadership } from './leader.ts';
 
 /** Lets tasks come from the backlogs of lanes to their fronts. One process does it at a time. */
 export interface Admitter {
-  /** Looks once, whether leader or not; answers how many came to the front. For tests. */
-  lookOnce(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -59,6 +57,8 @@ export function createAdmitter(given: Options): Admitter {
   let forgotAt = performance.now();
   let heldAt = Number.NEGATIVE_INFINITY;
   let leads = false;
+  /** Whether this process did not reach the queue store when it looked last. */
+  let away = false;
   /** The lanes in whose backlog somebody is, as the other processes believe. */
   let believed = new Set<Lane>();
   /** Whether a backlog has just come to its end: what was on its way to it may still come. */
@@ -77,7 +77,6 @@ export function createAdmitter(given: Options): Admitter {
   }
 
   async function look(): Promise<AdmittedLanes> {
-    if (!backend.isUp()) return { admitted: 0, lanes: [], hurry: false };
     if (options.most === 0) return callWhoIsLeft();
     await learn(performance.now());
     const before = believed;
@@ -104,12 +103,21 @@ export function createAdmitter(given: Options): Admitter {
   /** Answers how long there is nothing to do, and how long nobody may wake it. */
   async function turn(): Promise<{ ms: number; leastMs: number }> {
     const now = performance.now();
+    const later = { ms: IDLE_MS, leastMs: IDLE_MS };
+    if (away && !backend.isUp()) return later;
     // Every round asks the database; its lock is looked after a little less often.
     if (!leads || now - heldAt > IDLE_MS) {
       leads = await leadership.hold();
       heldAt = now;
     }
-    if (!leads) return { ms: IDLE_MS, leastMs: IDLE_MS };
+    if (!leads) return later;
+    away = !backend.isUp();
+    if (away) {
+      // Another process may reach it.
+      leads = false;
+      leadership.resign();
+      return later;
+    }
     const { admitted, lanes, hurry } = await look();
     // Those who wait may not run now, and whatever ends wakes it again and again.
     const leastMs = hurry && admitted === 0 ? IN_VAIN_MS : HURRY_MS;
@@ -148,7 +156,7 @@ export function createAdmitter(given: Options): Admitter {
       let next = { ms: IDLE_MS, leastMs: IDLE_MS };
       wanted = false;
       try {
-        next = await inTurn(turn);
+        next = await turn();
         failing = false;
       } catch (error) {
         leads = false;
@@ -160,13 +168,6 @@ export function createAdmitter(given: Options): Admitter {
     }
   }
 
-  let last: Promise<unknown> = Promise.resolve();
-  function inTurn<T>(step: () => Promise<T>): Promise<T> {
-    const result = last.then(step, step);
-    last = result.catch(() => {});
-    return result;
-  }
-
   const stopListening = notifications.on(BACKLOG_CHANNEL, (payload) => {
     const { some, lanes } = readBacklogNews(payload);
     if (!some || !leads) return;
@@ -176,7 +177,6 @@ export function createAdmitter(given: Options): Admitter {
   });
   const working = work();
   return {
-    lookOnce: () => inTurn(async () => (await look()).admitted),
     async close() {
       closed = true;
       stopListening();

@@ -53,6 +53,7 @@ const AWAY_MS = 1_000;
 /** Under load jobs are added together. */
 const ADDS_APART_MS = 10;
 const MAX_BULK = 1_000;
+const CLOCKS_DIFFER_MS = 1_000;
 
 /** During a roll-out there are rows for lanes that only newer processes know; those are theirs to wake. */
 function hasLane({ lane }: { lane: Lane }): boolean {
@@ -61,6 +62,11 @@ function hasLane({ lane }: { lane: Lane }): boolean {
 
 function wantsJob({ held_by, called }: Pick<Wake, 'held_by' | 'called'>): boolean {
   return !held_by || called === true;
+}
+
+/** Whether it waits now, for all that is known here: clocks differ. */
+function isDue({ ready_at }: Pick<Wake, 'ready_at'>): boolean {
+  return ready_at.getTime() <= Date.now() + CLOCKS_DIFFER_MS;
 }
 
 function byLane<T extends { lane: Lane }>(wakes: T[]): Map<Lane, T[]> {
@@ -127,7 +133,7 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
     async enqueue(given) {
       const wanted = given.filter(wantsJob);
       if (wanted.length < given.length)
-        intake?.stored(given.filter(({ held_by, called }) => held_by === BY_LANE && !called));
+        intake?.stored(given.filter((wake) => wake.held_by === BY_LANE && !wake.called && isDue(wake)));
       const wakes = wanted.filter(hasLane);
       const results = await Promise.allSettled(wakes.map((wake) => adders[wake.lane](wake)));
       const failed = results.find((result) => result.status === 'rejected');

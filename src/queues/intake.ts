@@ -46,6 +46,8 @@ interface Room {
   first: boolean;
 }
 
+/** So many times what a lane is to have are counted. */
+const COUNTED = 2;
 const LOOK_EVERY_MS = 200;
 const PACE_EVERY_MS = 5_000;
 const SAY_EVERY_MS = 20;
@@ -83,13 +85,15 @@ export function createIntake({
       for (const { lane, ...pace } of await readPaces(db, LANES))
         enough.set(lane, frontSizes(lane, pace, options).enough);
     }
-    for (const state of await readLaneStates(db, LANES, 2 * most)) learn(state);
+    for (const state of await readLaneStates(db, LANES, COUNTED * most)) learn(state);
   }
 
   function learn({ lane, backlog, ready, later }: LaneState): void {
     const room = rooms.get(lane);
     if (!room) return;
-    room.ready = (enough.get(lane) ?? 0) - ready - room.tookReady;
+    // Where so many have a job already, others that are ready may stand behind those that were counted: whoever counts all decides.
+    const known = ready + later < COUNTED * most ? ready : Number.POSITIVE_INFINITY;
+    room.ready = (enough.get(lane) ?? 0) - known - room.tookReady;
     room.later = most - later - room.tookLater;
     room.backlog = backlog || room.heldSince;
   }
@@ -118,7 +122,8 @@ export function createIntake({
     const room = rooms.get(task.lane);
     if (!room) return false;
     if (isLater(task)) {
-      if (room.later <= 0) return true;
+      // Or with a delay of a moment anybody would get round those who wait.
+      if (room.later <= 0 || room.backlog || room.ready <= 0) return true;
       room.later--;
       room.tookLater++;
       return false;

@@ -36,8 +36,14 @@ describe('whoever waits in the backlog of a lane', () => {
 
   const jobs = async () => (await lanes.backend.firstJobs('system', 1_000)).map((id) => parseJobId(id)!);
 
-  /** An admitter that nothing but word of others wakes. @param looks told at the beginning of each look */
-  function open(looks: (tell: (payload: string) => void) => void, more: Partial<FrontOptions> = {}): void {
+  /**
+   * An admitter that nothing but word of others wakes.
+   * @param looks told at the beginning of each look; says whether the queue store is reached then
+   */
+  function open(
+    looks: (tell: (payload: string) => void) => boolean,
+    more: Partial<FrontOptions & { idleMs: number }> = {},
+  ): void {
     let tell = (_: string) => {};
     const notifications = {
       on(_: string, listener: (payload: string) => void) {
@@ -45,12 +51,7 @@ describe('whoever waits in the backlog of a lane', () => {
         return () => {};
       },
     };
-    const backend = {
-      isUp() {
-        looks((payload) => tell(payload));
-        return true;
-      },
-    };
+    const backend = { isUp: () => looks((payload) => tell(payload)) };
     const { db, pool } = database;
     const { dispatcher } = lanes;
     admitter = createAdmitter({
@@ -65,6 +66,7 @@ describe('whoever waits in the backlog of a lane', () => {
     open((tell) => {
       looks++;
       if (looks === 1) tell('some system');
+      return true;
     });
     await until('it has looked again', () => looks === 2);
   });
@@ -73,6 +75,7 @@ describe('whoever waits in the backlog of a lane', () => {
     let looked = false;
     open(() => {
       looked = true;
+      return true;
     });
     await until('it leads', () => looked);
     expect(await migrateUp({ ...database, log })).toEqual([]);
@@ -80,7 +83,7 @@ describe('whoever waits in the backlog of a lane', () => {
 
   it('gets a job where backlogs were switched off since, however many wait', async () => {
     await storeBacklog(database.db, await storeUser(database.db), 1_200);
-    open(() => {}, { most: 0 });
+    open(() => true, { most: 0 });
     await until(
       'all have a job',
       async () => (await lanes.backend.queue('system').getJobCounts('prioritized')).prioritized === 1_200,
@@ -113,6 +116,69 @@ describe('whoever waits in the backlog of a lane', () => {
     }
     // Its front grows, because it ran dry.
     expect(admitted).toEqual([4, 8, 16]);
+  });
+
+  it('is looked at although those at whom one looks first may all run no more', async () => {
+    const users = (await Promise.all(Array.from({ length: 65 }, () => storeUser(database.db)))).toSorted();
+    const tasks = users.map((user) => newTask(user, { held: true }));
+    const limited = users.slice(0, -1).map((user) => newTask(user));
+    await acceptTasks(database.db, [...tasks, ...limited]);
+    await database.db
+      .updateTable('tasks')
+      .set({ held_by: 'user' })
+      .where(
+        'id',
+        'in',
+        limited.map(({ id }) => id),
+      )
+      .execute();
+    expect((await createRounds(database.db, lanes.dispatcher).run()).admitted).toBe(1);
+    expect((await jobs()).map(({ id }) => id)).toEqual([tasks.at(-1)?.id]);
+  });
+
+  it('is looked after by another process where the one that did does not reach the queue store', async () => {
+    let [up, looked, looks] = [true, false, 0];
+    const first = () => {
+      looks++;
+      return up;
+    };
+    open(first, { idleMs: 50 });
+    const cutOff = admitter;
+    try {
+      await until('it leads', () => looks > 0);
+      open(() => {
+        looked = true;
+        return true;
+      });
+      await until('it goes on', () => looks > 3);
+      expect(looked).toBe(false);
+      up = false;
+      await until('the other one leads', () => looked);
+    } finally {
+      await cutOff?.close();
+    }
+  });
+
+  it('is not got round with a delay of a moment, nor where too many have a job to be counted', async () => {
+    const intake = createIntake({
+      ...{ db: database.db, notifications: { on: () => () => {}, onConnect: () => () => {} }, log },
+      ...FRONT,
+    });
+    const user = await storeUser(database.db);
+    const held = (more = {}) => intake.place([newTask(user, more)])[0]?.held ?? false;
+    await intake.look();
+    expect(held({ delay_ms: 1 })).toBe(false);
+    for (let n = 0; n < FRONT.most; n++) expect(held()).toBe(false);
+    expect([held({ delay_ms: 1 }), held()]).toEqual([true, true]);
+
+    await acceptTasks(
+      database.db,
+      Array.from({ length: 2 * FRONT.most }, () => newTask(user, { delay_ms: 3_600_000, priority: 1 })),
+    );
+    await until('it has seen them', async () => {
+      await intake.look();
+      return held();
+    });
   });
 
   it('is told of by who stores the first of a user there, by a worker that finds no job, and by nobody else', async () => {

@@ -195,6 +195,14 @@ describe.each(BACKENDS)('the backlog of a lane on %s', (kind) => {
     expect((await round.run()).lanes).toEqual([]);
   });
 
+  it('passes by nobody who is more urgent than what the same user has waiting for a place', async () => {
+    const limited = await held(light, { priority: 7 });
+    await sql`update tasks set held_by = 'user' where id = ${limited}`.execute(database.db);
+    const [urgent, behind] = [await held(light, { priority: 5 }), await held(light, { priority: 7 })];
+    expect((await createRounds(database.db, lanes.dispatcher).run()).admitted).toBe(1);
+    expect([(await read(urgent)).called, (await read(behind)).called]).toEqual([true, false]);
+  });
+
   it('says of each task about how many start before it', async () => {
     await storeBacklog(database.db, heavy, 30);
     await storeBacklog(database.db, light, 3);

@@ -84,6 +84,7 @@ describe.each(BACKENDS)('users of one queue on %s', (backend) => {
       gone,
       late,
       expired.id,
+      delayed.id,
     ]);
     expect((await user.request('POST', `/api/v1/tasks/${gone}/cancel`)).status).toBe(200);
     await until('it has expired', async () => (await rows()).find(({ status }) => status === 'expired'));

@@ -103,12 +103,17 @@ export interface LineCursor {
   after: string;
 }
 
-/** The first of a user's tasks in the backlog of a class; nothing of it where none is due, or the user may run no more now. */
+/**
+ * The first of a user's tasks in the backlog of a class; nothing of it where none is due, or the user may run no more now and has one as
+ * urgent that waits for that.
+ */
 export interface BacklogLine {
   lane: Lane;
   priority: number;
   user_id: string;
   since: number | null;
+  /** What the clock of the database says, as `since`. */
+  now: number;
   type: string;
   /** What a task of this type cost the user lately; `null` where nobody knows. */
   cost: number | null;
@@ -138,7 +143,7 @@ export async function readLines(
         order by t.priority, t.user_id limit 1)
       from classes c where c.priority is not null
     )
-    select c.lane, c.priority, u.user_id, h.since, h.type, k.cost, coalesce(h.tasks, 0) as tasks
+    select c.lane, c.priority, u.user_id, h.since, (extract(epoch from now()) * 1000)::float8 as now, h.type, k.cost, coalesce(h.tasks, 0) as tasks
     from classes c
     left join unnest(${cursors.map(({ lane }) => lane)}::text[], ${cursors.map(({ priority }) => priority)}::int[],
       ${cursors.map(({ after }) => after)}::uuid[]) as g(lane, priority, after) using (lane, priority)
@@ -159,7 +164,7 @@ export async function readLines(
           and t.user_id = u.user_id and ${since} <= now() order by ${since}, t.id limit ${COUNTED}::int
       ) as first
       where not exists (select from tasks h where h.user_id = u.user_id and h.held_by = 'user' and h.lane = c.lane
-        and h.status in ('scheduled', 'pending') and not h.called)
+        and h.priority <= c.priority and h.status in ('scheduled', 'pending') and not h.called)
     ) as h on true
     left join lateral (
       select cost / nullif(runs, 0) as cost from user_costs o where o.lane = c.lane and o.user_id = u.user_id and o.type = h.type

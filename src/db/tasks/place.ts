@@ -71,16 +71,18 @@ export async function markLines(db: Db): Promise<void> {
   await db.transaction().execute(async (trx) => {
     await sql`delete from line_marks`.execute(trx);
     if (rows.length === 0) return;
+    // Each in the order of its index, so that Postgres need not sort them.
+    const since = sql`coalesce(t.queued_at, t.ready_at)`;
     await sql`
       insert into line_marks (lane, priority, user_id, place, since, task_id)
       select lane, priority, user_id, place, since, id from (
-        select lane, priority, user_id, since, id,
-          row_number() over (partition by lane, priority, user_id order by since, id) as place
-        from (
-          select t.lane, t.priority, case when ${inBacklog} then t.user_id end as user_id,
-            coalesce(t.queued_at, t.ready_at) as since, t.id
-          from tasks t where t.status in ('scheduled', 'pending')
-        ) as waiting
+        select t.lane, t.priority, null::uuid as user_id, ${since} as since, t.id,
+          row_number() over (partition by t.lane, t.priority order by ${since}, t.id) as place
+        from tasks t where ${inFront}
+        union all
+        select t.lane, t.priority, t.user_id, ${since}, t.id,
+          row_number() over (partition by t.lane, t.priority, t.user_id order by ${since}, t.id)
+        from tasks t where ${inBacklog}
       ) as line where place % ${MARKED}::int = 0`.execute(trx);
   });
 }
