@@ -160,6 +160,8 @@ describe('sutazai run', () => {
     const called = world.ollama.nextCall('/api/chat');
     const running = shell.start(['run', 'chat', 'Tell me']);
     const { closedEarly } = await called;
+    // The model may be asked before the command knows the id of its task.
+    await running.says('chat ');
     running.child.kill('SIGINT');
     const { code, stderr } = await running.ended;
     expect(code).toBe(130);
@@ -221,7 +223,7 @@ describe('sutazai run', () => {
   it.skipIf(!HAS_SCRIPT)('shows how far a task is in a terminal, and takes Ctrl-C there', async () => {
     world.ollama.script = hang;
     const running = shell.inTerminal(['run', 'chat', 'Tell me']);
-    await running.says('running');
+    await running.says('chat ');
     running.child.stdin?.write('\x03');
     await running.says('Cancelling');
     const { code, stdout } = await running.ended;
