@@ -1,13 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createShell, HAS_SCRIPT, type Shell } from '../support/cli.ts';
 import { json, problem, startScriptedHttp } from '../support/scripted-http.ts';
 import { createSpeaker } from '../support/sse.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
-
-// Each command is a process.
-vi.setConfig({ testTimeout: 90_000 });
 
 let world: World;
 let user: Client;
