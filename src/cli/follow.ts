@@ -16,10 +16,19 @@ export interface Followed {
 /**
  * Shows what a task does until it has ended: its text on stdout, if that is wanted, and how it is on stderr. Ctrl-C asks the server
  * to cancel it; a second one leaves it.
+ * @param named whether its type and id come first
  */
-export async function follow(client: Sutazai, { id, status }: Task, { text }: { text: boolean }): Promise<Followed> {
+export async function follow(
+  client: Sutazai,
+  { id, type, status }: Task,
+  { text, named = false }: { text: boolean; named?: boolean },
+): Promise<Followed> {
   const bar = createBar();
-  return withCancel(client, id, bar, (wasInterrupted) => watch(client, id, { status, text, bar, wasInterrupted }));
+  return withCancel(client, id, bar, (wasInterrupted) => {
+    // Only now: Ctrl-C is heard as soon as the task is named.
+    if (named) note(`${type} ${id}`);
+    return watch(client, id, { status, text, bar, wasInterrupted });
+  });
 }
 
 /** Prints each event of a task as JSON, and answers the exit code; Ctrl-C does what it does in {@link follow}. */

@@ -125,8 +125,7 @@ function accepted(task: SubmittedTask, json: boolean): number {
 }
 
 async function finish(client: Sutazai, submitted: SubmittedTask, json: boolean): Promise<number> {
-  if (!json) note(`${submitted.type} ${submitted.id}`);
-  const { task, written, code } = await follow(client, submitted, { text: !json });
+  const { task, written, code } = await follow(client, submitted, { text: !json, named: !json });
   if (json) sayJson(task);
   else if (task.status === 'completed' && !written) sayPretty(task.output);
   else if (task.status !== 'completed') note(endOf(task));

@@ -7,6 +7,7 @@ import type { QueueBackend } from './backend.ts';
 import type { Dispatcher, Wake } from './dispatcher.ts';
 import { jobId } from './job-id.ts';
 import { listOrphans, type Orphans } from './orphans.ts';
+import { applyPauses } from './pauses.ts';
 import type { Repairs } from './repairs.ts';
 import { createWalk, type Walk } from './walk.ts';
 
@@ -64,6 +65,8 @@ export function createComparison({ db, backend, dispatcher, repairs, agingMs, qu
       repairs.epochsLost++;
       log.warn({ backend: backend.kind, emptied: epoch === undefined }, 'the queue store was emptied or restarted');
     }
+    // It has forgotten which lanes stand still, too: nothing is added before it knows.
+    await applyPauses(db, backend);
     await backend.writeEpoch();
     knownEpoch = await backend.readEpoch();
     emptied ||= epoch === undefined;

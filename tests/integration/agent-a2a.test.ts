@@ -84,7 +84,11 @@ describe.each(VERSIONS)('an A2A agent that speaks %s', (speaks) => {
     const { id } = await submit({ n: 1 });
     await parked(id);
     await client.runTask('http.request', { method: 'GET', url: `${host.url}/.well-known/agent-card.json` });
-    expect((await client.request('GET', `/api/v1/tasks/${id}`)).body).toMatchObject({ status: 'running' });
+    // Now and then it waits for the moment in which it is looked at again.
+    await until(
+      'it goes on',
+      async () => (await client.request('GET', `/api/v1/tasks/${id}`)).body.status === 'running',
+    );
     await host.move(host.tasks[1] as never, 'completed', parts);
     expect(await client.waitForEnd(id)).toMatchObject({ output: { output: { text: 'hello back', task_id: 't2' } } });
     const [last, ...before] = (await ledger(id)).reverse();

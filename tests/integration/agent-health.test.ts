@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { addAgent, type GivenAgent } from '../support/add-agent.ts';
 import { json, type Reaction, type ScriptedHttp, silence, startScriptedHttp } from '../support/scripted-http.ts';
@@ -124,6 +125,12 @@ test('calls that fail open the circuit although probes succeed; what waits is do
   // One more failure opens it again; the task that comes then is turned away until a call may find out.
   const last = await client.runTask('agent.run', { agent: name, input: 1 }, { max_attempts: 1 });
   expect(last.status).toBe('failed');
+  expect(await read(id)).toMatchObject({ state: 'down', circuit: expect.stringContaining('open') });
+  // Long enough to look at it.
+  await sql`update agent_health set opened_until = now() + interval '3 seconds' where agent_id = ${id}`.execute(
+    world.db,
+  );
+  host.script(json(200, 'fine'));
   const waiting = await client.submit('agent.run', { agent: name, input: 1 });
   await until('it was turned away', async () => {
     const { body } = await client.request<{ attempt: number; status: string }>('GET', `/api/v1/tasks/${waiting.id}`);
@@ -132,7 +139,6 @@ test('calls that fail open the circuit although probes succeed; what waits is do
   expect(await client.request('GET', `/api/v1/tasks/${waiting.id}/explain`)).toMatchObject({
     body: { reason: 'dependency_down', detail: expect.stringContaining(`The agent ${name} keeps failing`) },
   });
-  host.script(json(200, 'fine'));
   expect(await client.waitForEnd(waiting.id)).toMatchObject({ status: 'completed', output: { output: 'fine' } });
   expect(await read(id)).toMatchObject({ circuit: 'closed', failures: { probes: 0, calls: 0 }, running: 0 });
 });

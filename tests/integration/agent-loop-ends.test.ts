@@ -113,7 +113,7 @@ describe('an agent that does not come to an end', () => {
   it('is stopped by it while another agent is at work for it, which is called off too', async () => {
     await addAgent(world, { name: 'silent', userId: alice.userId, endpoint: host.url });
     const closed = new Promise<void>((resolve) => host.script((answer) => void answer.on('close', resolve)));
-    const config = { max_seconds: 1, tools: [{ type: 'agent', name: 'ask', agent: 'silent' }] };
+    const config = { max_seconds: 2, tools: [{ type: 'agent', name: 'ask', agent: 'silent' }] };
     const task = await run(alice, config, { replies: [[{ name: 'ask', arguments: { input: 'well?' } }], 'No.'] });
     expect(task).toMatchObject({ status: 'failed', error: { code: 'agent_limit' } });
     await closed;

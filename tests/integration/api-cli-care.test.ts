@@ -1,11 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createShell, jsonLines, type Shell } from '../support/cli.ts';
 import { json, startScriptedHttp } from '../support/scripted-http.ts';
 import { type Sink, startSink } from '../support/sink.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
-
-// Each command is a process.
-vi.setConfig({ testTimeout: 90_000 });
 
 let world: World;
 let user: Client;

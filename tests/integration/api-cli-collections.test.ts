@@ -1,12 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Sutazai } from '../../src/client/index.ts';
 import { createShell, jsonLines, type Shell } from '../support/cli.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
-
-// Each command is a process.
-vi.setConfig({ testTimeout: 90_000 });
 
 let world: World;
 let user: Client;

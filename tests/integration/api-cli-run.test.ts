@@ -1,13 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createShell, HAS_SCRIPT, type Shell } from '../support/cli.ts';
 import { json, problem, startScriptedHttp } from '../support/scripted-http.ts';
 import { createSpeaker } from '../support/sse.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
-
-// Each command is a process.
-vi.setConfig({ testTimeout: 90_000 });
 
 let world: World;
 let user: Client;
@@ -160,6 +157,8 @@ describe('sutazai run', () => {
     const called = world.ollama.nextCall('/api/chat');
     const running = shell.start(['run', 'chat', 'Tell me']);
     const { closedEarly } = await called;
+    // The model may be asked before the command knows the id of its task.
+    await running.says('chat ');
     running.child.kill('SIGINT');
     const { code, stderr } = await running.ended;
     expect(code).toBe(130);
@@ -221,7 +220,7 @@ describe('sutazai run', () => {
   it.skipIf(!HAS_SCRIPT)('shows how far a task is in a terminal, and takes Ctrl-C there', async () => {
     world.ollama.script = hang;
     const running = shell.inTerminal(['run', 'chat', 'Tell me']);
-    await running.says('running');
+    await running.says('chat ');
     running.child.stdin?.write('\x03');
     await running.says('Cancelling');
     const { code, stdout } = await running.ended;

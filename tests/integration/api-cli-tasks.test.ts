@@ -3,14 +3,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sql } from 'kysely';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createShell, HAS_SCRIPT, jsonLines, type Shell } from '../support/cli.ts';
 import { ROOT } from '../support/product.ts';
 import { until } from '../support/until.ts';
 import { type Client, createWorld, type World } from '../support/world.ts';
-
-// Each command is a process.
-vi.setConfig({ testTimeout: 90_000 });
 
 let world: World;
 let user: Client;

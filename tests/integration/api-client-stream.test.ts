@@ -36,7 +36,7 @@ function follow(client: Sutazai, id: string, after?: string) {
     }
     return whole;
   };
-  const heard = (words: string) => until(`the words ${words}`, () => text().endsWith(words), { withinMs: 20_000 });
+  const heard = (words: string) => until(`the words ${words}`, () => text().endsWith(words));
   return { events, ended, text, heard };
 }
 

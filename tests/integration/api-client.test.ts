@@ -117,7 +117,7 @@ describe('a client', () => {
 
   it('waits on while the API is away', async () => {
     const relay = await startRelay(world.url);
-    const far = new Sutazai({ baseUrl: relay.url, token: user.token });
+    const far = new Sutazai({ baseUrl: relay.url, token: user.token, maxRetries: 12 });
     const { id } = await far.tasks.submit({ ...echo(), delay_seconds: 1 });
     const waiting = far.tasks.wait(id);
     await until('it waits', () => relay.connections() > 0);

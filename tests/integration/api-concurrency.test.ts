@@ -102,9 +102,10 @@ describe('a concurrency key', () => {
     const first = await submit('first', { key: 'ends' });
     await calledWith('first');
     const called = await submit('second', { key: 'ends' });
-    const third = await submit('third', { key: 'ends' }, { expires_in_seconds: 1 });
+    const third = await submit('third', { key: 'ends' }, { expires_in_seconds: 600 });
     const fourth = await submit('fourth', { key: 'ends' });
     await until('three wait', async () => (await heldBack([called.id, third.id, fourth.id])).length === 3);
+    await world.db.updateTable('tasks').set({ expires_at: new Date() }).where('id', '=', third.id).execute();
     await client.request('POST', `/api/v1/tasks/${called.id}/cancel`);
     await until('the third expires', async () => (await read(third.id)).status === 'expired');
     await client.request('POST', `/api/v1/tasks/${first.id}/cancel`);

@@ -164,8 +164,8 @@ describe('who may follow a task', () => {
 
   it('hears a ping every ten seconds while nothing happens, and of a cancel at once', async () => {
     const id = await waiting();
-    const reader = await follow(id, bearer(client.token));
     const opened = performance.now();
+    const reader = await follow(id, bearer(client.token));
     await reader.until('a ping', () => reader.comments.includes('ping'));
     expect(performance.now() - opened).toBeGreaterThan(9_000);
     const cancelled = performance.now();

@@ -90,8 +90,9 @@ describe('what a submission says of its times and its agent', () => {
     world.ollama.script = () => true;
     const called = world.ollama.nextCall('/api/chat');
     const chat = { messages: [{ role: 'user', content: 'hello' }] };
-    const { id } = await client.submit('chat', chat, { expires_in_seconds: 2 });
+    const { id } = await client.submit('chat', chat, { expires_in_seconds: 600 });
     const { closedEarly } = await called;
+    await world.db.updateTable('tasks').set({ expires_at: new Date() }).where('id', '=', id).execute();
     expect(await client.waitForEnd(id)).toMatchObject({ status: 'cancelled', cancel_reason: 'deadline' });
     expect(await closedEarly).toBe(true);
     world.ollama.script = undefined;

@@ -96,8 +96,9 @@ describe('webhooks hear', () => {
     const expired = await here.client.submit('echo', { message: 'x' }, { delay_seconds: 600 });
     await sql`update tasks set expires_at = now() where id = ${expired.id}`.execute(here.world.db);
     here.world.ollama.script = () => true;
+    const called = here.world.ollama.nextCall('/api/generate');
     const stopped = await here.client.submit('generate', { prompt: 'x' });
-    await here.world.ollama.nextCall('/api/generate');
+    await called;
     await here.client.request('POST', `/api/v1/tasks/${stopped.id}/cancel`);
     const killer = await here.client.submit('echo', { message: 'x' }, { delay_seconds: 600 });
     await sql`update tasks set status = 'running', attempt = 3, losses = 2, worker = 'gone', started_at = now(),

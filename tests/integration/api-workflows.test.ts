@@ -24,6 +24,13 @@ describe('a workflow', () => {
   };
   const partsOf = (id: string) =>
     world.db.selectFrom('tasks').selectAll().where('parent_id', '=', id).orderBy('id').execute();
+  /** Resolves once its step `ask` waits, and the workflow too: until it is parked, a worker has it. */
+  async function asking(id: string): Promise<void> {
+    await until('a step that waits', async () => (await stepsOf(id)).get('ask')?.status === 'awaiting');
+    const task = world.db.selectFrom('tasks').select('awaiting').where('id', '=', id);
+    await until('it is parked', async () => (await task.executeTakeFirstOrThrow()).awaiting === 'steps');
+  }
+
   const say = (id: string, message: string, more: object = {}) => ({ id, type: 'echo', input: { message }, ...more });
   /** A task that its type refuses, because the model is not there. */
   const failing = (id: string, more: object = {}) => ({
@@ -118,7 +125,7 @@ describe('a workflow', () => {
         say('last', 'last', { needs: ['ask'] }),
       ],
     });
-    await until('a step that waits', async () => (await stepsOf(id)).get('ask')?.status === 'awaiting');
+    await asking(id);
     const parked = await client.request<PresentedTask>('GET', `/api/v1/tasks/${id}`);
     expect(parked.body.status).toBe('running');
     const cancelled = await client.request<PresentedTask>('POST', `/api/v1/tasks/${id}/cancel`);
@@ -201,7 +208,7 @@ describe('a workflow', () => {
     const { id } = await client.submit('workflow', {
       steps: [say('first', 'first'), { id: 'ask', type: 'approval', needs: ['first'] }],
     });
-    await until('a step that waits', async () => (await stepsOf(id)).get('ask')?.status === 'awaiting');
+    await asking(id);
     const part = (await stepsOf(id)).get('first')?.child_id;
     const retry = () => client.request('POST', `/api/v1/tasks/${part}/retry`);
     expect(expectProblem(await retry(), 'parent_running').detail).toContain(id);
@@ -217,7 +224,7 @@ describe('a workflow', () => {
     const { id } = await client.submit('workflow', {
       steps: [say('first', 'first'), { id: 'ask', type: 'approval', needs: ['first'] }],
     });
-    await until('a step that waits', async () => (await stepsOf(id)).get('ask')?.status === 'awaiting');
+    await asking(id);
     const [part] = await partsOf(id);
     // As if whoever cancelled it had died before the workflow heard of it.
     const owner = { userId: part!.user_id };

@@ -178,9 +178,14 @@ describe('lists of tasks', () => {
         test.db,
         titles.slice(at, at + 1_000).map((title) => newTask(userId, { title })),
       );
-    const found = async (q: string) => (await readAll({ userId }, { q }, 200)).length;
+    const found = async (q: string, more: TaskFilter = {}) => (await readAll({ userId }, { ...more, q }, 200)).length;
     // Less than are sorted, and more.
     expect([await found('early 9'), await found('91'), await found('9')]).toEqual([300, 111 * 12 - 55, 11_500]);
+    // Beside a list that all are in, and one whose few tasks lie behind what is looked at before anything is sorted.
+    await sql`update tasks set model = 'm:latest' where id in (
+      select id from tasks where user_id = ${userId} and title like '%early%' order by id limit 200)`.execute(test.db);
+    expect(await found('9', { status: ['pending'], created_after: new Date(0) })).toBe(11_500);
+    expect([await found('9', { model: 'm' }), await found('early 9', { model: 'm' })]).toEqual([200, 200]);
   });
 
   it('fill each page where filters choose many tasks each and hardly any together', async () => {

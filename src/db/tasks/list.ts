@@ -5,7 +5,7 @@ import { pageOf } from '../page.ts';
 import { STATUSES, type Status } from '../schema.ts';
 import { conditionOf, fullName, idAfter, idUpTo, type Owner, owned } from './filter.ts';
 import type { TaskRow } from './read.ts';
-import { alone, merged, newest, type TaskList, type TaskLists } from './task-list.ts';
+import { alone, type Bounds, merged, type Newest, newest, type TaskList, type TaskLists } from './task-list.ts';
 import { walk } from './walk.ts';
 import { findWords } from './words.ts';
 
@@ -56,36 +56,35 @@ export async function findTasks<T extends { id: string }>(
   const lists = [...words.lists, ...columnLists(owner, filter).map(alone)];
   if (lists.length === 0) lists.push(alone(columnList(owner, sql`true`)));
   const found: T[] = [];
-  const within = (before?: string) => ({ after: idAfter(filter), upTo: idUpTo(filter, before) });
-  const rest = () => limit - found.length;
+  const left = () => limit - found.length;
   const all = sql.join([conditionOf(owner, filter), words.holds, also ?? sql`true`], sql` and `);
-  const add = async (entries: RawBuilder<unknown>, holds: RawBuilder<unknown>) => {
+  /** Reads the tasks of some entries; answers from where on there may be more, where that is needed. */
+  const add = async (entries: Newest, holds: RawBuilder<unknown>): Promise<Bounds | undefined> => {
     // As a lateral query, so that tasks are looked up one by one however many the planner expects.
-    const { rows } = await sql<T>`
-      select task.* from (${entries}) as entry(id) cross join lateral (
-        select ${columns} from tasks where tasks.id = entry.id and ${holds} offset 0
-      ) as task order by entry.id desc limit ${rest()}`.execute(db);
-    found.push(...rows);
+    const { rows } = await sql<T & { entries_rest: string | null }>`
+      select task.*, newest.rest as entries_rest from (${entries}) as newest left join lateral (
+        select task.* from unnest(newest.ids) as entry(id) cross join lateral (
+          select ${columns} from tasks where tasks.id = entry.id and ${holds} offset 0
+        ) as task order by entry.id desc limit ${left()}
+      ) as task on true`.execute(db);
+    for (const { entries_rest, ...row } of rows) if (row.id !== null) found.push(row as unknown as T);
+    const rest = rows[0]?.entries_rest;
+    return rest && left() > 0 ? { after, upTo: rest } : undefined;
   };
-  const walked = async (some: TaskLists[], before?: string, rounds?: number) =>
-    add(walk(some, within(before), { limit: rest(), holds: all, rounds }), sql`true`);
+  const walked = (some: TaskLists[], bounds: Bounds, rounds?: number) =>
+    add(walk(some, bounds, { limit: left(), holds: all, rounds }), sql`true`);
 
+  const after = idAfter(filter);
+  const bounds = { after, upTo: idUpTo(filter, cursor) };
   const [first, ...others] = lists as [TaskLists, ...TaskLists[]];
   if (first.count === 1 && others.length === 0) {
     // All of a list that stands alone fits, but that times are those of one clock and ids of another, and some words have no list.
     const exact = !filter.created_after && !filter.created_before && !also && !sorted;
-    const entries = exact ? limit : Math.max(FIRST_LOOK, limit);
-    await add(newest(first, within(cursor), entries), all);
-    if (exact || rest() === 0) return found;
-    const { rows } = await sql<{ id: string }>`
-      select id from (${newest(first, within(cursor), entries)}) as entry(id) order by id desc offset ${entries - 1}`.execute(
-      db,
-    );
-    if (!rows[0]) return found;
-    await walked(sorted ? [sorted, first] : lists, rows[0].id);
+    const rest = await add(newest(first, bounds, exact ? limit : Math.max(FIRST_LOOK, limit)), all);
+    if (rest) await walked(sorted ? [sorted, first] : lists, rest);
   } else {
-    await walked(lists, cursor, sorted && ROUNDS_OF_COMMON);
-    if (sorted && rest() > 0) await walked([sorted, ...lists], found.at(-1)?.id ?? cursor);
+    const rest = await walked(lists, bounds, sorted && ROUNDS_OF_COMMON);
+    if (rest && sorted) await walked([sorted, ...lists], rest);
   }
   return found;
 }

@@ -26,11 +26,16 @@ export const between =
   (id) =>
     sql`${id} > ${after}::uuid and ${id} <= ${upTo}`;
 
-/** The newest ids of a list that stands alone, as a query; in order, so that who needs few of them looks at few. */
-export const newest = (list: TaskLists, { after, upTo }: Bounds, limit: number) => sql`
-  select id from (
-    select unnest(ids) as id from (${list.read(between(after, sql`${upTo}::uuid`), limit)}) as list(ids)
-  ) as entry order by id desc`;
+/**
+ * Some of the newest ids of lists, as a query with one row: `ids`, newest first, and `rest`, the id from which on there may be
+ * more, which is not one of them, or null.
+ */
+export type Newest = RawBuilder<unknown>;
+
+/** So many of the newest ids of a list that stands alone. */
+export const newest = (list: TaskLists, { after, upTo }: Bounds, most: number): Newest => sql`
+  select ids[:${most}::int] as ids, ids[${most}::int + 1] as rest
+  from (${list.read(between(after, sql`${upTo}::uuid`), most + 1)}) as list(ids)`;
 
 /** A list by itself. */
 export const alone = (list: TaskList): TaskLists => ({

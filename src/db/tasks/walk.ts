@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
-import { type Bounds, between, type TaskLists } from './task-list.ts';
+import { type Bounds, between, type Newest, type TaskLists } from './task-list.ts';
 
 /** So many entries of each list are read in the first round; each further one reads so many times more, up to a number. */
 const FIRST_ROUND = 64;
@@ -16,7 +16,7 @@ interface Walk {
 }
 
 /**
- * The ids of the newest tasks that are in all of some lists, as a query, newest first.
+ * The ids of the newest tasks that are in all of some lists.
  *
  * It walks the lists from their newest entries on, in rounds, until there are enough tasks or a list is at its end. A round
  * reads so many entries of each list. One of them reaches back furthest: of its entries those that may be in the others, which
@@ -24,7 +24,7 @@ interface Walk {
  * So entries are looked up of the list with the fewest, wherever that is, and of lists that are alike only what is in all.
  * Where there are several, every second round reads one entry of each, which skips what lies before all of them go on.
  */
-export function walk(lists: TaskLists[], { after, upTo }: Bounds, { limit, holds, rounds }: Walk) {
+export function walk(lists: TaskLists[], { after, upTo }: Bounds, { limit, holds, rounds }: Walk): Newest {
   const within = between(after, sql`walk.up_to`);
   const read = sql.join(
     lists.map((list) => list.read(within, sql`round.size`)),
@@ -62,5 +62,5 @@ export function walk(lists: TaskLists[], { after, upTo }: Bounds, { limit, holds
       ) as next
       where walk.up_to is not null and cardinality(walk.found) < ${limit}::int and ${most}
     )
-    select unnest(found) from (select found from walk order by round desc limit 1) as last`;
+    select found as ids, up_to as rest from walk order by round desc limit 1`;
 }
