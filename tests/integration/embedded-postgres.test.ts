@@ -19,7 +19,7 @@ it('a cluster whose making was killed in the middle is made again', async () => 
   // The file by which a cluster is known is the first that initdb writes.
   const isBegun = () =>
     readdirSync(dir).some((name) => name.startsWith('cluster') && existsSync(join(dir, name, 'PG_VERSION')));
-  await until('initdb has begun', isBegun, { everyMs: 2, withinMs: 10_000 });
+  await until('initdb has begun', isBegun, { everyMs: 2 });
   killed.kill('SIGKILL');
   await ended;
 
@@ -27,13 +27,10 @@ it('a cluster whose making was killed in the middle is made again', async () => 
   expect(new URL(postgres.url).protocol).toBe('postgres:');
   await postgres.close();
   // The initdb that was left behind ends by itself once its folder is gone, or whole.
-  await until(
-    'nothing is written any more',
-    () =>
-      remove().then(
-        () => true,
-        () => false,
-      ),
-    { withinMs: 10_000 },
+  await until('nothing is written any more', () =>
+    remove().then(
+      () => true,
+      () => false,
+    ),
   );
 });

@@ -206,7 +206,7 @@ describe('the data', () => {
     expect(points).toEqual([{ id: 1, payload: { a: 'ä' }, vector: [0.5, 2] }]);
   });
 
-  test('are all there after the process was killed between acknowledged writes', { timeout: 30_000 }, async () => {
+  test('are all there after the process was killed between acknowledged writes', async () => {
     const folder = join(dataDir, 'child');
     const { child, message } = await startChild({ dataDir: folder });
     const other = clientOf(String(message.url));
@@ -218,7 +218,7 @@ describe('the data', () => {
     expect(await clientOf(String(again.message.url)).count('c')).toEqual({ count: 20 });
   });
 
-  test('belong to one process: a second one says so and exits', { timeout: 30_000 }, async () => {
+  test('belong to one process: a second one says so and exits', async () => {
     const { child, message } = await startChild({ dataDir });
     expect(message.error).toMatch(/folder .* is in use by another process/);
     if (child.exitCode === null) await once(child, 'exit');
@@ -226,9 +226,7 @@ describe('the data', () => {
     await expect(startVectorStore({ dataDir, log })).rejects.toThrow('in use by another process');
   });
 
-  test('are closed when the parent disconnects or ends the process, but not by Ctrl-C', {
-    timeout: 30_000,
-  }, async () => {
+  test('are closed when the parent disconnects or ends the process, but not by Ctrl-C', async () => {
     for (const end of [(child: ChildProcess) => child.disconnect(), (child: ChildProcess) => child.kill('SIGTERM')]) {
       const { child, message } = await startChild({ dataDir: join(dataDir, 'child') });
       child.kill('SIGINT');

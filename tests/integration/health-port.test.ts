@@ -1,6 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pino from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -20,7 +23,8 @@ async function ask(url: string, path: string, method = 'GET') {
 }
 
 describe('the health port of a process', () => {
-  const STALLED_MS = 1_000;
+  /** So long that somebody has asked before a block shows. */
+  const STALLED_MS = 2_500;
   let child: ChildProcess;
   let url: string;
   beforeAll(async () => {
@@ -50,17 +54,21 @@ describe('the health port of a process', () => {
   });
 
   it('goes on answering while the main loop is blocked, says so, and is well again afterwards', async () => {
-    child.send({ block: 4_000 });
+    const folder = await mkdtemp(join(tmpdir(), 'sutazai-health-'));
+    const end = join(folder, 'end');
+    child.send({ block: end });
     await once(child, 'message');
     const blocked = once(child, 'message');
     expect((await ask(url, '/healthz')).status).toBe(200);
-    await expect.poll(async () => (await ask(url, '/healthz')).status, { timeout: 3_000 }).toBe(503);
+    await expect.poll(async () => (await ask(url, '/healthz')).status).toBe(503);
     const { text } = await ask(url, '/healthz');
     expect(JSON.parse(text)).toMatchObject({ status: 'stalled' });
     expect(JSON.parse(text).silent_ms).toBeGreaterThan(STALLED_MS);
     expect((await ask(url, '/mine')).status).toBe(503);
+    await writeFile(end, '');
     await blocked;
-    await expect.poll(async () => (await ask(url, '/healthz')).status, { timeout: 3_000 }).toBe(200);
+    await rm(folder, { recursive: true });
+    await expect.poll(async () => (await ask(url, '/healthz')).status).toBe(200);
     expect((await ask(url, '/mine')).status).toBe(203);
   });
 
@@ -75,10 +83,10 @@ describe('the health port of a process', () => {
   it('does not call a process stuck that was frozen as a whole', async () => {
     for (let round = 0; round < 4; round++) {
       child.kill('SIGSTOP');
-      await new Promise((resolve) => setTimeout(resolve, STALLED_MS * 1.5));
+      await new Promise((resolve) => setTimeout(resolve, STALLED_MS * 0.6));
       // They wait in the socket, and are read before anything else.
       const waiting = Array.from({ length: 5 }, () => ask(url, '/healthz'));
-      await new Promise((resolve) => setTimeout(resolve, STALLED_MS));
+      await new Promise((resolve) => setTimeout(resolve, STALLED_MS * 0.6));
       child.kill('SIGCONT');
       expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual(waiting.map(() => 200));
     }
@@ -147,8 +155,15 @@ describe('a worker', () => {
     expect((await ask(url, '/healthz')).status).toBe(200);
     await redis.start();
     await expect.poll(ready, { timeout: 10_000 }).toEqual([200, 'ready']);
+    // What it runs holds its end up until it was asked.
+    const { promise: asked, resolve: goOn } = Promise.withResolvers<void>();
+    world.ollama.script = () => asked.then(() => false);
+    const called = world.ollama.nextCall('/api/chat');
+    await (await world.client()).submit('chat', { messages: [{ role: 'user', content: 'x' }] });
+    await called;
     const closing = worker.close();
     expect(await ready()).toEqual([503, 'stopping']);
+    goOn();
     await closing;
     await expect(ask(url, '/healthz')).rejects.toThrow();
   });

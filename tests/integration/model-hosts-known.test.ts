@@ -149,7 +149,7 @@ describe('what a call would meet', () => {
       vi.advanceTimersByTime(3_000);
       await heard;
       vi.advanceTimersByTime(40_000);
-      await vi.waitFor(() => expect(hosts.client.models.guess(undefined, 'completion')).toBeDefined());
+      await expect.poll(() => hosts.client.models.guess(undefined, 'completion')).toBeDefined();
       const asked = hosts.b.asked.length;
       expect(vi.getTimerCount()).toBe(0);
       vi.advanceTimersByTime(600_000);

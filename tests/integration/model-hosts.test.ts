@@ -52,7 +52,7 @@ describe('the host of a call', () => {
     const waiting = [0, 1, 2].map((n) =>
       hosts.generate(undefined, n === 1 ? { signal: stop.signal } : {}).then(() => order.push(n)),
     );
-    await vi.waitFor(() => expect(hosts.client.outlook(undefined)).toBe('full'));
+    await expect.poll(() => hosts.client.outlook(undefined)).toBe('full');
     stop.abort(new Error('enough'));
     await expect(waiting[1]).rejects.toThrow('enough');
     expect([hosts.a.calls.length, hosts.b.calls.length]).toEqual([1, 1]);
@@ -72,7 +72,7 @@ describe('the host of a call', () => {
       hosts.generate(),
       hosts.client.embed({ input: ['a'] }, { signal }),
     ];
-    await vi.waitFor(() => expect(hosts.a.calls).toHaveLength(3));
+    await expect.poll(() => hosts.a.calls).toHaveLength(3);
     expect(hosts.a.calls.map(({ path }) => path).toSorted()).toEqual(['/api/embed', '/api/generate', '/api/generate']);
     held.open();
     await Promise.all(calls);
@@ -90,12 +90,12 @@ describe('a call that finds no room', () => {
     hosts.a.script = ({ body }) => new Promise((resolve) => ends.set(body.prompt, () => resolve(false)));
     const text = (prompt: string) => hosts.client.generate({ prompt }, { signal });
     const texts = [text('first'), text('second')];
-    await vi.waitFor(() => expect([...ends.keys()]).toEqual(['first', 'second']));
+    await expect.poll(() => [...ends.keys()]).toEqual(['first', 'second']);
     const vector = hosts.client.embed({ input: ['a'] }, { signal });
     ends.get('first')?.();
     await texts[0];
     texts.push(text('third'));
-    await vi.waitFor(() => expect(ends.size).toBe(3));
+    await expect.poll(() => ends.size).toBe(3);
 
     vi.advanceTimersByTime(6_000);
     ends.get('second')?.();
@@ -104,11 +104,11 @@ describe('a call that finds no room', () => {
     const last = text('fourth');
     // It waits behind the vector, which waits until nothing of the other model is there.
     ends.get('third')?.();
-    await vi.waitFor(() => expect(hosts.a.calls.at(-1)?.path).toBe('/api/embed'));
+    await expect.poll(() => hosts.a.calls.at(-1)?.path).toBe('/api/embed');
     expect([...ends.keys()]).toEqual(['first', 'second', 'third', undefined]);
     ends.get(undefined)?.();
     await vector;
-    await vi.waitFor(() => expect(ends.has('fourth')).toBe(true));
+    await expect.poll(() => ends.has('fourth')).toBe(true);
     ends.get('fourth')?.();
     await Promise.all([...texts, last]);
   });
@@ -193,8 +193,8 @@ describe('a host that fails before it said anything', () => {
         return script(...given);
       };
       const calls = Promise.allSettled([1, 2, 3, 4].map(() => hosts.generate()));
-      await vi.waitFor(() => expect(hosts.a.calls.length).toBeGreaterThanOrEqual(before + expected));
-      await vi.waitFor(() => expect(hosts.client.outlook(undefined)).toBe('full'));
+      await expect.poll(() => hosts.a.calls.length).toBeGreaterThanOrEqual(before + expected);
+      await expect.poll(() => hosts.client.outlook(undefined)).toBe('full');
       const at = hosts.a.calls.length - before;
       held.resolve();
       await calls;

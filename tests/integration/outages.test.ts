@@ -25,38 +25,34 @@ describe('a long attempt', () => {
     await redis.close();
   });
 
-  it.each(['SIGKILL', 'SIGSTOP'] as const)(
-    'keeps its lease while Redis is away by %s',
-    async (signal) => {
-      const client = await world.client();
-      let answer = () => {};
-      world.ollama.script = () =>
-        new Promise((resolve) => {
-          answer = () => resolve(false);
-        });
-      const called = world.ollama.nextCall('/api/chat');
-      const { id } = await client.submit('chat', chat);
-      await called;
-      const row = () => world.db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
-      await redis.signal(signal);
-      const leaseThen = (await row()).lease_until as Date;
-      // Three leases later it could only still be running here because it was renewed all along.
-      await until(
-        'the lease was renewed three times over',
-        async () => {
-          const { lease_until, attempt } = await row();
-          expect(attempt).toBe(1);
-          return (lease_until as Date).getTime() > leaseThen.getTime() + 3 * LEASE_MS;
-        },
-        { withinMs: 15_000, everyMs: 100 },
-      );
-      answer();
-      await until('it is completed', async () => (await row()).status === 'completed');
-      expect(await row()).toMatchObject({ attempt: 1, losses: 0, generation: 0 });
-      if (signal === 'SIGKILL') await redis.start();
-    },
-    40_000,
-  );
+  it.each(['SIGKILL', 'SIGSTOP'] as const)('keeps its lease while Redis is away by %s', async (signal) => {
+    const client = await world.client();
+    let answer = () => {};
+    world.ollama.script = () =>
+      new Promise((resolve) => {
+        answer = () => resolve(false);
+      });
+    const called = world.ollama.nextCall('/api/chat');
+    const { id } = await client.submit('chat', chat);
+    await called;
+    const row = () => world.db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+    await redis.signal(signal);
+    const leaseThen = (await row()).lease_until as Date;
+    // Three leases later it could only still be running here because it was renewed all along.
+    await until(
+      'the lease was renewed three times over',
+      async () => {
+        const { lease_until, attempt } = await row();
+        expect(attempt).toBe(1);
+        return (lease_until as Date).getTime() > leaseThen.getTime() + 3 * LEASE_MS;
+      },
+      { withinMs: 15_000, everyMs: 100 },
+    );
+    answer();
+    await until('it is completed', async () => (await row()).status === 'completed');
+    expect(await row()).toMatchObject({ attempt: 1, losses: 0, generation: 0 });
+    if (signal === 'SIGKILL') await redis.start();
+  });
 });
 
 describe('tasks whose model host is away', () => {
@@ -103,42 +99,38 @@ describe('tasks whose model host is away', () => {
 });
 
 describe('a backlog whose model host is full for a while', () => {
-  it.each(BACKENDS)(
-    'on %s makes few calls, loses no attempts, and goes on soon after',
-    async (backend) => {
-      const world = await createWorld({ backend, env: { WORKER_CONCURRENCY: '4' } });
-      const client = await world.client();
-      const [models] = await rowsOf(world);
-      expect(models).toMatchObject({ name: 'models', status: 'up', breaker: 'closed' });
-      world.ollama.everything = (_, response) => {
-        sendJson(response, 503, { error: 'server busy, please try again.  maximum pending requests exceeded' });
-        return true;
-      };
-      const asked = world.ollama.asked.length;
-      const inputs = Array.from({ length: 60 }, (_, n) => ({ type: 'embed', input: { input: `text ${n}` } }));
-      const began = Date.now();
-      const submitted = await Promise.all(
-        inputs.map(({ type, input }) => client.submit(type, input, { max_attempts: 1 })),
-      );
-      const released = () =>
-        world.db.selectFrom('attempts').select('task_id').where('outcome', '=', 'released').execute();
-      await until('many were turned away', async () => (await released()).length >= 60, { withinMs: 20_000 });
-      // Four slots, each of which rests for 200 ms after a task that was turned away.
-      expect(Date.now() - began).toBeGreaterThan(2_500);
-      expect(world.ollama.asked.length - asked).toBeLessThan(25);
-      expect(['open', 'half_open']).toContain((await rowsOf(world))[0]?.breaker);
+  it.each(BACKENDS)('on %s makes few calls, loses no attempts, and goes on soon after', async (backend) => {
+    const world = await createWorld({ backend, env: { WORKER_CONCURRENCY: '4' } });
+    const client = await world.client();
+    const [models] = await rowsOf(world);
+    expect(models).toMatchObject({ name: 'models', status: 'up', breaker: 'closed' });
+    world.ollama.everything = (_, response) => {
+      sendJson(response, 503, { error: 'server busy, please try again.  maximum pending requests exceeded' });
+      return true;
+    };
+    const asked = world.ollama.asked.length;
+    const inputs = Array.from({ length: 60 }, (_, n) => ({ type: 'embed', input: { input: `text ${n}` } }));
+    const began = Date.now();
+    const submitted = await Promise.all(
+      inputs.map(({ type, input }) => client.submit(type, input, { max_attempts: 1 })),
+    );
+    const released = () =>
+      world.db.selectFrom('attempts').select('task_id').where('outcome', '=', 'released').execute();
+    await until('many were turned away', async () => (await released()).length >= 60, { withinMs: 20_000 });
+    // Four slots, each of which rests for 200 ms after a task that was turned away.
+    expect(Date.now() - began).toBeGreaterThan(2_500);
+    expect(world.ollama.asked.length - asked).toBeLessThan(25);
+    expect(['open', 'half_open']).toContain((await rowsOf(world))[0]?.breaker);
 
-      world.ollama.everything = undefined;
-      const back = Date.now();
-      const ended = await Promise.all(submitted.map(({ id }) => client.waitForEnd(id)));
-      expect(Date.now() - back).toBeLessThan(20_000);
-      expect(ended.every(({ status }) => status === 'completed')).toBe(true);
-      const rows = await world.db.selectFrom('tasks').select(['failures', 'losses']).execute();
-      expect(rows.every(({ failures, losses }) => failures === 0 && losses === 0)).toBe(true);
-      await world.close();
-    },
-    60_000,
-  );
+    world.ollama.everything = undefined;
+    const back = Date.now();
+    const ended = await Promise.all(submitted.map(({ id }) => client.waitForEnd(id)));
+    expect(Date.now() - back).toBeLessThan(20_000);
+    expect(ended.every(({ status }) => status === 'completed')).toBe(true);
+    const rows = await world.db.selectFrom('tasks').select(['failures', 'losses']).execute();
+    expect(rows.every(({ failures, losses }) => failures === 0 && losses === 0)).toBe(true);
+    await world.close();
+  });
 
   /** The row of the models in `/readyz`. */
   async function rowsOf(world: World) {

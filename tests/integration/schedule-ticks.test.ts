@@ -152,7 +152,7 @@ describe.each(BACKENDS)('schedules on %s', (backend) => {
       let kills = 0;
       while (killing) {
         const process = spawnSutazai(['worker'], env);
-        await until('it is up', () => /is up/.test(process.output()), { withinMs: 20_000 });
+        await until('it is up', () => /is up/.test(process.output()));
         await new Promise((resolve) => setTimeout(resolve, 700 * Math.random()));
         await process.kill('SIGKILL');
         kills++;
@@ -166,10 +166,8 @@ describe.each(BACKENDS)('schedules on %s', (backend) => {
     }
     const ticksOf = async (id: string) =>
       (await world.db.selectFrom('tasks').select('id').where('schedule_id', '=', id).execute()).length;
-    await until(
-      'seven ticks of each',
-      async () => (await Promise.all(made.map(({ id }) => ticksOf(id)))).every((ticks) => ticks >= 7),
-      { withinMs: 40_000 },
+    await until('seven ticks of each', async () =>
+      (await Promise.all(made.map(({ id }) => ticksOf(id)))).every((ticks) => ticks >= 7),
     );
     for (const { id } of made) await client.request('PATCH', `/api/v1/schedules/${id}`, { enabled: false });
     killing = false;

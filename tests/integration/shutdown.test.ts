@@ -4,9 +4,9 @@ import { until } from '../support/until.ts';
 import { BACKENDS, createWorld } from '../support/world.ts';
 
 it.each(BACKENDS)('a process that stops takes no task on %s while it waits for a request', async (backend) => {
-  const world = await createWorld({ backend, env: { SHUTDOWN_GRACE_SECONDS: '2' } });
+  const world = await createWorld({ backend, env: { SHUTDOWN_GRACE_SECONDS: '20' } });
   const client = await world.client();
-  // Half of a request keeps the API busy for the whole grace.
+  // Half of a request keeps the API busy until it breaks off.
   const socket = connect(Number(new URL(world.url).port), '127.0.0.1');
   socket.on('error', () => {});
   socket.write(
@@ -32,11 +32,13 @@ it.each(BACKENDS)('a process that stops takes no task on %s while it waits for a
     body: JSON.stringify({ type: 'echo', input: { message: 'late' } }),
   });
   expect(answer.status).toBe(202);
+  // Time enough to take it.
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
   expect(closed).toBe(false);
+  socket.destroy();
   await closing;
   const { id } = (await answer.json()) as { id: string };
   const row = await world.db.selectFrom('tasks').select(['status', 'attempt']).where('id', '=', id).executeTakeFirst();
   expect(row).toEqual({ status: 'pending', attempt: 0 });
-  socket.destroy();
   await world.close();
 });

@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs';
 import { startHealthServer } from '../../src/health/server.ts';
 import { createLog } from '../../src/log.ts';
 
-// A process with a health port, whose main loop a test blocks by a message: `{ block: ms }`.
+// A process with a health port, whose main loop a test blocks by a message, until there is a file: `{ block: path }`.
 
 const stalledMs = Number(process.argv[2]);
 const problems: string[] = [];
@@ -18,14 +19,14 @@ const server = await startHealthServer({
   stalledMs,
 });
 
-process.on('message', (message: { block: number } | { problems: string[] }) => {
+process.on('message', (message: { block: string } | { problems: string[] }) => {
   if ('problems' in message) {
     problems.splice(0, Number.POSITIVE_INFINITY, ...message.problems);
     return;
   }
   process.send?.('blocking');
-  const end = performance.now() + message.block;
-  while (performance.now() < end);
+  const never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  while (!existsSync(message.block)) Atomics.wait(never, 0, 0, 20);
   process.send?.('blocked');
 });
 process.on('disconnect', () => process.exit(0));
