@@ -96,9 +96,7 @@ export function createShell(env: Record<string, string> = {}): Shell {
       }),
     );
     const says = async (text: string) => {
-      await until(`it says ${text}, and not ${stdout}${stderr}`, () => (stdout + stderr).includes(text), {
-        withinMs: 20_000,
-      });
+      await until(`it says ${text}, and not ${stdout}${stderr}`, () => (stdout + stderr).includes(text));
     };
     return { child, stdout: () => stdout, stderr: () => stderr, says, ended };
   }

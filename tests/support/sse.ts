@@ -70,7 +70,7 @@ export async function readEvents(
       return text;
     },
     named: (name) => events.filter(({ event }) => event === name),
-    until: (what, test) => until(what, () => events.find(test), { withinMs: 15_000 }),
+    until: (what, test) => until(what, () => events.find(test)),
     ended,
     close: () => abort.abort(),
   };
