@@ -44,7 +44,7 @@ async function run(request: IncomingMessage, response: ServerResponse): Promise<
   const key = String(request.headers['idempotency-key']);
   const body = await wholeBody(request);
   // A worker that was killed while it asked.
-  if (!body) return;
+  if (!body) return undefined;
   const input: unknown = JSON.parse(body.toString() || 'null');
   taken.push({ key, path: request.url ?? '', input, repeated: taken.filter((one) => one.key === key).length });
   if (way === 'failing') return send(response, 500, { error: 'on purpose' });
