@@ -60,6 +60,7 @@ const ALONE = [
   'tests/integration/worker-affinity.test.ts',
   'tests/integration/worker-loss.test.ts',
   'tests/integration/worker-outcomes.test.ts',
+  'tests/integration/workflow-size.test.ts',
   'tests/security/database-rotation.test.ts',
   'tests/security/egress-calls.test.ts',
   'tests/security/slow-clients.test.ts',

@@ -160,7 +160,7 @@ describe('the package', () => {
       });
     const ended = new Promise((resolve) => worker.once('close', resolve));
     try {
-      await until(`it is up, and not ${said}`, () => said.includes('is up at'), { withinMs: 20_000 });
+      await until(`it is up, and not ${said}`, () => said.includes('is up at'));
       // The health port is answered by a thread.
       expect(said).toMatch(/health/);
     } finally {

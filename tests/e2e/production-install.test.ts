@@ -43,7 +43,7 @@ function sutazai(args: string[], env: Record<string, string> = {}): SpawnSyncRet
     cwd: folder,
     env: { ...image.environment, ...env },
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
   });
 }
 

@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -68,15 +69,18 @@ it('SIGTERM to the process of `npm start` alone stops what it started', async ()
     cwd: folder,
     env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: folder },
   });
+  const ended = once(npm, 'exit');
   let output = '';
   npm.stdout.on('data', (chunk) => {
     output += chunk;
   });
-  await until('it is up', () => output.includes('is up as'), { withinMs: 20_000 });
+  await until('it is up', () => output.includes('is up as'));
   const pid = Number(/is up as (\d+)/.exec(output)?.[1]);
   npm.kill('SIGTERM');
-  await until('it is told', () => output.includes('stops'), { withinMs: 10_000 });
+  await until('it is told', () => output.includes('stops'));
   await until('it is gone', () => !isThere(pid));
+  // It writes its log into the folder at its end.
+  await ended;
 });
 
 function isThere(pid: number): boolean {

@@ -47,7 +47,7 @@ describe('the receiver of docs/webhooks.md', () => {
     started.push(child);
     let printed = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (printed += chunk));
-    await until('it is ready', () => printed.includes('ready'), { withinMs: 20_000 });
+    await until('it is ready', () => printed.includes('ready'));
     return { url: `http://127.0.0.1:${port}/`, output: () => printed };
   }
 

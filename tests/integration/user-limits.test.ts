@@ -46,7 +46,7 @@ describe('the limits of users in a process', () => {
     await told;
     arrive();
     const limits = await opening;
-    await until('the new one holds', () => limits.of(userId).waiting_tasks === 3, { withinMs: 3_000 });
+    await until('the new one holds', () => limits.of(userId).waiting_tasks === 3);
     expect(limits.of('somebody else')).toEqual(defaults);
     await limits.close();
   });

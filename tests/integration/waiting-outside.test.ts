@@ -135,7 +135,7 @@ describe.each(BACKENDS)('a task that waits for something outside, on %s', (backe
 
   it('fails where nothing comes in time, and is run again from its beginning with new addresses', async () => {
     const id = await submit('0.3');
-    await parked(id);
+    await until('parked', async () => (await outcomes(id)).includes('parked'));
     const first = told.get(id)![0]!;
     await until('the end', async () => {
       await world.running.reconciler.runOnce();
@@ -143,6 +143,8 @@ describe.each(BACKENDS)('a task that waits for something outside, on %s', (backe
     });
     expect(await row(id)).toMatchObject({ error: { code: 'callback_timeout', retryable: false } });
     expect(await outcomes(id)).toEqual(['parked', 'failed']);
+    // This time it waits long enough to be called.
+    await world.db.updateTable('tasks').set({ input: '{"message":"60"}' }).where('id', '=', id).execute();
     expect((await client.request('POST', `/api/v1/tasks/${id}/retry`)).status).toBe(202);
     await parked(id);
     const second = told.get(id)![1]!;

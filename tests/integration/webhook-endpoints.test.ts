@@ -21,6 +21,7 @@ import { newWebhookSecret } from '../../src/webhooks/sign.ts';
 import { freePort } from '../support/redis.ts';
 import { type Sink, startSink } from '../support/sink.ts';
 import { settlement, useTasks } from '../support/tasks.ts';
+import { until } from '../support/until.ts';
 
 const { database, running, deliveriesOf } = useTasks();
 const box = createSecretBox(Buffer.alloc(32, 1).toString('base64'));
@@ -172,7 +173,9 @@ describe('an endpoint', () => {
       timeoutMs: 5_000,
       places: 8,
     });
-    const [hung, waiting, fine] = ids.map((id) => deliver({ id, generation: 0 }));
+    const hung = deliver({ id: ids[0]!, generation: 0 });
+    await until('it hangs', () => sink.received.length === 1);
+    const [waiting, fine] = ids.slice(1).map((id) => deliver({ id, generation: 0 }));
     expect(await fine).toBeUndefined();
     expect(other.received).toHaveLength(1);
     const later = await waiting;

@@ -139,10 +139,13 @@ describe.each(BACKENDS)('webhooks on %s', (backend) => {
   it.each([
     ['120', 120_000],
     ['99999999', 86_400_000],
-    [new Date(Date.now() + 3_600_000).toUTCString(), 3_600_000],
+    ['a date', 3_600_000],
     ['soon', 5_500],
-  ])('wait as long as Retry-After: %s asks, within reason', async (header, wanted) => {
-    sink.answer = (_, response) => void response.writeHead(429, { 'retry-after': header }).end();
+  ])('wait as long as Retry-After: %s asks, within reason', async (asked, wanted) => {
+    sink.answer = (_, response) => {
+      const header = asked === 'a date' ? new Date(Date.now() + wanted).toUTCString() : asked;
+      response.writeHead(429, { 'retry-after': header }).end();
+    };
     const { id } = await client.submit('echo', echo, { webhook: { url: sink.url } });
     const inMs = (await waitingAgain(id)).ready_at.getTime() - Date.now();
     expect(Math.abs(inMs - wanted)).toBeLessThan(Math.max(2_000, wanted * 0.02));

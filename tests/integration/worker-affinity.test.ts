@@ -40,9 +40,7 @@ describe.each(BACKENDS)('a worker whose host holds one model at a time, on %s', 
   const rows = () =>
     world.db.selectFrom('tasks').select(['id', 'status', 'generation', 'attempt', 'failures']).orderBy('id').execute();
   const allEnd = () =>
-    until('all have ended', async () => (await rows()).every(({ status }) => status === 'completed'), {
-      withinMs: 20_000,
-    });
+    until('all have ended', async () => (await rows()).every(({ status }) => status === 'completed'));
 
   /**
    * How many began before the second model's first task though it was due. The third run is the first that passes it over, at the

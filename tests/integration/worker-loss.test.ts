@@ -83,7 +83,7 @@ describe.each(BACKENDS)('on %s', (backend) => {
     await sql`create trigger too_late before update on tasks for each row execute function too_late()`.execute(
       world.db,
     );
-    await until('the second attempt calls the model', () => answers.length === 2, { withinMs: 15_000 });
+    await until('the second attempt calls the model', () => answers.length === 2);
     expect(await row(id)).toMatchObject({ status: 'running', attempt: 2, losses: 1 });
     answers[0]?.();
     answers[1]?.();
@@ -134,7 +134,7 @@ describe.each(BACKENDS)('on %s', (backend) => {
     const victim = spawnSutazai(['worker'], env);
     const batch = { tasks: Array.from({ length: 5 }, () => ({ type: 'chat', input: chat })) };
     const { body } = await client.request<{ tasks: PresentedTask[] }>('POST', '/api/v1/tasks/batch', batch);
-    await until('three tasks run', () => world.ollama.calls.length === 3, { withinMs: 15_000 }).catch((error) => {
+    await until('three tasks run', () => world.ollama.calls.length === 3).catch((error) => {
       throw new Error(`${error.message}: ${victim.output()}`);
     });
     expect(await victim.kill('SIGKILL')).toBe('SIGKILL');

@@ -22,8 +22,7 @@ describe('the audit log', () => {
   afterAll(() => world.close());
 
   const list = async (query: string) => (await admin.request<Page>('GET', `/api/v1/audit?${query}`)).body;
-  const found = (query: string) =>
-    until(`an entry for ${query}`, async () => (await list(query)).data[0], { withinMs: 5_000 });
+  const found = (query: string) => until(`an entry for ${query}`, async () => (await list(query)).data[0]);
   const post = (path: string, body?: unknown, headers?: Record<string, string>) =>
     world.anonymous.request('POST', `/api/v1${path}`, body, headers);
 

@@ -78,7 +78,7 @@ it('a process without descriptors left refuses connections, does not end, and re
   world = await createWorld({ mode: 'api' });
   const client = await world.client();
   const api = spawnSutazai(['api'], world.env);
-  const url = await until('it is up', () => /is up at (\S+)/.exec(api.output())?.[1], { withinMs: 25_000 });
+  const url = await until('it is up', () => /is up at (\S+)/.exec(api.output())?.[1]);
   const pid = String(api.process.pid);
   const descriptors = () => readdirSync(`/proc/${pid}/fd`).length;
   const limit = descriptors() + 10;
@@ -97,6 +97,6 @@ it('a process without descriptors left refuses connections, does not end, and re
     const answer = await fetch(`${url}/api/v1/tasks`, { method: 'POST', headers, body }).catch(() => undefined);
     return answer?.status;
   };
-  await expect.poll(submit, { timeout: 10_000 }).toBe(202);
+  await expect.poll(submit).toBe(202);
   expect(await api.kill('SIGTERM'), api.output()).toBe(0);
 });

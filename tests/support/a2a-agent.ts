@@ -1,6 +1,7 @@
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { open } from './open.ts';
+import { wholeBody } from './whole-body.ts';
 
 export type Fields = Record<string, unknown>;
 
@@ -44,8 +45,8 @@ export async function startA2aAgent(
   const old = speaks === '0.3';
   const waiting: Array<{ method: string; resolve: (call: A2aCall) => void }> = [];
   const server = createServer(async (request, response) => {
-    let text = '';
-    for await (const chunk of request) text += chunk;
+    const text = (await wholeBody(request))?.toString();
+    if (text === undefined) return;
     const call = { path: request.url ?? '', headers: request.headers, body: text === '' ? {} : JSON.parse(text) };
     agent.calls.push(call);
     const method = String(call.body.method ?? call.path);

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { wholeBody } from './whole-body.ts';
 
 /** One call as the agent took it. */
 export interface AgentTaken {
@@ -41,7 +42,10 @@ function doOnce(key: string, input: unknown): unknown {
 
 async function run(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
   const key = String(request.headers['idempotency-key']);
-  const input = await readJson(request);
+  const body = await wholeBody(request);
+  // A worker that was killed while it asked.
+  if (!body) return undefined;
+  const input: unknown = JSON.parse(body.toString() || 'null');
   taken.push({ key, path: request.url ?? '', input, repeated: taken.filter((one) => one.key === key).length });
   if (way === 'failing') return send(response, 500, { error: 'on purpose' });
   if (way === 'slow') await slowly();
@@ -80,10 +84,4 @@ const server = createServer(async (request, response) => {
 
 function send(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-}
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  let text = '';
-  for await (const chunk of request) text += chunk;
-  return JSON.parse(text || 'null');
 }

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { open } from './open.ts';
+import { wholeBody } from './whole-body.ts';
 
 /** A span as it came, its attributes and those of its process as plain values. */
 export interface CollectedSpan {
@@ -38,10 +39,10 @@ export async function startCollector(): Promise<Collector> {
   const spans: CollectedSpan[] = [];
   let headers: Record<string, unknown> = {};
   const server = createServer(async (request, response) => {
-    let text = '';
-    for await (const chunk of request) text += chunk;
+    const body = await wholeBody(request);
+    if (!body) return;
     headers = request.headers;
-    const { resourceSpans } = JSON.parse(text) as Message;
+    const { resourceSpans } = JSON.parse(body.toString()) as Message;
     if (request.url === '/v1/traces')
       for (const { resource, scopeSpans } of resourceSpans)
         for (const span of scopeSpans.flatMap((scope) => scope.spans))

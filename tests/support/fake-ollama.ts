@@ -1,5 +1,6 @@
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { wholeBody } from './whole-body.ts';
 
 /** What the fake was asked. */
 export interface OllamaCall {
@@ -61,7 +62,9 @@ export async function startFakeOllama(port = 0): Promise<FakeOllama> {
 
   const server = createServer(async (request, response) => {
     const path = request.url ?? '';
-    const body = await readJson(request);
+    const text = await wholeBody(request);
+    if (!text) return;
+    const body = text.length === 0 ? {} : (JSON.parse(text.toString()) as Record<string, unknown>);
     const call: OllamaCall = {
       ...{ path, headers: request.headers, body },
       closedEarly: new Promise((resolve) => response.once('close', () => resolve(!response.writableFinished))),
@@ -194,10 +197,4 @@ function notFound(response: ServerResponse, model: unknown, path = ''): void {
 function textsOf({ prompt, messages, input }: Record<string, unknown>): string[] {
   const said = (messages ?? []) as Array<{ content: string }>;
   return [prompt ?? [], said.map(({ content }) => content).join(' '), input ?? []].flat() as string[];
-}
-
-async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
-  let text = '';
-  for await (const chunk of request) text += chunk;
-  return text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);
 }

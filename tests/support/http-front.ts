@@ -1,5 +1,6 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { wholeBody } from './whole-body.ts';
 
 /** A request that came to the front. */
 export interface FrontCall {
@@ -39,7 +40,8 @@ export interface HttpFront {
 /** Starts it before the server at this URL. */
 export async function startHttpFront(target: string): Promise<HttpFront> {
   const server = createServer(async (incoming, response) => {
-    const body = await bytesOf(incoming);
+    const body = await wholeBody(incoming);
+    if (!body) return;
     const call: FrontCall = {
       method: incoming.method ?? '',
       path: incoming.url ?? '',

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { open } from './open.ts';
+import { wholeBody } from './whole-body.ts';
 
 export interface Asked {
   method: string;
@@ -25,10 +26,10 @@ export async function startScriptedHttp(): Promise<ScriptedHttp> {
   const asked: Asked[] = [];
   let reactions: Reaction[] = [];
   const server = createServer(async (request, response) => {
-    let body = '';
-    for await (const piece of request) body += piece;
+    const body = await wholeBody(request);
+    if (!body) return;
     const { method = '', url = '', headers } = request;
-    const one = { method, url, headers, body, at: Date.now() };
+    const one = { method, url, headers, body: body.toString(), at: Date.now() };
     asked.push(one);
     const reaction = reactions.length > 1 ? reactions.shift() : reactions[0];
     if (reaction) reaction(response, one);

@@ -1,6 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { open } from './open.ts';
+import { wholeBody } from './whole-body.ts';
 
 /** A webhook message, or another call, as it came. */
 export interface Received {
@@ -25,10 +26,10 @@ export async function startSink(): Promise<Sink> {
   const sockets = new Set<Socket>();
   const received: Received[] = [];
   const server = createServer(async (request, response) => {
-    let body = '';
-    for await (const chunk of request) body += chunk;
+    const body = await wholeBody(request);
+    if (!body) return;
     const { method, url: path, headers } = request;
-    received.push({ method, path, headers, body, at: Date.now() });
+    received.push({ method, path, headers, body: body.toString(), at: Date.now() });
     if (sink.answer) sink.answer(received.length - 1, response);
     else response.writeHead(204).end();
   });
