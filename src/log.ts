@@ -12,6 +12,8 @@ const SECRET = new Set([
   ...['password', 'passphrase', 'token', 'access_token', 'refresh_token', 'secret', 'secrets', 'credential'],
   ...['authorization', 'cookie', 'set-cookie', 'api_key', 'apikey', 'x-api-key', 'encryption_key'],
 ]);
+/** So many characters are written at once, also within a turn. */
+const AT_ONCE = 8_192;
 /** What lies deeper is not looked at, and so not written. */
 const MAX_DEPTH = 6;
 
@@ -34,7 +36,7 @@ export function createLog(
       formatters: { level: (label) => ({ level: label }), log: (logged) => clean(logged, 1) as typeof logged },
       mixin: traceIds,
     },
-    format === 'text' ? forPeople() : pino.destination({ dest: 2, sync: true }),
+    format === 'text' ? forPeople() : forMachines(),
   );
 }
 
@@ -55,6 +57,25 @@ function clean(value: object, depth: number): unknown {
     copy[key] = kept;
   }
   return copy ?? value;
+}
+
+/** Writes together what is logged in one turn of the event loop: a process that serves many requests writes a line for each. */
+function forMachines(): DestinationStream {
+  const lines = pino.destination({ dest: 2, sync: true, minLength: AT_ONCE });
+  let armed = false;
+  const flush = () => {
+    armed = false;
+    lines.flushSync();
+  };
+  process.once('exit', flush);
+  return {
+    write(line) {
+      lines.write(line);
+      if (armed) return;
+      armed = true;
+      setImmediate(flush);
+    },
+  };
 }
 
 /** Loaded where it is wanted alone: most processes write JSON. */
