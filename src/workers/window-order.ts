@@ -53,6 +53,18 @@ interface Passed {
   seenAt: number;
 }
 
+/** By model those who were chosen and have not come to their host; `soon` counts those who were chosen just now. */
+function countComing(chosen: readonly Chosen[], now: number): Map<string | undefined, { soon: number }> {
+  const coming = new Map<string | undefined, { soon: number }>();
+  for (const { model, at, begun } of chosen) {
+    if (begun || now - at >= LATER_MS) continue;
+    const one = coming.get(model) ?? { soon: 0 };
+    coming.set(model, one);
+    if (now - at < SOON_MS) one.soon++;
+  }
+  return coming;
+}
+
 /**
  * The first in line, unless its model would have to be loaded: then the first whose model is there. Nobody is passed over for
  * longer than `boundMs` in all.
@@ -100,16 +112,12 @@ export function createWindowOrder<T extends InWindow>(boundMs: number): WindowOr
       if (since === undefined || now - since < share) return false;
       return !line.slice(0, index).some(({ model }) => hosts.meet(model, one.model));
     };
+    const coming = countComing(chosen, now);
     /** Those who will take room that no host knows of take none from a model with room for all of them, but where they load another. */
     const isTaken = (model: string | undefined, state: ReturnType<StateOf>) => {
-      const coming = chosen.filter(
-        (other) =>
-          !other.begun &&
-          now - other.at < (other.model === model ? SOON_MS : LATER_MS) &&
-          hosts.meet(other.model, model),
-      );
-      if (coming.length === 0) return false;
-      return state !== 'loaded' || coming.some((other) => other.model !== model) || hosts.room(model) <= coming.length;
+      const [own, others] = [coming.get(model)?.soon ?? 0, [...coming.keys()].filter((other) => other !== model)];
+      if (others.some((other) => hosts.meet(other, model))) return true;
+      return own > 0 && (state !== 'loaded' || hosts.room(model) <= own);
     };
     const kept: Array<string | undefined> = [];
     let first: T | undefined;
