@@ -1,4 +1,5 @@
 import { quantile, table } from '../bench.ts';
+import { BACKENDS, type Backend } from '../rig/builds.ts';
 import { cpuPerTask, type Phase, perSecond } from '../rig/phases.ts';
 import type { Result } from './index.ts';
 
@@ -13,9 +14,23 @@ const of = ({ rounds }: Result, name: PhaseName, pick: (phase: Phase) => number)
     0.5,
   );
 
+/** What a task of the product costs of the processor, as a part of what it costs in the naive build, where both were measured in turns. */
+export function ratio(results: Result[], backend: Backend): number {
+  const [product, naive] = ['product', 'naive'].map((build) =>
+    results.find(({ name }) => name === `${build} on ${backend}`),
+  );
+  return product && naive ? of(product, 'sustain', cpuPerTask) / of(naive, 'sustain', cpuPerTask) : Number.NaN;
+}
+
 /** The tables of all builds. */
 export function report(results: Result[]): string {
-  return [speeds(results), costs(results)].join('\n\n');
+  const ratios = BACKENDS.map((backend) => [backend, ratio(results, backend)] as const)
+    .filter(([, part]) => !Number.isNaN(part))
+    .map(
+      ([backend, part]) =>
+        `On ${backend} a task of the product costs ${fixed(part, 2)} times what it costs in the naive build (both at once).`,
+    );
+  return [speeds(results), costs(results), ...ratios].join('\n\n');
 }
 
 function speeds(results: Result[]): string {
