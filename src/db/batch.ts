@@ -65,7 +65,10 @@ export function createBatch<I, O>({
     await new Promise(setImmediate);
     while (waiting.length > 0) {
       const early = begunAt + apartMs - performance.now();
-      if (early > 0 && waiting.length < max) await setTimeout(early);
+      if (early > 0 && waiting.length < max) {
+        await setTimeout(early);
+        continue;
+      }
       begunAt = performance.now();
       const batch = waiting.slice(0, max);
       waiting = waiting.slice(max);

@@ -121,7 +121,12 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
   const adders = Object.fromEntries(
     LANES.map((lane) => [
       lane,
-      createBatch<Wake, undefined>({ run: (wakes) => add(lane, wakes), max: MAX_BULK, apartMs: ADDS_APART_MS }),
+      createBatch<Wake, undefined>({
+        run: (wakes) => add(lane, wakes),
+        max: MAX_BULK,
+        parallel: 2,
+        apartMs: ADDS_APART_MS,
+      }),
     ]),
   ) as Record<Lane, (wake: Wake) => Promise<undefined>>;
 

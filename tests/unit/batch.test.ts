@@ -56,6 +56,21 @@ describe('a batch', () => {
     expect((begun[1]?.at ?? 0) - (begun[0]?.at ?? 0)).toBeGreaterThanOrEqual(199);
   });
 
+  it('has nothing to do with an empty one, where several may be under way', async () => {
+    const sizes: number[] = [];
+    const run = async (items: number[]) => {
+      sizes.push(items.length);
+      return items;
+    };
+    const call = createBatch({ run, max: 3, parallel: 2, apartMs: 50 });
+    await Promise.all([call(1), call(2)]);
+    const next = call(3);
+    await new Promise(setImmediate);
+    await Promise.all([next, call(4)]);
+    expect(sizes.every((size) => size > 0)).toBe(true);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(4);
+  });
+
   it('has neither the first nor a full one wait for that', async () => {
     const call = createBatch({ run: async (items: number[]) => items, max: 3, apartMs: 3_600_000 });
     expect(await call(1)).toBe(1);
