@@ -93,7 +93,7 @@ test('who built an image is signed by a job that may do nothing else', () => {
 
 test('the jobs that need the release before have it in their history', () => {
   const needed: Array<[string, string]> = [
-    ['integration', '.ci/run integration e2e'],
+    ['integration', '.ci/run integration e2e guard'],
     ['previous', '.ci/run previous'],
   ];
   for (const [name, command] of needed) {
