@@ -12,13 +12,19 @@ export interface BatchOptions<I, O> {
   max: number;
   /** How many batches may be under way at once (default 1). */
   parallel?: number;
-  /** A batch that is not full begins no sooner after the one before. */
+  /**
+   * A batch that is not full begins no sooner after the one before, and not while one is under way, unless that is held up
+   * (by a lock, say, that is of no matter to the others) and `parallel` is more than one.
+   */
   apartMs?: number;
   /** The most items that may wait for their turn, and for how long; what is beyond is rejected with {@link Overloaded}. */
   limit?: { items: number; ms: number };
   /** Whether an error may be the fault of one item; the others are then tried again, each alone. */
   isolate?: (error: unknown) => boolean;
 }
+
+/** What is under way for so long counts as held up. */
+const HELD_UP_MS = 1_000;
 
 /** The work does not keep up with its callers, or what does it is away. */
 export class Overloaded extends Error {
@@ -44,6 +50,7 @@ export function createBatch<I, O>({
 }: BatchOptions<I, O>): (item: I) => Promise<O> {
   let waiting: Array<Waiter<I, O>> = [];
   let underWay = 0;
+  let running = 0;
   let begunAt = Number.NEGATIVE_INFINITY;
   let armed: NodeJS.Timeout | undefined;
 
@@ -59,16 +66,27 @@ export function createBatch<I, O>({
       reject(new Overloaded('it waited too long'));
   }
 
+  /** Resolves when the next batch may begin. */
+  async function apart(): Promise<void> {
+    while (apartMs > 0 && waiting.length > 0 && waiting.length < max) {
+      const early = begunAt + (running > 0 ? HELD_UP_MS : apartMs) - performance.now();
+      if (early <= 0) return;
+      await setTimeout(early, undefined, { ref: running === 0 });
+    }
+  }
+
   async function flush(): Promise<void> {
     underWay++;
     // One turn of the event loop lets the requests that came in the same read of the socket join.
     await new Promise(setImmediate);
     while (waiting.length > 0) {
-      const early = begunAt + apartMs - performance.now();
-      if (early > 0 && waiting.length < max) await setTimeout(early);
+      await apart();
+      // Meanwhile another may have taken them all, or they have waited too long.
+      if (waiting.length === 0) break;
       begunAt = performance.now();
       const batch = waiting.slice(0, max);
       waiting = waiting.slice(max);
+      running++;
       armed ??= limit && setInterval(dropStale, limit.ms / 4);
       try {
         // Of the trace of one of them; the others do not see it.
@@ -79,6 +97,8 @@ export function createBatch<I, O>({
       } catch (error) {
         if (batch.length > 1 && isolate(error)) await Promise.all(batch.map(alone));
         else for (const { reject } of batch) reject(error);
+      } finally {
+        running--;
       }
     }
     underWay--;

@@ -52,6 +52,7 @@ export function createClaims({ db, name, leaseMs, onCalled, onHeld, onError, log
   const claimOnce = createBatch<Claim, ClaimedTask | undefined>({
     run: (claims) => claimTasks(db, name, leaseMs, claims, limits.everybody),
     max: MAX_BATCH,
+    parallel: 2,
     apartMs: APART_MS,
   });
   const claimLeft = createBatch<Claim, ToldTask | HeldBack | undefined>({
@@ -66,6 +67,7 @@ export function createClaims({ db, name, leaseMs, onCalled, onHeld, onError, log
   const settleOnce = createBatch<Settlement, Transition | undefined>({
     run: (all) => settleTasks(db, all),
     max: MAX_BATCH,
+    parallel: 2,
     apartMs: APART_MS,
     // What is too much for one statement together may be none of it alone.
     isolate: (error) => isFault(error) || isTooMuch(error),
