@@ -2,8 +2,9 @@ import { setTimeout } from 'node:timers/promises';
 import { goOn, present } from '../telemetry/tracing.ts';
 
 /**
- * Group commit: calls that arrive while a statement is under way go together in the next one. A lone caller waits for nobody;
- * where calls come so often that statements follow each other, they follow at a distance, so that there is more in each.
+ * Group commit: calls that arrive while a statement is under way go together in the next one. A lone caller waits for nobody,
+ * unless it comes again within `apartMs`; where calls come so often that statements follow each other, they follow at a distance,
+ * so that there is more in each.
  */
 export interface BatchOptions<I, O> {
   /** Does the work of all items; answers one result an item, in order. */
