@@ -59,23 +59,32 @@ function clean(value: object, depth: number): unknown {
   return copy ?? value;
 }
 
+let machines: DestinationStream | undefined;
+
 /** Writes together what is logged in one turn of the event loop: a process that serves many requests writes a line for each. */
 function forMachines(): DestinationStream {
-  const lines = pino.destination({ dest: 2, sync: true, minLength: AT_ONCE });
+  if (machines) return machines;
+  // What gathers is kept here and not by its `minLength`: its `flushSync` never comes back where nobody reads stderr any more.
+  const stderr = pino.destination({ dest: 2, sync: true });
+  let lines = '';
   let armed = false;
   const flush = () => {
     armed = false;
-    lines.flushSync();
+    const text = lines;
+    lines = '';
+    if (text !== '') stderr.write(text);
   };
   process.once('exit', flush);
-  return {
+  machines = {
     write(line) {
-      lines.write(line);
+      lines += line;
+      if (lines.length >= AT_ONCE) return flush();
       if (armed) return;
       armed = true;
       setImmediate(flush);
     },
   };
+  return machines;
 }
 
 /** Loaded where it is wanted alone: most processes write JSON. */

@@ -42,6 +42,7 @@ export function exchange(
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     let controller: Dispatcher.DispatchController | undefined;
+    let sentOn: unknown[] = [];
 
     function end(error?: unknown): void {
       if (over) return;
@@ -75,8 +76,9 @@ export function exchange(
     dispatcher.dispatch(
       { origin, path: pathname + search, method: method as Dispatcher.HttpMethod, headers, body },
       {
-        onRequestStart(given) {
+        onRequestStart(given, { history }) {
           controller = given;
+          sentOn = history ?? [];
           if (over) given.abort(failure as Error);
         },
         onResponseStart(_, status, given) {
@@ -97,11 +99,15 @@ export function exchange(
           wake?.();
         },
         onResponseEnd: () => end(),
-        onResponseError: (_, error) => end(error),
+        onResponseError: (_, error) => end(sentOn.length > 0 && isRefused(error) ? nowhere(error) : error),
       },
     );
   });
 }
+
+/** What is wrong with a place that it was sent on to names that place, which is nobody's business. */
+const isRefused = (error: Error) => (error as NodeJS.ErrnoException).code === 'UND_ERR_INVALID_ARG';
+const nowhere = (cause: Error) => new Error('it sent the call on to where it cannot go', { cause });
 
 function basicAuth(username: string, password: string): Record<string, string> {
   if (username === '' && password === '') return {};

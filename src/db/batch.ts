@@ -2,8 +2,9 @@ import { setTimeout } from 'node:timers/promises';
 import { goOn, present } from '../telemetry/tracing.ts';
 
 /**
- * Group commit: calls that arrive while a statement is under way go together in the next one. A lone caller waits for nobody;
- * where calls come so often that statements follow each other, they follow at a distance, so that there is more in each.
+ * Group commit: calls that arrive while a statement is under way go together in the next one. A lone caller waits for nobody,
+ * unless it comes again within `apartMs`; where calls come so often that statements follow each other, they follow at a distance,
+ * so that there is more in each.
  */
 export interface BatchOptions<I, O> {
   /** Does the work of all items; answers one result an item, in order. */
@@ -12,13 +13,21 @@ export interface BatchOptions<I, O> {
   max: number;
   /** How many batches may be under way at once (default 1). */
   parallel?: number;
-  /** A batch that is not full begins no sooner after the one before. */
+  /**
+   * A batch that is not full begins no sooner after the one before, and not while one is under way, unless that is held up
+   * (by a lock, say, that is of no matter to the others) and `parallel` is more than one.
+   */
   apartMs?: number;
   /** The most items that may wait for their turn, and for how long; what is beyond is rejected with {@link Overloaded}. */
   limit?: { items: number; ms: number };
   /** Whether an error may be the fault of one item; the others are then tried again, each alone. */
   isolate?: (error: unknown) => boolean;
 }
+
+/** What is under way for so long counts as held up. */
+const HELD_UP_MS = 1_000;
+/** After one that waited in vain, so many batches do not wait: whoever comes by itself, again and again, is not held back for others. */
+const SPARED = 15;
 
 /** The work does not keep up with its callers, or what does it is away. */
 export class Overloaded extends Error {
@@ -44,7 +53,9 @@ export function createBatch<I, O>({
 }: BatchOptions<I, O>): (item: I) => Promise<O> {
   let waiting: Array<Waiter<I, O>> = [];
   let underWay = 0;
+  let running = 0;
   let begunAt = Number.NEGATIVE_INFINITY;
+  let spared = 0;
   let armed: NodeJS.Timeout | undefined;
 
   async function alone({ item, trace, resolve, reject }: Waiter<I, O>): Promise<void> {
@@ -59,19 +70,31 @@ export function createBatch<I, O>({
       reject(new Overloaded('it waited too long'));
   }
 
+  /** Resolves when the next batch may begin. */
+  async function apart(): Promise<void> {
+    while (apartMs > 0 && waiting.length > 0 && waiting.length < max) {
+      const heldUp = running > 0;
+      if (!heldUp && spared > 0) return void spared--;
+      const early = begunAt + (heldUp ? HELD_UP_MS : apartMs) - performance.now();
+      if (early <= 0) return;
+      const came = waiting.length;
+      await setTimeout(early, undefined, { ref: !heldUp });
+      if (!heldUp && waiting.length === came) spared = SPARED;
+    }
+  }
+
   async function flush(): Promise<void> {
     underWay++;
     // One turn of the event loop lets the requests that came in the same read of the socket join.
     await new Promise(setImmediate);
     while (waiting.length > 0) {
-      const early = begunAt + apartMs - performance.now();
-      if (early > 0 && waiting.length < max) {
-        await setTimeout(early);
-        continue;
-      }
+      await apart();
+      // Meanwhile another may have taken them all, or they have waited too long.
+      if (waiting.length === 0) break;
       begunAt = performance.now();
       const batch = waiting.slice(0, max);
       waiting = waiting.slice(max);
+      running++;
       armed ??= limit && setInterval(dropStale, limit.ms / 4);
       try {
         // Of the trace of one of them; the others do not see it.
@@ -82,6 +105,8 @@ export function createBatch<I, O>({
       } catch (error) {
         if (batch.length > 1 && isolate(error)) await Promise.all(batch.map(alone));
         else for (const { reject } of batch) reject(error);
+      } finally {
+        running--;
       }
     }
     underWay--;

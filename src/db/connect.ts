@@ -98,7 +98,7 @@ async function renewPlans(client: pg.PoolClient): Promise<void> {
 
 /**
  * Of what it hands out, takes back only connections that answered: one whose statement timed out still waits for that
- * answer, and the next statement would wait behind it.
+ * answer, and the next statement would wait behind it. Nor those whose kept statements are of no use any more.
  */
 function discarding(pool: pg.Pool): PostgresPool {
   return {
@@ -107,6 +107,7 @@ function discarding(pool: pg.Pool): PostgresPool {
     async connect() {
       const client = await pool.connect();
       let silence: Error | undefined;
+      let outlived = false;
       const query = async (text: string, parameters: readonly unknown[]) => {
         if (silence) throw silence;
         const [name, values] = [nameOf(text), parameters as unknown[]];
@@ -115,13 +116,14 @@ function discarding(pool: pg.Pool): PostgresPool {
           return await inStatement(text, () => client.query({ name, text, values }));
         } catch (error) {
           if (isSilence(error)) silence = error;
+          if (name && isOutlived(error)) outlived = true;
           throw error;
         }
       };
       return {
         // Nothing of ours reads through cursors, the other way to call it.
         query: query as unknown as PostgresPoolClient['query'],
-        release: (destroy) => client.release(silence ?? destroy),
+        release: (destroy) => client.release(silence ?? (outlived || destroy)),
       };
     },
   };
@@ -130,6 +132,14 @@ function discarding(pool: pg.Pool): PostgresPool {
 /** Whether an error is anything but an answer of Postgres. */
 function isSilence(error: unknown): error is Error {
   return error instanceof Error && !(error instanceof pg.DatabaseError);
+}
+
+/**
+ * Whether a statement that a connection keeps will be refused for ever: a migration gave its answer other columns (0A000), or what
+ * stands in front of Postgres gave the connection another session, which does not know it (26000) or knows it already (42P05).
+ */
+function isOutlived(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && /^(0A000|26000|42P05)$/.test(error.code ?? '');
 }
 
 /**

@@ -50,8 +50,6 @@ export interface Dispatcher extends Pick<Intake, 'full' | 'dry'> {
 const ADD_TIMEOUT_MS = 2_000;
 const STATES_TIMEOUT_MS = 10_000;
 const AWAY_MS = 1_000;
-/** Under load jobs are added together. */
-const ADDS_APART_MS = 10;
 const MAX_BULK = 1_000;
 const CLOCKS_DIFFER_MS = 1_000;
 
@@ -125,7 +123,6 @@ export function createDispatcher(backend: QueueBackend, options: Options, log: L
         run: (wakes) => add(lane, wakes),
         max: MAX_BULK,
         parallel: 2,
-        apartMs: ADDS_APART_MS,
       }),
     ]),
   ) as Record<Lane, (wake: Wake) => Promise<undefined>>;

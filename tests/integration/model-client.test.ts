@@ -110,6 +110,16 @@ describe('a call of the model host', () => {
     expect(said).toEqual([`Basic ${Buffer.from('bob:p@ss').toString('base64')}`, undefined]);
   });
 
+  it('that is sent on to itself fails, and the error does not tell where that is', async () => {
+    ollama.script = (_, response) => {
+      response.writeHead(307, { location: '/api/generate' }).end();
+      return true;
+    };
+    const error = await generate().catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'upstream_protocol', retryable: true });
+    expect(error.message).not.toContain('127.0.0.1');
+  });
+
   it('comes whole also where it is longer than what may wait for its reader', async () => {
     const vector = Array.from({ length: 400_000 }, (_, n) => n / 7);
     ollama.script = (_, response) => {

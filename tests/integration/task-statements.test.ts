@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../src/db/ids.ts';
+import { prepared } from '../../src/db/prepared.ts';
 import { acceptMany, acceptTasks } from '../../src/db/tasks/accept.ts';
 import { claimLimited } from '../../src/db/tasks/claim-limited.ts';
 import { listAttempts } from '../../src/db/tasks/read.ts';
@@ -75,6 +76,20 @@ describe('claiming', () => {
       expect(rows[0]!.plans).toBeGreaterThanOrEqual(2);
     });
     expect(await Promise.all(ids.map(async (id) => (await read(id)).worker))).toEqual(['w0', 'w1']);
+  });
+
+  it('goes on after a migration that changed what it answers, as an older process beside a newer schema does', async () => {
+    const { db } = database;
+    await sql`create table kept (id int)`.execute(db);
+    await sql`insert into kept values (1)`.execute(db);
+    const readKept = prepared<[id: string], { id: unknown }>(
+      'read_kept',
+      (id) => sql`select id from kept where id::text = ${id}::text`,
+    );
+    expect(await readKept(db, '1')).toEqual([{ id: 1 }]);
+    await sql`alter table kept alter column id type text`.execute(db);
+    await expect(readKept(db, '1')).rejects.toMatchObject({ code: '0A000' });
+    expect(await readKept(db, '1')).toEqual([{ id: '1' }]);
   });
 
   it('gives one attempt to two jobs of a task in one batch, and never to the one of an older generation', async () => {

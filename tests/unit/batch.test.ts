@@ -78,6 +78,50 @@ describe('a batch', () => {
     expect(await Promise.all([call(2), call(3), call(4)])).toEqual([2, 3, 4]);
   });
 
+  it('waits for the one before, but not for one that is held up', async () => {
+    const work = gatedWork();
+    const call = createBatch({ run: work.run, max: 10, parallel: 2, apartMs: 1 });
+    const held = call(1);
+    await work.called(1);
+    const early = call(2);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    work.calls[0]?.go();
+    await work.called(2);
+    work.calls[1]?.go();
+    expect(await Promise.all([held, early])).toEqual(['r1', 'r2']);
+
+    const stuck = call(3);
+    await work.called(3);
+    const others = [call(4), call(5)];
+    await work.called(4);
+    work.calls[3]?.go();
+    expect(await Promise.all(others)).toEqual(['r4', 'r5']);
+    // One that comes after that does not wait for it at all.
+    const later = call(6);
+    await work.called(5);
+    for (const index of [4, 2]) work.calls[index]?.go();
+    expect(await Promise.all([later, stuck])).toEqual(['r6', 'r3']);
+    expect(work.calls.map(({ items }) => items)).toEqual([[1], [2], [3], [4, 5], [6]]);
+  });
+
+  it('does nothing where all that waited for the distance have waited too long', async () => {
+    const begun: number[][] = [];
+    const call = createBatch({
+      run: async (items: number[]) => {
+        begun.push(items);
+        if (begun.length === 1) await expect(call(2)).rejects.toThrow(Overloaded);
+        return items;
+      },
+      max: 3,
+      parallel: 2,
+      apartMs: 100,
+      limit: { items: 5, ms: 20 },
+    });
+    expect(await call(1)).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(begun).toEqual([[1]]);
+  });
+
   it('takes no more than max at a time', async () => {
     const sizes: number[] = [];
     const call = createBatch({

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { expect, it } from 'vitest';
 import { ROOT } from '../support/sources.ts';
 
@@ -43,4 +44,35 @@ it('and text for people, where nothing that was said steers the terminal', () =>
   expect(text).toContain('request_id: "the-request"');
   expect(text).toMatch(/at .*\n/);
   for (const bad of ['hidden', '\u001b']) expect(text).not.toContain(bad);
+});
+
+it('a process whose lines nobody reads any more goes on, and ends when it has nothing to do', async () => {
+  const script = `
+    import { createLog } from './src/log.ts';
+    for (let n = 0; n < 11; n++) createLog('info', { format: 'json' });
+    const log = createLog('info', { format: 'json' });
+    log.info('first');
+    process.stdin.once('data', () => {
+      log.info('to nobody');
+      setImmediate(() => setImmediate(() => log.info('to nobody either')));
+      process.stdin.destroy();
+    });`;
+  const child = spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script],
+    {
+      cwd: ROOT,
+    },
+  );
+  try {
+    const [said] = await once(child.stderr, 'data');
+    // And nothing is said of many loggers in one process.
+    expect(String(said)).toMatch(/^\{.*"first"\}\n$/);
+    child.stderr.destroy();
+    await once(child.stderr, 'close');
+    child.stdin.write('go on');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  } finally {
+    child.kill('SIGKILL');
+  }
 });
