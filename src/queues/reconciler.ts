@@ -44,6 +44,8 @@ interface Options {
   everybody?: number;
   /** Begins to go on with what nobody else goes on with, a part of it a round. */
   sweep?: () => Promise<unknown>;
+  /** How long somebody leads who does not reach the queue store: another process may. */
+  awayMs?: number;
   /** A row is compared with its job only when it has waited this long, because the job may be just on the way. */
   quietMs?: number;
 }
@@ -72,6 +74,7 @@ export function createReconciler(options: Options): Reconciler {
     agingMs,
     everyMs = 2_000,
     quietMs = 3_000,
+    awayMs = 10_000,
     everybody = 0,
   } = options;
   const repairs = noRepairs();
@@ -84,6 +87,7 @@ export function createReconciler(options: Options): Reconciler {
   let rescueFrom = 0;
   let forsakenAt = 0;
   let closing = false;
+  let awaySince: number | undefined;
 
   /** @param gaveFree whether such a task gave a place free that others may wait for */
   async function drain(
@@ -140,9 +144,20 @@ export function createReconciler(options: Options): Reconciler {
 
   /** What the lanes lack; answers whether there is more to do. */
   async function repairLanes(until: number): Promise<boolean> {
-    if (!backend.isUp()) return false;
+    if (!backend.isUp()) {
+      awaySince ??= performance.now();
+      if (performance.now() - awaySince >= awayMs) resign();
+      return false;
+    }
+    awaySince = undefined;
     await applyPauses(db, backend);
     return comparison.goOn(until);
+  }
+
+  function resign(): void {
+    awaySince = undefined;
+    metrics.leader.set(0);
+    leadership.resign();
   }
 
   async function runOnce(): Promise<Repairs> {
@@ -169,8 +184,7 @@ export function createReconciler(options: Options): Reconciler {
     } catch (error) {
       // Nobody could renew a lease meanwhile, so one that ran out says nothing about its worker.
       interrupted = true;
-      metrics.leader.set(0);
-      leadership.resign();
+      resign();
       throw error;
     }
     return true;
@@ -224,8 +238,7 @@ export function createReconciler(options: Options): Reconciler {
     async close() {
       closing = true;
       await stop();
-      metrics.leader.set(0);
-      leadership.resign();
+      resign();
     },
   };
 }

@@ -60,6 +60,30 @@ describe.each(BACKENDS)('the reconciler on %s', (kind) => {
     return worker;
   }
 
+  it('is another process where the one that leads does not reach the queue store', async () => {
+    const pool = createPool({ url: world.databaseUrl, max: 2, name: 'test:reconciler', log });
+    const options = {
+      ...{ db: world.db, pool, dispatcher, log, leaseMs: 20_000, agingMs: 600_000 },
+      everyMs: 50,
+      awayMs: 500,
+    };
+    let up = true;
+    const cutOff = { ...backend, isUp: () => up };
+    const first = createReconciler({ ...options, backend: cutOff });
+    await until('one leads', () => first.repairs().rounds > 0);
+    const second = createReconciler({ ...options, backend });
+    try {
+      const rounds = first.repairs().rounds;
+      await until('it goes on', () => first.repairs().rounds > rounds + 2);
+      expect(second.repairs().rounds).toBe(0);
+      up = false;
+      await until('the other one leads', () => second.repairs().rounds > 0);
+    } finally {
+      await Promise.all([first.close(), second.close()]);
+      await pool.end();
+    }
+  });
+
   it('adds a job that is missing, once, and leaves those alone that are there', async () => {
     const lost = await client.submit('echo', { message: 'x' });
     const fine = await client.submit('echo', { message: 'y' });
