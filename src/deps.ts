@@ -57,6 +57,8 @@ export interface Running {
 const HAND_BACK_MS = 3_000;
 /** What sending the last traces may take. */
 const LAST_TRACES_MS = 1_000;
+/** What rounds that stand still may take: what one of them stored without a job gets it from the reconciler of another process. */
+const ROUND_MS = 100;
 /** What a start that is given up may take to come to its next step. */
 const UNWIND_MS = 3_500;
 
@@ -119,7 +121,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
 
   const queues = startQueues({ ...{ db, pool: pools.reconciler, backend, notifications, log }, ...config });
   const { dispatcher } = queues;
-  stack.defer('the admitter', queues.close);
+  stack.defer('the admitter', queues.close, ROUND_MS);
   const holds = { everybody: config.limits.user.running_tasks, agingMs: config.queue.agingMs };
 
   const registry = createRegistry({ vectors: config.vectors.enabled });
@@ -199,7 +201,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     maySubmit: (role) => permits(role, undefined, 'tasks:create'),
     limits: config.limits.user,
   });
-  stack.defer('the ticker of schedules', () => ticker.close());
+  stack.defer('the ticker of schedules', () => ticker.close(), ROUND_MS);
   const graceMs = config.worker.graceSeconds * 1000;
   // Requests and tasks share one grace: both stop taking at once, and the process ends when the slower one has.
   const serving: Array<(graceMs: number) => Promise<void>> = [];
