@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import { type Place, prepared } from '../prepared.ts';
 import type { TaskRow } from './read.ts';
@@ -6,6 +6,12 @@ import { isHeard, sayChanged } from './transition.ts';
 
 /** Whether a worker holds a task (`t`): a parked one runs, but nobody has it. */
 export const isHeld = sql`(t.status in ('running', 'cancelling') and t.awaiting is null)`;
+
+/**
+ * A condition beside a key, for which no index is looked for: rows are found by the key. Postgres learns a minute late how many rows
+ * a table has, and may take it meanwhile that as few have a status as have an id.
+ */
+export const besideKey = (holds: RawBuilder<unknown>) => sql`((${holds}) is true)`;
 
 /** What a worker needs to run a task. `attempt` is also the fence: only its holder may settle. */
 export type ClaimedTask = Pick<
@@ -42,7 +48,7 @@ export interface Claim {
 }
 
 /** Whether a task (`t`) may be started by a job (`c`). */
-export const claimable = sql`(t.id = c.id and t.generation = c.generation and t.status in ('pending', 'scheduled')
+export const claimable = sql`(t.id = c.id and t.generation = c.generation and ${besideKey(sql`t.status in ('pending', 'scheduled')`)}
   and (t.expires_at is null or t.expires_at > now()) and t.ready_at <= now() + interval '1 second')`;
 
 /**

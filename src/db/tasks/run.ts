@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { Status } from '../schema.ts';
-import { isHeld } from './claim.ts';
+import { besideKey, isHeld } from './claim.ts';
 import { isHeard, sayChanged, tellOfProgress } from './transition.ts';
 
 export * from './claim.ts';
@@ -24,7 +24,7 @@ export async function renewLeases(
     with h as (
       select t.id from tasks t
       join unnest(${held.map(({ id }) => id)}::uuid[], ${held.map(({ attempt }) => attempt)}::int[]) as g(id, attempt)
-        on t.id = g.id and t.attempt = g.attempt and ${isHeld}
+        on t.id = g.id and t.attempt = g.attempt and ${besideKey(isHeld)}
       order by t.id for update of t
     )
     update tasks t set lease_until = now() + ${leaseMs}::int * interval '1 millisecond'
@@ -66,7 +66,7 @@ export async function writeProgress(db: Db, updates: ProgressUpdate[], said: Sai
       select t.id, t.attempt, t.streamed from tasks t
       join (select distinct * from unnest(${speaking.map(({ id }) => id)}::uuid[],
         ${speaking.map(({ attempt }) => attempt)}::int[]) as one(id, attempt)) g
-        on t.id = g.id and t.attempt = g.attempt and ${isHeld} and t.status = 'running'
+        on t.id = g.id and t.attempt = g.attempt and ${besideKey(isHeld)} and t.status = 'running'
       order by t.id for update of t
     ), written as (
       update tasks t set progress = jsonb_build_object('percent', g.percent, 'message', g.message)
@@ -90,7 +90,7 @@ export async function tellProgress(db: Db, updates: Array<ProgressUpdate & { fir
       select t.id, g.percent, g.message, g.first from tasks t
       join json_to_recordset(${JSON.stringify(updates)}::json)
         as g(id uuid, attempt integer, percent real, message text, first boolean)
-        on t.id = g.id and t.attempt = g.attempt and ${isHeld} and t.status = 'running'
+        on t.id = g.id and t.attempt = g.attempt and ${besideKey(isHeld)} and t.status = 'running'
       order by t.id for update of t
     ), moved as (
       update tasks t set progress = jsonb_build_object('percent', p.percent, 'message', p.message)

@@ -3,7 +3,7 @@ import type { Db } from '../connect.ts';
 import { prepared } from '../prepared.ts';
 import type { Outcome, Status, StoredError, Usage } from '../schema.ts';
 import { noteEnds } from '../workflows/ends.ts';
-import { isHeld } from './claim.ts';
+import { besideKey, isHeld } from './claim.ts';
 import { announce, countEnded, insertDeliveries, recordResumed, spendTokens, type Transition } from './transition.ts';
 
 /** What a task is parked for. */
@@ -106,7 +106,7 @@ function settleStatement(name: string, { parks, oneOfMany, follows, usage, own }
         new_job boolean${parks ? sql`, park jsonb` : sql``})
     ), resolved as (
       select ${resolved}, t.user_id, t.status = 'cancelling' as cancelling
-      from given g join tasks t on t.id = g.id and t.attempt = g.attempt and ${isHeld}
+      from given g join tasks t on t.id = g.id and t.attempt = g.attempt and ${besideKey(isHeld)}
       order by t.id for update of t
     ), moved as (
       update tasks t set
