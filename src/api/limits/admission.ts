@@ -28,6 +28,8 @@ const GOOD_MS = 1_000;
 const TIGHT_MS = 100;
 /** but in any case for a millisecond for each so many tasks that wait: counting them takes time, and so is done less often. */
 const TASKS_A_MS = 100;
+/** and where there is room, for one for each so many: that is a hundredth of the time, for each user. */
+const ROOMY_TASKS_A_MS = 10;
 const MAX_LOOKS = 3;
 const MAX_USERS = 20_000;
 const MAX_USERS_A_STATEMENT = 500;
@@ -88,7 +90,7 @@ export function createAdmission({ db, limits }: { db: Db; limits: UserLimitTable
       const isOlderThan = (ms: number) =>
         Date.now() - known.readAt >= Math.max(ms, Math.floor(known.waiting / TASKS_A_MS));
       const tight = maxWaiting > 0 && known.stored + known.underWay + tasks > (maxWaiting - known.waiting) / 2;
-      if (isOlderThan(tight ? TIGHT_MS : GOOD_MS)) await look();
+      if (isOlderThan(tight ? TIGHT_MS : Math.max(GOOD_MS, known.waiting / ROOMY_TASKS_A_MS))) await look();
       // What was stored during a look is counted twice where the look saw it.
       for (let more = 0; more < MAX_LOOKS && over() && known.stored > 0 && isOlderThan(0); more++) await look();
       if (maxTokens > 0 && known.tokens >= maxTokens) throw tokensSpent(maxTokens);
