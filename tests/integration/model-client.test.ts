@@ -1,30 +1,9 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createModelClient, type ModelClient } from '../../src/clients/ollama.ts';
-import { createLog } from '../../src/log.ts';
-import { type FakeOllama, type Script, sendJson, sendLines, startFakeOllama } from '../support/fake-ollama.ts';
+import { describe, expect, it } from 'vitest';
+import { type Script, sendJson, sendLines, startFakeOllama } from '../support/fake-ollama.ts';
+import { client, ollama, use, withModelClient } from '../support/model-client.ts';
 import { freePort } from '../support/redis.ts';
 
-let ollama: FakeOllama;
-let client: ModelClient;
-type Options = Partial<Parameters<typeof createModelClient>[0]>;
-
-function use(options: Options = {}): void {
-  client = createModelClient({
-    hosts: [ollama.url],
-    allowed: [],
-    autoPull: false,
-    log: createLog('silent'),
-    ...options,
-  });
-}
-beforeEach(async () => {
-  ollama = await startFakeOllama();
-  use();
-});
-afterEach(async () => {
-  await client.close();
-  await ollama.close();
-});
+withModelClient();
 
 const call = { signal: new AbortController().signal };
 const generate = (model?: string) => client.generate({ prompt: 'x', model }, call);

@@ -1,30 +1,12 @@
 import type { ServerResponse } from 'node:http';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createModelClient, type ModelClient } from '../../src/clients/ollama.ts';
-import { createLog } from '../../src/log.ts';
-import { type FakeOllama, type Script, sendJson, sendLines, startFakeOllama } from '../support/fake-ollama.ts';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { ModelClient } from '../../src/clients/ollama.ts';
+import { type Script, sendJson, sendLines } from '../support/fake-ollama.ts';
+import { client, comeBack, ollama, use, withModelClient } from '../support/model-client.ts';
 import { freePort } from '../support/redis.ts';
 
-let ollama: FakeOllama;
-let client: ModelClient;
-const use = (options: Partial<Parameters<typeof createModelClient>[0]> = {}) => {
-  client = createModelClient({
-    hosts: [ollama.url],
-    allowed: [],
-    autoPull: false,
-    log: createLog('silent'),
-    ...options,
-  });
-};
-beforeEach(async () => {
-  ollama = await startFakeOllama();
-  use();
-});
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await client.close();
-  await ollama.close();
-});
+withModelClient();
+afterEach(() => void vi.restoreAllMocks());
 
 const { signal } = new AbortController();
 const generate = (more: Partial<Parameters<ModelClient['generate']>[1]> = {}, prompt = 'x') =>
@@ -203,7 +185,7 @@ describe('the breaker of the model host', () => {
     expect(turnedAway).toMatchObject({ code: 'upstream_unavailable', later: true, outage: undefined });
     expect(turnedAway.message).not.toContain(String(port));
     await ollama.close();
-    ollama = await startFakeOllama(port);
+    await comeBack(port);
     await expect.poll(states, { timeout: 2_000 }).toBe('half_open');
     expect((await Promise.all([generate(), generate(), generate()])).map(({ answer }) => answer.text)).toEqual(
       Array(3).fill('Hello from a scripted host'),
