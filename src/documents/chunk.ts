@@ -31,8 +31,9 @@ export function chunkBlocks(blocks: readonly Block[], options: ChunkOptions, cou
     const heading = shorten(path.join(BETWEEN), Math.floor(options.maxTokens / 4), count);
     const taken = heading === '' ? 0 : count(`${heading}\n\n`);
     const room = options.maxTokens - taken;
-    const units = parts.flatMap((part) => splitUnits(part, room, count));
-    return pack(units, room, Math.min(options.overlapTokens, Math.floor(room / 2))).map((chunk) => ({
+    const countBody: CountTokens = (text) => count(embeddedText({ heading, text })) - taken;
+    const units = parts.flatMap((part) => splitUnits(part, room, countBody));
+    return pack(units, room, Math.min(options.overlapTokens, Math.floor(room / 2)), countBody).map((chunk) => ({
       ...chunk,
       heading,
       tokens: chunk.tokens + taken,
@@ -74,32 +75,42 @@ function sectionsOf(blocks: readonly Block[]): Section[] {
   return sections;
 }
 
-/** Fills chunks with units in order. */
-function pack(units: Unit[], room: number, overlapTokens: number): Array<Omit<Chunk, 'heading'>> {
+/**
+ * Fills chunks with units in order. A text has not quite as many tokens as its pieces have together, for where they are joined
+ * other words arise: a unit that does not fit for that is left to the next chunk.
+ */
+function pack(units: Unit[], room: number, overlapTokens: number, count: CountTokens): Array<Omit<Chunk, 'heading'>> {
   const chunks: Array<Omit<Chunk, 'heading'>> = [];
   let repeated: Unit[] = [];
   let own: Unit[] = [];
-  let tokens = 0;
-  const sum = (list: Unit[]) => list.reduce((all, one) => all + one.tokens, 0);
+  let sum = 0;
+  const add = (all: number, { tokens }: Unit) => all + tokens;
   const join = (list: Unit[]) => list.map(({ text }) => text).join('');
   const close = () => {
+    const left: Unit[] = [];
+    let tokens = count(join([...repeated, ...own]));
+    while (tokens > room && repeated.length + own.length > 1) {
+      if (own.length > 1) left.unshift(own.pop() as Unit);
+      else repeated = [];
+      tokens = count(join([...repeated, ...own]));
+    }
     const before = join(repeated);
     if (/\S/.test(join(own))) chunks.push({ text: before + join(own), overlap: before.length, tokens });
     // Blank ends count too: what is said again stays right before what follows.
     repeated = endOf([...repeated, ...own], overlapTokens);
-    own = [];
-    tokens = sum(repeated);
+    own = left;
+    sum = [...repeated, ...own].reduce(add, 0);
   };
   for (const unit of units) {
-    if (own.length > 0 && tokens + unit.tokens > room) close();
-    if (tokens + unit.tokens > room) {
+    while (own.length > 0 && sum + unit.tokens > room) close();
+    if (sum + unit.tokens > room) {
       repeated = [];
-      tokens = 0;
+      sum = 0;
     }
     own.push(unit);
-    tokens += unit.tokens;
+    sum += unit.tokens;
   }
-  if (own.length > 0) close();
+  while (own.length > 0) close();
   return chunks;
 }
 

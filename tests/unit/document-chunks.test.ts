@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Block } from '../../src/documents/blocks.ts';
-import { chunkBlocks } from '../../src/documents/chunk.ts';
+import { chunkBlocks, embeddedText } from '../../src/documents/chunk.ts';
 import { type CountTokens, loadTokenCounter } from '../../src/documents/tokens.ts';
 
 let count: CountTokens;
@@ -46,7 +46,7 @@ describe('chunks', () => {
         expect(chunkBlocks(given, how, count)).toEqual(chunks);
         for (const chunk of chunks) {
           expect(chunk.tokens).toBeLessThanOrEqual(how.maxTokens);
-          expect(count(`${chunk.heading}\n\n${chunk.text}`)).toBeLessThanOrEqual(how.maxTokens + 2);
+          expect(count(embeddedText(chunk))).toBe(chunk.tokens);
           expect(chunk.text).toMatch(/\S/);
         }
         const squeeze = (all: string[]) => all.join('').replace(/\s/g, '');
@@ -59,6 +59,16 @@ describe('chunks', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it('have the tokens of their text, also where pieces become other words when they are joined', () => {
+    // A word of more letters than are counted at once, cut in the middle, behind words that leave it little room.
+    const given = `${'ʼꜲ𐀀અ機'.repeat(40)} stands ${'x'.repeat(300)}.`;
+    for (let maxTokens = 32; maxTokens <= 200; maxTokens++)
+      for (const chunk of chunkBlocks([heading(1, 'ƀ'), text(given)], { maxTokens, overlapTokens: 9 }, count)) {
+        expect(chunk.tokens).toBeLessThanOrEqual(maxTokens);
+        expect(chunk.tokens).toBe(count(embeddedText(chunk)));
+      }
   });
 
   it('begin with whole sentences of the chunk before', () => {
