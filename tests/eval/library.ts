@@ -19,6 +19,9 @@ export interface Library {
 
 const COLLECTION = 'pages';
 
+/** On a busy machine the embedded model may be long in coming. */
+const PATIENCE_MS = 120_000;
+
 type Ask = <T>(path: string, body?: unknown) => Promise<T>;
 
 /** Starts a product of its own, on nothing but its embedded parts, and ingests the pages through its API. */
@@ -41,9 +44,10 @@ export async function startLibrary(pages: string[]): Promise<Library> {
       ...{ pages: pages.length, chunks, model: embedding_model, seconds, close },
       async search(query, mode, limit) {
         const { hits } = await ask<{ hits: Hit[] }>(`collections/${COLLECTION}/search`, { query, mode, limit });
-        return hits.map(({ payload }) => ({
+        return hits.map(({ payload, text = '' }) => ({
           page: String(payload.title),
           headings: String(payload.heading).split(' > '),
+          text,
         }));
       },
     };
@@ -54,6 +58,7 @@ export async function startLibrary(pages: string[]): Promise<Library> {
 }
 
 async function logIn(url: string, password: string): Promise<Ask> {
+  const began = performance.now();
   let token: string | undefined;
   const ask: Ask = async (path, body) => {
     const answer = await fetch(`${url}/api/v1/${path}`, {
@@ -65,6 +70,10 @@ async function logIn(url: string, password: string): Promise<Ask> {
       },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+    if (answer.status === 503 && performance.now() - began < PATIENCE_MS) {
+      await new Promise((resolve) => setTimeout(resolve, 1_000 * Number(answer.headers.get('retry-after') ?? 1)));
+      return ask(path, body);
+    }
     if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
     return (await answer.json()) as never;
   };

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { machine, table } from '../load/bench.ts';
 import { ROOT } from '../support/sources.ts';
 import { startLibrary } from './library.ts';
+import { Pool } from './pool.ts';
 import { PARTS, readPages, readQuestions } from './questions.ts';
 import { DEPTH, type Figures, figuresOf, rankOf, SHOWN } from './score.ts';
 
@@ -20,14 +21,16 @@ of tests/eval/questions.md in each mode of search, and prints how often one of t
 (recall@${SHOWN}), and how far up the first of them stands (MRR): for the questions that the search was tuned by, for those that were held out,
 for fresh ones, and for all. Ends with 1 where recall@${SHOWN} of the mode ${JUDGED} over all of them is below ${WANTED}.
 
-  --write    puts the table into docs/documents.md
-  --misses   names the questions that were not answered, with what was found in their place
-  --help     says this`;
+  --write        puts the table into docs/documents.md
+  --misses       names the questions that were not answered, with what was found in their place
+  --pool <file>  writes the first chunks of all modes for each question that one of them misses, as lines of JSON, to be judged
+  --help         says this`;
 
 const { values } = parseArgs({
   options: {
     write: { type: 'boolean', default: false },
     misses: { type: 'boolean', default: false },
+    pool: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -37,6 +40,7 @@ if (values.help) {
 }
 
 const questions = readQuestions();
+const pool = new Pool();
 const library = await startLibrary(readPages());
 const columns = [...PARTS, 'all'] as const;
 const figures: Array<{ mode: string } & Record<(typeof columns)[number], Figures>> = [];
@@ -48,6 +52,7 @@ try {
       const found = await library.search(question.text, mode, DEPTH);
       const rank = rankOf(question, found);
       ranks.push(rank);
+      pool.add(question, found);
       if (!values.misses || (rank !== undefined && rank <= SHOWN)) continue;
       const wanted = question.places.map(({ page, heading }) => `${page}: ${heading}`).join(' or ');
       console.log(`${mode}, ${question.part}, ${rank ?? 'not found'}: ${question.text}\n  wanted ${wanted}`);
@@ -76,6 +81,8 @@ if (values.write) {
   if (from < 0 || to < from) throw new Error(`docs/documents.md has no part between "${OPEN}" and "${CLOSE}"`);
   writeFileSync(PAGE, `${page.slice(0, from + OPEN.length)}\n\n${result}\n\n${page.slice(to)}`);
 }
+if (values.pool !== undefined)
+  console.log(`${pool.write(values.pool)} questions with what was found are in ${values.pool}.`);
 const judged = figures.find(({ mode }) => mode === JUDGED)?.all.recall ?? 0;
 if (judged < WANTED) console.error(`recall@${SHOWN} of ${JUDGED} is ${judged.toFixed(3)}, below ${WANTED}`);
 process.exit(judged < WANTED ? 1 : 0);

@@ -5,8 +5,8 @@ export const DEPTH = 10;
 /** So many are given to whoever asks. */
 export const SHOWN = 5;
 
-/** What was found, the best first: the page of each chunk and the headings that it stands under. */
-export type Found = Array<{ page: string; headings: string[] }>;
+/** What was found, the best first: the page of each chunk, the headings that it stands under, and what it says. */
+export type Found = Array<{ page: string; headings: string[]; text: string }>;
 
 export interface Figures {
   /** The part of the questions of which one of the first five chunks is from a place that answers. */

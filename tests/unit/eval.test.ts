@@ -51,12 +51,12 @@ it('a question may have a second place', () => {
 
 it('what is found is scored by the place of the first chunk that answers', () => {
   const question = { part: 'tuned' as const, text: '?', places: [{ page: 'a.md', heading: 'One' }] };
-  const wrong = { page: 'a.md', headings: ['Two'] };
-  const right = { page: 'a.md', headings: ['Top', 'One', 'More of it'] };
-  expect(rankOf(question, [wrong, { page: 'b.md', headings: ['One'] }, right, right])).toBe(3);
+  const wrong = { page: 'a.md', headings: ['Two'], text: '' };
+  const right = { page: 'a.md', headings: ['Top', 'One', 'More of it'], text: '' };
+  expect(rankOf(question, [wrong, { page: 'b.md', headings: ['One'], text: '' }, right, right])).toBe(3);
   expect(rankOf(question, [...new Array(10).fill(wrong), right])).toBeUndefined();
   // The title of a page stands above all of it, and means its beginning.
   const top = { part: 'tuned' as const, text: '?', places: [{ page: 'a.md', heading: 'Top' }] };
-  expect(rankOf(top, [right, { page: 'a.md', headings: ['Top'] }])).toBe(2);
+  expect(rankOf(top, [right, { page: 'a.md', headings: ['Top'], text: '' }])).toBe(2);
   expect(figuresOf([1, 2, 6, undefined])).toEqual({ recall: 0.5, mrr: (1 + 1 / 2 + 1 / 6) / 4 });
 });
