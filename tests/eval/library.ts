@@ -19,10 +19,10 @@ export interface Library {
 
 const COLLECTION = 'pages';
 
-/** On a busy machine the embedded model may be long in coming. */
+/** On a busy machine the embedded parts may be long in coming. */
 const PATIENCE_MS = 120_000;
 
-type Ask = <T>(path: string, body?: unknown) => Promise<T>;
+type Ask = <T>(path: string, body?: unknown, until?: number) => Promise<T>;
 
 /** Starts a product of its own, on nothing but its embedded parts, and ingests the pages through its API. */
 export async function startLibrary(pages: string[]): Promise<Library> {
@@ -58,9 +58,8 @@ export async function startLibrary(pages: string[]): Promise<Library> {
 }
 
 async function logIn(url: string, password: string): Promise<Ask> {
-  const began = performance.now();
   let token: string | undefined;
-  const ask: Ask = async (path, body) => {
+  const ask: Ask = async (path, body, until = performance.now() + PATIENCE_MS) => {
     const answer = await fetch(`${url}/api/v1/${path}`, {
       method: body === undefined ? 'GET' : 'POST',
       headers: {
@@ -70,9 +69,9 @@ async function logIn(url: string, password: string): Promise<Ask> {
       },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    if (answer.status === 503 && performance.now() - began < PATIENCE_MS) {
+    if (answer.status === 503 && performance.now() < until) {
       await new Promise((resolve) => setTimeout(resolve, 1_000 * Number(answer.headers.get('retry-after') ?? 1)));
-      return ask(path, body);
+      return ask(path, body, until);
     }
     if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
     return (await answer.json()) as never;
