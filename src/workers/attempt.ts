@@ -59,6 +59,8 @@ export interface RunningAttempts {
   end(attempt: Attempt): void;
   find(taskId: string): Attempt | undefined;
   list(): Attempt[];
+  /** Stops what is said to be cancelled, in the words of `TASK_CHANNEL`. */
+  hear(said: string): void;
   /** Stops all that run, and each that starts from now on. */
   stopAll(reason: StopReason): void;
 }
@@ -91,6 +93,13 @@ export function createRunningAttempts(): RunningAttempts {
     },
     find: (taskId) => running.get(taskId)?.attempt,
     list: () => [...running.values()].map(({ attempt }) => attempt),
+    hear(said) {
+      const [what, id = '', number] = said.split(' ');
+      const attempt = running.get(id)?.attempt;
+      if (what !== 'cancelling' || !attempt) return;
+      // What comes late may be of an attempt that has ended since; processes of an earlier version do not say of which.
+      if (number === undefined || Number(number) === attempt.task.attempt) attempt.stop('cancelled');
+    },
     stopAll(reason) {
       stopped = reason;
       for (const { attempt } of running.values()) attempt.stop(reason);
