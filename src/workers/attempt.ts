@@ -1,4 +1,6 @@
+import { isDatabaseAway, isTooMuch } from '../db/away.ts';
 import type { ClaimedTask } from '../db/tasks/run.ts';
+import { TaskError } from '../errors.ts';
 import type { Awaiting, Usage } from '../tasks/tools.ts';
 import type { Claimed } from './claims.ts';
 
@@ -51,6 +53,16 @@ export interface Attempt {
 /** The number of an attempt among those that did not end only to wait outside. */
 export function triesOf({ attempt, parkings }: Pick<ClaimedTask, 'attempt' | 'parkings'>): number {
   return attempt - parkings;
+}
+
+/** After so many attempts that were no failures, an outage of the database is one: the task may be what breaks the connection. */
+const FORGIVEN_OUTAGES = 10;
+
+/** What an error of a run means where it may be one of our database: that this is away is no failure of the task. */
+export function asOutage(error: unknown, task: Pick<ClaimedTask, 'attempt' | 'parkings' | 'failures'>): unknown {
+  const isForgiven = triesOf(task) - task.failures <= FORGIVEN_OUTAGES;
+  if (!isForgiven || !isDatabaseAway(error) || isTooMuch(error)) return error;
+  return new TaskError('upstream_unavailable', 'The database does not answer.', { later: true, cause: error });
 }
 
 /** The attempts that this process runs, by task. */
