@@ -138,7 +138,7 @@ function isSilence(error: unknown): error is Error {
  * Whether a statement that a connection keeps will be refused for ever: a migration gave its answer other columns (0A000), or what
  * stands in front of Postgres gave the connection another session, which does not know it (26000) or knows it already (42P05).
  */
-function isOutlived(error: unknown): boolean {
+export function isOutlived(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(0A000|26000|42P05)$/.test(error.code ?? '');
 }
 

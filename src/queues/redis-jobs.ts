@@ -2,6 +2,9 @@ import type { Redis } from 'ioredis';
 import type { JobState, LaneQueue } from './backend.ts';
 import { JOBS_A_PAGE } from './lane-queues.ts';
 
+/** One that was active may be delayed, or wait with its priority, by the time it is asked for. */
+const LIVE = ['active', 'waiting', 'delayed', 'prioritized'];
+
 /**
  * What became of jobs. BullMQ's own `getState` is a script a job; here three commands answer for all of them where they
  * all wait, and one where there are none, which is the case after a loss.
@@ -21,7 +24,7 @@ export async function readJobStates(redis: Redis, queue: LaneQueue, ids: string[
       if (each?.[index] === 0) return 'missing';
       if (prioritized[index] != null || delayed[index] != null) return 'live';
       const state = await queue.getJobState(id);
-      return state === 'active' || state === 'waiting' ? 'live' : 'spent';
+      return LIVE.includes(state) ? 'live' : 'spent';
     }),
   );
 }

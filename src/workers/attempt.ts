@@ -1,4 +1,6 @@
+import { isDatabaseAway, isTooMuch } from '../db/away.ts';
 import type { ClaimedTask } from '../db/tasks/run.ts';
+import { TaskError } from '../errors.ts';
 import type { Awaiting, Usage } from '../tasks/tools.ts';
 import type { Claimed } from './claims.ts';
 
@@ -53,12 +55,24 @@ export function triesOf({ attempt, parkings }: Pick<ClaimedTask, 'attempt' | 'pa
   return attempt - parkings;
 }
 
+/** After so many attempts that were no failures, an outage of the database is one: the task may be what breaks the connection. */
+const FORGIVEN_OUTAGES = 10;
+
+/** What an error of a run means where it may be one of our database: that this is away is no failure of the task. */
+export function asOutage(error: unknown, task: Pick<ClaimedTask, 'attempt' | 'parkings' | 'failures'>): unknown {
+  const isForgiven = triesOf(task) - task.failures <= FORGIVEN_OUTAGES;
+  if (!isForgiven || !isDatabaseAway(error) || isTooMuch(error)) return error;
+  return new TaskError('upstream_unavailable', 'The database does not answer.', { later: true, cause: error });
+}
+
 /** The attempts that this process runs, by task. */
 export interface RunningAttempts {
   start(claimed: Claimed): Attempt;
   end(attempt: Attempt): void;
   find(taskId: string): Attempt | undefined;
   list(): Attempt[];
+  /** Stops what is said to be cancelled, in the words of `TASK_CHANNEL`. */
+  hear(said: string): void;
   /** Stops all that run, and each that starts from now on. */
   stopAll(reason: StopReason): void;
 }
@@ -91,6 +105,13 @@ export function createRunningAttempts(): RunningAttempts {
     },
     find: (taskId) => running.get(taskId)?.attempt,
     list: () => [...running.values()].map(({ attempt }) => attempt),
+    hear(said) {
+      const [what, id = '', number] = said.split(' ');
+      const attempt = running.get(id)?.attempt;
+      if (what !== 'cancelling' || !attempt) return;
+      // What comes late may be of an attempt that has ended since; processes of an earlier version do not say of which.
+      if (number === undefined || Number(number) === attempt.task.attempt) attempt.stop('cancelled');
+    },
     stopAll(reason) {
       stopped = reason;
       for (const { attempt } of running.values()) attempt.stop(reason);

@@ -1,6 +1,6 @@
 import { isTooMuch } from '../db/away.ts';
 import { createBatch } from '../db/batch.ts';
-import type { Db } from '../db/connect.ts';
+import { type Db, isOutlived } from '../db/connect.ts';
 import { claimLimited, type HeldBack, type ToldTask } from '../db/tasks/claim-limited.ts';
 import type { HoldOptions } from '../db/tasks/holds.ts';
 import { type Claim, type ClaimedTask, claimTasks, type Settlement, settleTasks } from '../db/tasks/run.ts';
@@ -133,7 +133,8 @@ function unstorable({ id, attempt, own_webhook, follows }: Settlement): Settleme
   };
 }
 
-/** Errors of SQL, of values and of their size do not go away by waiting; those of connections do. */
+/** Errors of SQL, of values and of their size do not go away by waiting; those of connections, and of what one keeps, do. */
 function isFault(error: unknown): boolean {
+  if (isOutlived(error)) return false;
   return /^(2[123]|42|54)/.test(String((error as { code?: unknown }).code ?? '')) || error instanceof RangeError;
 }

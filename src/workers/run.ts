@@ -10,7 +10,7 @@ import { backoffMs, laterMs, type TaskType } from '../tasks/define.ts';
 import type { Registry } from '../tasks/index.ts';
 import type { Tools } from '../tasks/tools.ts';
 import { WORKFLOW } from '../tasks/workflow-definition.ts';
-import { type Attempt, AttemptStopped, Parked, type RunningAttempts, triesOf } from './attempt.ts';
+import { type Attempt, AttemptStopped, asOutage, Parked, type RunningAttempts, triesOf } from './attempt.ts';
 import type { Claimed } from './claims.ts';
 import { idsOf, measureAttempt, noteEnd } from './measure.ts';
 
@@ -192,7 +192,7 @@ function failedOrStopped(error: unknown, { task, signal }: Attempt, type: TaskTy
   const cause =
     stopped === 'timeout'
       ? new TaskError('timeout', `The task did not end within ${task.timeout_ms} ms.`, { retryable: true })
-      : error;
+      : asOutage(error, task);
   if (!(cause instanceof TaskError))
     log.error({ err: cause, ...idsOf(task), type: task.type }, 'a task type threw what it does not understand');
   const known =

@@ -216,10 +216,7 @@ export function startWorkers(options: Options): LaneWorkers {
       }),
     );
 
-  const stopListening = notifications.on(TASK_CHANNEL, (payload) => {
-    const [what, id] = payload.split(' ');
-    if (what === 'cancelling' && id) running.find(id)?.stop('cancelled');
-  });
+  const stopListening = notifications.on(TASK_CHANNEL, running.hear);
   // A cancel may have been said while the connection was away; the heartbeat reads it from the rows.
   const stopChecking = notifications.onConnect(() => void heartbeat.beat().catch(() => {}));
 

@@ -83,6 +83,34 @@ it('a workflow that begins again takes the place of tasks of its steps that were
   expect((await read(id)).status).toBe('completed');
 });
 
+it('a workflow that begins again does a step anew whose task was run again by itself and gives nothing any more', async () => {
+  const id = await begin([
+    say('a'),
+    say('l', { for_each: ['x', 'y'] }),
+    say('b', { needs: ['a', 'l'], input: { message: '${{ steps.a.output.message }}' } }),
+  ]);
+  await turn();
+  await turn('failed', 'b');
+  await turn();
+  expect(await standing(id)).toMatchObject({ a: 'completed', l: 'completed', b: 'failed' });
+  const steps = await driver.steps(id);
+  const childOf = (step: string, item: number) =>
+    steps.find((one) => one.step === step && one.item === item)?.child_id as string;
+  // One that is stopped with the retry of the whole, and one that has failed by then.
+  await retryTask(database.db, 'any', childOf('a', -1));
+  await retryTask(database.db, 'any', childOf('l', 1));
+  await turn('failed', 'l');
+  await retryTask(database.db, 'any', id);
+  await driver.work((await driver.waiting()).find((task) => task.id === id)!, { output: null });
+  expect(await standing(id)).toEqual({ a: 'running', l: 'running', l0: 'completed', l1: 'running', b: 'waiting' });
+  await turn();
+  const b = (await driver.waiting()).find(({ title }) => title === 'b');
+  expect(b?.input).toEqual({ message: 'a' });
+  await turn();
+  await turn();
+  expect((await read(id)).status).toBe('completed');
+});
+
 it('a step whose task costs three workers has failed', async () => {
   const id = await begin([say('a')]);
   for (let loss = 0; loss < 3; loss++) await turn('lost');

@@ -28,6 +28,21 @@ describe('the register of running attempts', () => {
     running.end(late);
   });
 
+  it('stops what is cancelled, and not what runs again since', () => {
+    const running = createRunningAttempts();
+    const attempt = running.start(task(3));
+    for (const said of ['cancelling a 2', 'cancelling b 3', 'changed a', 'ended a']) running.hear(said);
+    expect(attempt.signal.aborted).toBe(false);
+    running.hear('cancelling a 3');
+    expect(attempt.signal.reason).toEqual(new AttemptStopped('cancelled'));
+    running.end(attempt);
+    // As a process of an earlier version says it.
+    const next = running.start(task(4));
+    running.hear('cancelling a');
+    expect(next.signal.reason).toEqual(new AttemptStopped('cancelled'));
+    running.end(next);
+  });
+
   it('keeps the first reason', async () => {
     const running = createRunningAttempts();
     const attempt = running.start(task(1, 5));

@@ -120,6 +120,20 @@ describe('an error', () => {
     expect(error?.message).toBe(`${'x'.repeat(1_999)}\ufffd`);
   });
 
+  it('of a database that is away uses up no attempt, unless that comes again and again or it refuses this statement alone', async () => {
+    const away = fail(Object.assign(new Error('terminating connection'), { code: '57P01' }));
+    const last = { attempt: 3, failures: 2 };
+    expect(await settled(away, last)).toMatchObject({
+      ...{ status: 'pending', outcome: 'released', new_job: false },
+      error: { code: 'upstream_unavailable', retryable: true },
+    });
+    // As many are forgiven to one that was parked often.
+    expect(await settled(away, { ...last, attempt: 500, parkings: 497 })).toMatchObject({ outcome: 'released' });
+    expect(await settled(away, { ...last, attempt: 13 })).toMatchObject({ outcome: 'failed' });
+    const tooMuch = fail(Object.assign(new Error('canceling statement'), { code: '57014' }));
+    expect(await settled(tooMuch, last)).toMatchObject({ status: 'failed', error: { code: 'internal_error' } });
+  });
+
   it('that is for later says itself when it is worth coming back, however often the task has been back', async () => {
     const later = (retryAfterMs?: number) =>
       settled(fail(new TaskError('upstream_unavailable', 'away', { later: true, retryAfterMs })), { attempt: 20 });

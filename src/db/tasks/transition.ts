@@ -5,8 +5,8 @@ import { hasEnded, type Status } from '../schema.ts';
 import { ENDPOINT_DISABLED } from '../webhook-endpoints.ts';
 
 /**
- * The channel on which processes tell each other what happened to a task: `ended <id>`, `cancelling <id>`, or `changed <id>`
- * for anything else that happens to a task whose events are read.
+ * The channel on which processes tell each other what happened to a task: `ended <id>`, `cancelling <id> <attempt>`, or
+ * `changed <id>` for anything else that happens to a task whose events are read.
  */
 export const TASK_CHANNEL = 'sutazai_tasks';
 
@@ -160,7 +160,7 @@ export function announce(source: string, told = true) {
       ${told ? deliveriesToSend('m') : sql`null as deliveries`},
       case
         when m.completed_at is not null and m.watched then pg_notify(${TASK_CHANNEL}, 'ended ' || m.id)
-        when m.status = 'cancelling' then pg_notify(${TASK_CHANNEL}, 'cancelling ' || m.id)
+        when m.status = 'cancelling' then pg_notify(${TASK_CHANNEL}, 'cancelling ' || m.id || ' ' || m.attempt)
         when m.streamed then pg_notify(${TASK_CHANNEL}, 'changed ' || m.id)
       end
     from ${sql.ref(source)} m`;

@@ -2,9 +2,14 @@ import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import { ITEM_ROW_BYTES } from './steps.ts';
 
+/** Whether the task of a step or an item (`s`) was run again by itself and has not completed: what it gave is gone. */
+const isLost = sql`(s.status = 'completed' and s.child_id is not null and not exists (
+      select from tasks t where t.id = s.child_id and t.status = 'completed'))`;
+
 /**
- * Has a workflow begin again. Steps that completed and were not undone stay as they are; the others, and all that come after one of
- * them, begin anew. Of a list, the items that completed stay too, where the list cannot have changed.
+ * Has a workflow begin again. Steps that completed and were not undone stay as they are, where what they gave is still there; the
+ * others, and all that come after one of them, begin anew. Of a list, the items that completed stay too, where the list cannot have
+ * changed.
  * @param anew whether no step stays
  */
 export async function restartRun(trx: Db, workflowId: string, anew: boolean): Promise<void> {
@@ -15,7 +20,7 @@ export async function restartRun(trx: Db, workflowId: string, anew: boolean): Pr
   const { rows } = await sql<{ step: string; later: boolean }>`
     with recursive first as (
       select s.step from workflow_steps s where ${those} and (${anew}::boolean
-        or (s.item = -1 and s.status not in ('completed', 'skipped')) or s.undo in ('running', 'completed', 'failed'))
+        or (s.item = -1 and s.status not in ('completed', 'skipped')) or s.undo in ('running', 'completed', 'failed') or ${isLost})
     ), later(step) as (
       select e.step from first f, lateral (${after('f')}) e union select e.step from later l, lateral (${after('l')}) e
     )
@@ -33,9 +38,8 @@ export async function restartRun(trx: Db, workflowId: string, anew: boolean): Pr
   await sql`
     update workflow_steps s set status = 'waiting', child_id = null, error = null, undo = null, undo_id = null, started_at = null,
       ended_at = null
-    where ${those} and s.item >= 0 and s.step = any(${again}::text[]) and (s.status <> 'completed' or s.undo in ('running', 'completed', 'failed'))`.execute(
-    trx,
-  );
+    where ${those} and s.item >= 0 and s.step = any(${again}::text[])
+      and (s.status <> 'completed' or s.undo in ('running', 'completed', 'failed') or ${isLost})`.execute(trx);
   // What is left of a list goes on as it was begun; of the rest, those begin at once whose needs stay as they are.
   await sql`
     update workflow_steps s set
