@@ -1,7 +1,23 @@
 import { cpus, totalmem } from 'node:os';
+import { type Options, readOptions, type Values } from './options.ts';
 
-/** Measures something and prints it; answers whether it is as good as it has to be. */
-export type Bench = (args: string[]) => Promise<boolean>;
+/** What a bench measures, in a line, and its options. */
+interface Usage<O extends Options> {
+  about: string;
+  options: O;
+}
+
+export interface Bench extends Usage<Options> {
+  /** Measures and prints; answers whether it is as good as it has to be. Throws a `UsageError` before it begins where the options are wrong. */
+  start(args: string[]): Promise<boolean>;
+}
+
+export function defineBench<O extends Options>(
+  usage: Usage<O>,
+  measure: (values: Values<O>) => Promise<boolean>,
+): Bench {
+  return { ...usage, start: async (args) => measure(readOptions(usage.options, args)) };
+}
 
 /** The machine, in a few words. */
 export function machine(): string {

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { sql } from 'kysely';
 import { createDb, createPool, type Db } from '../../../src/db/connect.ts';
 import { startPostgres } from '../../../src/embedded/postgres.ts';
@@ -10,27 +9,26 @@ import { startFakeOllama } from '../../support/fake-ollama.ts';
 import { holdOneModel } from '../../support/one-model-host.ts';
 import { startProduct } from '../../support/product.ts';
 import { until } from '../../support/until.ts';
-import { type Bench, machine, table } from '../bench.ts';
+import { defineBench, machine, table } from '../bench.ts';
+import { number, whole } from '../options.ts';
 
 const PASSWORD = 'only for this bench';
 const MODELS = ['a', 'b', 'c'];
 const PATIENCE = { withinMs: 3_600_000, everyMs: 200 };
 
-/** How long tasks of three models take on a host that holds one of them, in the order of their turns and with affinity. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      tasks: { type: 'string', default: '45' },
-      many: { type: 'string', default: '180' },
-      load: { type: 'string', default: '5' },
-      run: { type: 'string', default: '0.2' },
-      bound: { type: 'string', default: '30' },
-    },
-  });
-  const [tasks, many, load, run, bound] = [values.tasks, values.many, values.load, values.run, values.bound].map(
-    Number,
-  ) as [number, number, number, number, number];
+const USAGE = {
+  about:
+    'How long tasks of three models take on a host that holds one of them, in the order of their turns and with affinity',
+  options: {
+    tasks: whole(45, 'tasks, mixed'),
+    many: whole(180, 'tasks of the last case'),
+    load: number(5, 'seconds that the host needs to load a model'),
+    run: number(0.2, 'seconds that a task runs'),
+    bound: whole(30, 'MODEL_AFFINITY_SECONDS'),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ tasks, many, load, run, bound }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const log = createLog('warn');
   const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), password: 'bench', log });
@@ -87,7 +85,7 @@ export const bench: Bench = async (args) => {
     await postgres.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 async function open(db: Db): Promise<number> {
   const { rows } = await sql<{ n: number }>`select count(*)::int as n from tasks where completed_at is null`.execute(

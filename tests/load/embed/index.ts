@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { createEmbeddingCache, type EmbeddingStore, embedTogether } from '../../../src/clients/embeddings/index.ts';
 import type { ModelClient } from '../../../src/clients/model-client.ts';
 import { createModelClient } from '../../../src/clients/ollama.ts';
@@ -12,25 +11,20 @@ import { startPostgres } from '../../../src/embedded/postgres.ts';
 import { createLog } from '../../../src/log.ts';
 import { startFakeOllama } from '../../support/fake-ollama.ts';
 import { until } from '../../support/until.ts';
-import { type Bench, machine, table } from '../bench.ts';
+import { defineBench, machine, table } from '../bench.ts';
+import { number, whole } from '../options.ts';
 
-/** How many texts so many callers get embedded in a second, one by one, together, and when they come again. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      texts: { type: 'string', default: '1000' },
-      callers: { type: 'string', default: '32' },
-      call: { type: 'string', default: '20' },
-      text: { type: 'string', default: '2' },
-    },
-  });
-  const [count, callers, callMs, textMs] = [values.texts, values.callers, values.call, values.text].map(Number) as [
-    number,
-    number,
-    number,
-    number,
-  ];
+const USAGE = {
+  about: 'How many texts so many callers get embedded in a second, one by one, together, and when they come again',
+  options: {
+    texts: whole(1_000, 'texts in all'),
+    callers: whole(32, 'callers at once'),
+    call: number(20, 'milliseconds that the host needs for a call'),
+    text: number(2, 'milliseconds that it needs for each text in it'),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ texts: count, callers, call: callMs, text: textMs }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const log = createLog('warn');
   const postgres = await startPostgres({ dataDir: folder, password: 'bench', log });
@@ -94,7 +88,7 @@ export const bench: Bench = async (args) => {
     await postgres.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 async function keptOf(pool: ReturnType<typeof createPool>): Promise<number> {
   return (await pool.query('select count(*)::int as n from embedding_cache')).rows[0].n;

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { type Bench, machine, quantile, table } from '../bench.ts';
+import { defineBench, machine, quantile, table } from '../bench.ts';
+import { flag, number, text, whole } from '../options.ts';
 import { jain, waitsOf } from './measures.ts';
 import { type Panel, plot } from './plot.ts';
 import { type RealRun, runReally } from './real.ts';
@@ -14,21 +14,22 @@ const ALIKE = 0.95;
 const ALIKE_REALLY = 0.85;
 const PLOT = fileURLToPath(new URL('../../../docs/fairness.svg', import.meta.url));
 
-/** Compares the order of arrival, strict priority and ours: simulated, which gives the same each time, and really. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      tasks: { type: 'string', default: '1200' },
-      seed: { type: 'string', default: '9' },
-      redis: { type: 'string' },
-      simulate: { type: 'boolean', default: false },
-      write: { type: 'boolean', default: false },
-    },
-  });
+const USAGE = {
+  about:
+    'Compares the order of arrival, strict priority and ours: simulated, which gives the same each time, and really',
+  options: {
+    tasks: whole(1_200, 'tasks of the user with many, in the real run'),
+    seed: number(9, 'the seed of the simulation'),
+    redis: text('the URL of a Redis for the real run; without one the jobs are in Postgres'),
+    simulate: flag('leaves the real run out'),
+    write: flag('writes the plot to docs/fairness.svg'),
+  },
+};
+
+export const bench = defineBench(USAGE, async (values) => {
   const panels: Panel[] = [];
   let good = true;
-  for (const { name, about, slots, tasks, kinds } of scenarios(Number(values.seed))) {
+  for (const { name, about, slots, tasks, kinds } of scenarios(values.seed)) {
     console.log(`Simulated, ${name}: ${about}.\n`);
     const runs = new Map(ORDERS.map((order) => [order, simulate(tasks, { order, slots, agingMs: AGING_MS })]));
     const index = report(runs, { slots, kinds, untilMs: halfOf(tasks, slots) });
@@ -37,7 +38,7 @@ export const bench: Bench = async (args) => {
     panels.push(panelOf(`Simulated: ${name}`, runs, kinds));
   }
   if (!values.simulate) {
-    const real = await runReally(Number(values.tasks), values.redis);
+    const real = await runReally(values.tasks, values.redis);
     const slots = real[0]?.slots ?? 1;
     const kinds = { heavy: ['heavy'], light: ['light1', 'light2', 'light3', 'light4'], urgent: ['urgent'] };
     console.log(
@@ -51,7 +52,7 @@ export const bench: Bench = async (args) => {
   const svg = plot(panels, 'Wait for the start, seconds: the middle one / the slowest of a hundred');
   if (values.write) writeFileSync(PLOT, svg);
   return good;
-};
+});
 
 /** Half of the time that the work takes: until then, there is more to do than can be done. */
 const halfOf = (tasks: ReadonlyArray<{ ms: number }>, slots: number) =>

@@ -59,7 +59,7 @@ export function realTasks(count: number): SimTask[] {
  * The same tasks, by several users, through the product and its embedded Postgres, in each order: an agent on a socket answers each after
  * 50 ms, eight at a time. Redis where one is named.
  */
-export async function runReally(count: number, redisUrl: string | undefined): Promise<RealRun[]> {
+export async function runReally(count: number, redisUrl: string): Promise<RealRun[]> {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const log = createLog('warn');
   const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), password: 'bench', log });

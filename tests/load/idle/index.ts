@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { type Bench, machine, quantile, table } from '../bench.ts';
+import { defineBench, machine, quantile, table } from '../bench.ts';
+import { part, whole } from '../options.ts';
 import type { Build } from '../rig/builds.ts';
 import { requestOf, sendLoad } from '../rig/load.ts';
 import { startModel } from '../rig/model.ts';
@@ -14,28 +14,27 @@ import { cpuOf, rssMb, used } from '../rig/usage.ts';
 const ASK_EVERY_MS = 45_000;
 const AT_A_TIME = 100;
 
-/** What very many connections cost on which nothing happens: readers of the events of tasks that wait, and connections that stay. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      connections: { type: 'string', default: '10000' },
-      seconds: { type: 'string', default: '60' },
-      only: { type: 'string', default: '' },
-    },
-  });
-  const [count, seconds] = [Number(values.connections), Number(values.seconds)];
+const HELD = { 'readers of events': holdStreams, 'connections that stay': holdOpen };
+
+const USAGE = {
+  about:
+    'What very many connections cost on which nothing happens: readers of the events of tasks that wait, and connections that stay',
+  options: {
+    connections: whole(10_000, 'connections'),
+    seconds: whole(60, 'how long they are held'),
+    only: part(Object.keys(HELD), 'kinds'),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ connections: count, seconds, only }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const model = await startModel(folder);
   const rows = [['connections', 'held', 'for s', 'API MB', 'KB each', 'cores of the API', 'submit p50 ms', 'p99 ms']];
   let good = true;
   try {
     console.log(`${machine()}, Postgres 18 from npm.\n`);
-    for (const [name, hold] of [
-      ['readers of events', holdStreams],
-      ['connections that stay', holdOpen],
-    ] as const) {
-      if (!name.includes(values.only)) continue;
+    for (const [name, hold] of Object.entries(HELD)) {
+      if (!name.includes(only)) continue;
       const product = await openProduct({
         ...{ folder, model, backend: 'redis' },
         env: { MAX_STREAMS: '0', MAX_STREAMS_PER_USER: '0' },
@@ -67,7 +66,7 @@ export const bench: Bench = async (args) => {
     await model.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 interface Held {
   /** How many are open still. */

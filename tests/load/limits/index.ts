@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { type Bench, machine, quantile, table } from '../bench.ts';
+import { defineBench, machine, quantile, table } from '../bench.ts';
+import { part, whole } from '../options.ts';
 import { startChild } from '../rig/child.ts';
 import { requestOf, sendLoad } from '../rig/load.ts';
 import { openPostgres, openRedis } from '../rig/stores.ts';
@@ -14,17 +14,34 @@ interface Speed {
   cpuMs: number;
 }
 
-/** What the parts that the product is made of can do alone, each at its best: no build of them is quicker. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      times: { type: 'string', default: '3' },
-      seconds: { type: 'string', default: '2' },
-      only: { type: 'string', default: '' },
-    },
-  });
-  const seconds = Number(values.seconds);
+/** The parts: where each is, and what it is called there. */
+const PARTS: Array<[name: string, where: 'http' | 'postgres' | 'redis', what: string]> = [
+  ['Hono answers', 'http', '/open'],
+  ['Hono verifies a token (HS256) and answers', 'http', '/verified'],
+  ['the same, of a token that was verified before', 'http', '/remembered'],
+  ['rows of 300 B, one INSERT each', 'postgres', 'insert'],
+  ['100 of them in one INSERT', 'postgres', 'insert-many'],
+  ['BullMQ on Redis, `add`', 'redis', 'add'],
+  ['`addBulk` of 100', 'redis', 'add-bulk'],
+  ['a worker that does nothing', 'redis', 'work'],
+  ['BullMQ on Postgres, `add`', 'postgres', 'add'],
+  ['`addBulk` of 100', 'postgres', 'add-bulk'],
+  ['a worker that does nothing', 'postgres', 'work'],
+];
+
+const USAGE = {
+  about: 'What the parts that the product is made of can do alone, each at its best: no build of them is quicker',
+  options: {
+    times: whole(3, 'rounds; the medians count'),
+    seconds: whole(2, 'how long a part is measured'),
+    only: part(
+      PARTS.map(([name]) => name),
+      'parts',
+    ),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ times, seconds, only }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const [postgres, redis] = await Promise.all([openPostgres(folder), openRedis(folder)]);
   const onRedis = { REDIS_URL: redis.url };
@@ -49,7 +66,7 @@ export const bench: Bench = async (args) => {
   }
 
   /** A process that does one thing as often as it can, and says how often that was. */
-  async function work(verb: string, more: Record<string, string> = {}): Promise<Speed> {
+  async function work(verb: string, more: Record<string, string>): Promise<Speed> {
     const child = startChild(folder, verb, 'tests/load/limits/work-main.ts', {
       args: [verb, `${seconds}`],
       env: { DATABASE_URL: postgres.url, ...more },
@@ -63,25 +80,13 @@ export const bench: Bench = async (args) => {
     return { perSecond: done / took, cpuMs: ms / done };
   }
 
-  const cases: Array<[string, () => Promise<Speed>]> = [
-    ['Hono answers', () => http('/open')],
-    ['Hono verifies a token (HS256) and answers', () => http('/verified')],
-    ['the same, of a token that was verified before', () => http('/remembered')],
-    ['rows of 300 B, one INSERT each', () => work('insert')],
-    ['100 of them in one INSERT', () => work('insert-many')],
-    ['BullMQ on Redis, `add`', () => work('add', onRedis)],
-    ['`addBulk` of 100', () => work('add-bulk', onRedis)],
-    ['a worker that does nothing', () => work('work', onRedis)],
-    ['BullMQ on Postgres, `add`', () => work('add')],
-    ['`addBulk` of 100', () => work('add-bulk')],
-    ['a worker that does nothing', () => work('work')],
-  ];
   console.log(`${machine()}, Postgres 18 from npm.\n`);
   try {
-    const chosen = cases.filter(([name]) => name.includes(values.only));
+    const chosen = PARTS.filter(([name]) => name.includes(only));
     const speeds = chosen.map(() => [] as Speed[]);
-    for (let time = 0; time < Number(values.times); time++)
-      for (const [index, [, measure]] of chosen.entries()) speeds[index]?.push(await measure());
+    for (let time = 0; time < times; time++)
+      for (const [index, [, where, what]] of chosen.entries())
+        speeds[index]?.push(await (where === 'http' ? http(what) : work(what, where === 'redis' ? onRedis : {})));
     const rows = chosen.map(([name], index) => {
       const of = (pick: (speed: Speed) => number) => quantile((speeds[index] ?? []).map(pick), 0.5);
       return [
@@ -96,4 +101,4 @@ export const bench: Bench = async (args) => {
     await Promise.all([postgres.close(), redis.close()]);
     await rm(folder, { recursive: true, force: true });
   }
-};
+});

@@ -54,6 +54,22 @@ const FILTERS: Record<string, TaskFilter> = {
   'batch_id (none)': { batch_id: '00000000-0000-4000-8000-000000000000' },
 };
 
+const LINE = "status = 'pending' and lane = 'llm' and priority = 5";
+const WAITING = `${LINE} order by ready_at`;
+/** Tasks, and where they are found. */
+const TASKS: Record<string, string> = {
+  'next of its queue': WAITING,
+  'the middle of its queue': `${WAITING} offset (select count(*) / 2 from tasks where ${LINE})`,
+  'the last of its queue': `${WAITING} desc`,
+  'ended long ago': "status = 'completed' order by id",
+};
+
+/** What the cases are called, known before there is a database. */
+export const CASE_NAMES = [
+  ...Object.keys(FILTERS).map((name) => `list ${name}`),
+  ...Object.keys(TASKS).flatMap((name) => [`read with place, ${name}`, `explain, ${name}`]),
+];
+
 /** Every filter for a user with most of the tasks, for a small one, and for whoever may see all; the first pages and some far behind. */
 export function listCases(users: Record<UserName, string>): Case[] {
   const owners: Record<string, Owner> = { big: { userId: users.big }, small: { userId: users.small }, all: 'any' };
@@ -76,25 +92,15 @@ export function listCases(users: Record<UserName, string>): Case[] {
 
 /** Reads of one task that waits: the next of its queue, one in the middle, the last, and one that has ended. */
 export async function taskCases(pool: pg.Pool): Promise<Case[]> {
-  const at = async (where: string) => {
-    const { rows } = await pool.query<{ id: string }>(`select id from tasks where ${where} limit 1`);
-    return rows[0]?.id ?? '';
-  };
-  const line = "status = 'pending' and lane = 'llm' and priority = 5";
-  const waiting = `${line} order by ready_at`;
-  const ids = {
-    'next of its queue': await at(`${waiting}`),
-    'the middle of its queue': await at(`${waiting} offset (select count(*) / 2 from tasks where ${line})`),
-    'the last of its queue': await at(`${waiting} desc`),
-    'ended long ago': await at("status = 'completed' order by id"),
-  };
   const limits = { waiting_tasks: 0, tokens_per_day: 0 };
   const options = { agingMs: 600_000, everybody: 1_000, limits };
-  return Object.entries(ids).flatMap(([name, id]) => {
-    const read = async (db: Kysely<Database>) => (await findTask(db, 'any', id)) as TaskRow;
+  const cases = Object.entries(TASKS).map(async ([name, where]): Promise<Case[]> => {
+    const { rows } = await pool.query<{ id: string }>(`select id from tasks where ${where} limit 1`);
+    const read = async (db: Kysely<Database>) => (await findTask(db, 'any', rows[0]?.id ?? '')) as TaskRow;
     return [
       { name: `read with place, ${name}`, run: async (db) => findPlace(db, await read(db), options.agingMs) },
       { name: `explain, ${name}`, run: async (db) => explainTask(db, await read(db), options) },
-    ] satisfies Case[];
+    ];
   });
+  return (await Promise.all(cases)).flat();
 }

@@ -1,33 +1,32 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { createDb, createPool } from '../../../src/db/connect.ts';
 import { migrateUp } from '../../../src/db/migrate.ts';
 import { markLines } from '../../../src/db/tasks/place.ts';
 import { beatWorker } from '../../../src/db/workers.ts';
 import { startPostgres } from '../../../src/embedded/postgres.ts';
 import { createLog } from '../../../src/log.ts';
-import { type Bench, machine, quantile, table } from '../bench.ts';
-import { type Case, listCases, taskCases } from './cases.ts';
+import { defineBench, machine, quantile, table } from '../bench.ts';
+import { flag, part, whole } from '../options.ts';
+import { CASE_NAMES, type Case, listCases, taskCases } from './cases.ts';
 import { explained } from './explained.ts';
 import { fill } from './fill.ts';
 
 /** What listing and explaining may take of the database at the 95th percentile. */
 const ALLOWED_MS = 10;
 
-/** How long the database is busy with reads when very many tasks are there. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      tasks: { type: 'string', default: '1000000' },
-      times: { type: 'string', default: '60' },
-      only: { type: 'string', default: '' },
-      plans: { type: 'boolean', default: false },
-    },
-  });
-  const count = Number(values.tasks);
+const USAGE = {
+  about: 'How long the database is busy with reads when very many tasks are there',
+  options: {
+    tasks: whole(1_000_000, 'tasks that are there'),
+    times: whole(60, 'how often each is read'),
+    only: part(CASE_NAMES, 'reads'),
+    plans: flag('prints the plans of the last time'),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ tasks, times, only, plans }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const log = createLog('warn');
   const postgres = await startPostgres({ dataDir: folder, password: 'bench', log, settings: { fsync: 'off' } });
@@ -36,9 +35,9 @@ export const bench: Bench = async (args) => {
   try {
     await migrateUp({ db, pool, log });
     const began = Date.now();
-    const users = await fill(db, count);
+    const users = await fill(db, tasks);
     const seconds = Math.round((Date.now() - began) / 1000);
-    console.log(`${count} tasks stored in ${seconds} s. ${machine()}, Postgres 18 from npm.\n`);
+    console.log(`${tasks} tasks stored in ${seconds} s. ${machine()}, Postgres 18 from npm.\n`);
     await markLines(db);
     const worker = { name: 'worker', version: '0', down: [], loading: [], started_at: new Date() };
     const done = {
@@ -51,14 +50,14 @@ export const bench: Bench = async (args) => {
       run_ms_squared: 1e8,
     };
     await beatWorker(db, { ...worker, lanes: { llm: { concurrency: 2, running: 2 } } }, [done]);
-    const cases = [...listCases(users), ...(await taskCases(pool))].filter(({ name }) => name.includes(values.only));
-    return await measure(cases, explained(pool), Number(values.times), values.plans);
+    const cases = [...listCases(users), ...(await taskCases(pool))].filter(({ name }) => name.includes(only));
+    return await measure(cases, explained(pool), times, plans);
   } finally {
     await db.destroy();
     await postgres.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 async function measure(
   cases: Case[],

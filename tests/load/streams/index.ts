@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { startPostgres } from '../../../src/embedded/postgres.ts';
 import { createLog } from '../../../src/log.ts';
 import { startFakeOllama } from '../../support/fake-ollama.ts';
 import { type Product, startProduct } from '../../support/product.ts';
 import { until } from '../../support/until.ts';
-import { type Bench, machine, table } from '../bench.ts';
+import { defineBench, machine, table } from '../bench.ts';
+import { whole } from '../options.ts';
 import { openReaders } from './readers.ts';
 
 /** What so many readers may cost one process of the API, in MB. */
@@ -17,17 +17,16 @@ const PASSWORD = 'only for this bench';
 const WORD = ' word';
 const PATIENCE = { withinMs: 120_000, everyMs: 100 };
 
-/** What many readers of event streams cost the process of the API that they ask; another process works. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      readers: { type: 'string', default: '1000' },
-      tasks: { type: 'string', default: '20' },
-      words: { type: 'string', default: '400' },
-    },
-  });
-  const [readers, tasks, words] = [Number(values.readers), Number(values.tasks), Number(values.words)];
+const USAGE = {
+  about: 'What many readers of event streams cost the process of the API that they ask; another process works',
+  options: {
+    readers: whole(1_000, 'readers'),
+    tasks: whole(20, 'running tasks of the last case'),
+    words: whole(400, 'words that a task says'),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ readers, tasks, words }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const postgres = await startPostgres({
     dataDir: join(folder, 'postgres'),
@@ -89,7 +88,7 @@ export const bench: Bench = async (args) => {
     await postgres.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 interface Case {
   name: string;

@@ -3,10 +3,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { Agent } from 'undici';
-import { type Bench, machine, quantile, table } from '../bench.ts';
-import type { Backend } from '../rig/builds.ts';
+import { defineBench, machine, quantile, table } from '../bench.ts';
+import { choice, number, whole } from '../options.ts';
+import { BACKENDS } from '../rig/builds.ts';
 import { startModel } from '../rig/model.ts';
 import { makeUsers, openProduct } from '../rig/product.ts';
 import { cpuOf, used } from '../rig/usage.ts';
@@ -15,26 +15,27 @@ import { createUser, WAYS, type Way } from './user.ts';
 /** What submitting may take at the 95th percentile. */
 const ALLOWED_MS = 150;
 
-/** Many users at once, each with a pause between what it does: it logs in, submits, and polls, follows the events or gets a webhook. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({
-    args,
-    options: {
-      users: { type: 'string', default: '1000' },
-      seconds: { type: 'string', default: '60' },
-      think: { type: 'string', default: '5' },
-      model: { type: 'string', default: '200' },
-      bcrypt: { type: 'string', default: '8' },
-      backend: { type: 'string', default: 'redis' },
-    },
-  });
-  const [count, seconds, think] = [values.users, values.seconds, values.think].map(Number) as [number, number, number];
+const USAGE = {
+  about:
+    'Many users at once, each with a pause between what it does: it logs in, submits, and polls, follows the events or gets a webhook',
+  options: {
+    users: whole(1_000, 'users'),
+    seconds: whole(60, 'how long they go on'),
+    think: number(5, 'seconds of a pause, on average'),
+    model: number(200, 'milliseconds that the model takes'),
+    bcrypt: whole(8, 'BCRYPT_COST', [4, 15]),
+    backend: choice('redis', BACKENDS, 'where the product has its jobs'),
+  },
+};
+
+export const bench = defineBench(USAGE, async (values) => {
+  const { users: count, seconds, think } = values;
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const model = await startModel(folder);
-  await model.setDelay(Number(values.model));
+  await model.setDelay(values.model);
   const product = await openProduct({
-    ...{ folder, model, backend: values.backend as Backend, users: 0 },
-    env: { EGRESS_ALLOW: '127.0.0.1', BCRYPT_COST: values.bcrypt },
+    ...{ folder, model, backend: values.backend, users: 0 },
+    env: { EGRESS_ALLOW: '127.0.0.1', BCRYPT_COST: String(values.bcrypt) },
   });
   const url = product.urls[0] as string;
   const agent = new Agent({ connections: null, keepAliveTimeout: 60_000, bodyTimeout: 0 });
@@ -60,7 +61,7 @@ export const bench: Bench = async (args) => {
     console.log(
       `${count} users for ${seconds} s, each with a pause of ${think} s on average; a model that takes ${values.model} ms; bcrypt of cost ${values.bcrypt}; the product on ${values.backend}. ${machine()}, Postgres 18 from npm.\n`,
     );
-    const { names } = await makeUsers(product.database, count, Number(values.bcrypt));
+    const { names } = await makeUsers(product.database, count, values.bcrypt);
     const before = cpuOf(product.processes);
     const began = performance.now();
     const until = began + seconds * 1000;
@@ -115,7 +116,7 @@ export const bench: Bench = async (args) => {
     await model.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));

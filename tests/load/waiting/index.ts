@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { type Bench, machine, quantile, table } from '../bench.ts';
+import { defineBench, machine, quantile, table } from '../bench.ts';
+import { part, whole, wholes } from '../options.ts';
 import { BACKENDS, type Backend, type Build } from '../rig/builds.ts';
 import { type Model, startModel } from '../rig/model.ts';
 import { accept, cpuPerTask, drain, type Phase, perSecond, sustain } from '../rig/phases.ts';
@@ -10,13 +10,15 @@ import { openProduct } from '../rig/product.ts';
 import { statements } from '../rig/stores.ts';
 import { rssMb } from '../rig/usage.ts';
 
-const OPTIONS = {
-  /** How many tasks wait, one product after the other. */
-  waiting: { type: 'string', default: '0,10000,100000,1000000' },
-  times: { type: 'string', default: '3' },
-  seconds: { type: 'string', default: '5' },
-  only: { type: 'string', default: '' },
-} as const;
+const USAGE = {
+  about: 'What it costs that very many tasks wait: to accept more, and to work',
+  options: {
+    waiting: wholes([0, 10_000, 100_000, 1_000_000], 'how many tasks wait, one product after the other'),
+    times: whole(3, 'rounds; the medians count'),
+    seconds: whole(5, 'how long each round accepts, and works'),
+    only: part(BACKENDS, 'backends'),
+  },
+};
 
 /** Accepting and working may be so many times slower than where nothing waits. */
 const MOST = 1.5;
@@ -28,11 +30,7 @@ interface Measured {
   redisMb: number | undefined;
 }
 
-/** What it costs that very many tasks wait: to accept more, and to work. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({ args, options: OPTIONS });
-  const seconds = Number(values.seconds);
-  const counts = values.waiting.split(',').map(Number);
+export const bench = defineBench(USAGE, async ({ waiting, times, seconds, only }) => {
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const model = await startModel(folder);
   const head = [
@@ -44,10 +42,10 @@ export const bench: Bench = async (args) => {
   try {
     console.log(`${machine()}, Postgres 18 from npm.\n`);
     for (const backend of BACKENDS) {
-      if (!backend.includes(values.only)) continue;
+      if (!backend.includes(only)) continue;
       let none: { p99: number; rate: number } | undefined;
-      for (const count of counts) {
-        const measured = await measure({ folder, model, backend, count, seconds, times: Number(values.times) });
+      for (const count of waiting) {
+        const measured = await measure({ folder, model, backend, count, seconds, times });
         const [p99, rate] = [of(measured.accepts, ({ p99 = Number.NaN }) => p99), of(measured.drains, perSecond)];
         none ??= { p99, rate };
         const [slower, fewer] = [p99 / none.p99, none.rate / rate];
@@ -67,7 +65,7 @@ export const bench: Bench = async (args) => {
     await model.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 /** The median. */
 const of = (phases: Phase[], pick: (phase: Phase) => number) => quantile(phases.map(pick), 0.5);

@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { type Bench, machine } from '../bench.ts';
-import { type Build, openNaive } from '../rig/builds.ts';
+import { defineBench, machine } from '../bench.ts';
+import { number, part, text, whole } from '../options.ts';
+import { type Build, type BuildOptions, openNaive } from '../rig/builds.ts';
 import { startModel } from '../rig/model.ts';
 import { accept, drain, light, type Phase, sustain } from '../rig/phases.ts';
 import { openProduct } from '../rig/product.ts';
@@ -29,52 +29,54 @@ export interface Result {
   rounds: Round[];
 }
 
-const OPTIONS = {
-  /** Rounds; the medians count. */
-  times: { type: 'string', default: '3' },
-  /** How long a phase goes on, or how many tasks it has: the latter for a machine that does other things besides. */
-  seconds: { type: 'string', default: '5' },
-  tasks: { type: 'string', default: '1000000' },
-  only: { type: 'string', default: '' },
-  /** Which of them; all when empty. */
-  phases: { type: 'string', default: '' },
-  apis: { type: 'string', default: '1' },
-  /** It fails where a task of the product on Redis costs more than so many times what it costs in the naive build. */
-  most: { type: 'string', default: '' },
-  /** A folder for the CPU profiles of the processes. */
-  profile: { type: 'string', default: '' },
-} as const;
+type Open = (options: Omit<BuildOptions, 'backend'>) => Promise<Build>;
 
-/** What a task costs from its submission to its output, in the product and in a naive build, on both backends. */
-export const bench: Bench = async (args) => {
-  const { values } = parseArgs({ args, options: OPTIONS });
-  const [seconds, tasks] = [Number(values.seconds), Number(values.tasks)];
+const BUILDS: Record<string, Open> = {
+  'product on redis': (options) => openProduct({ ...options, backend: 'redis' }),
+  'naive on redis': (options) => openNaive({ ...options, backend: 'redis' }),
+  'product on postgres': (options) => openProduct({ ...options, backend: 'postgres' }),
+  'naive on postgres': (options) => openNaive({ ...options, backend: 'postgres' }),
+};
+/** What is accepted is then worked off. */
+const PHASES = ['accept', 'sustain', 'slow', 'light'];
+
+const USAGE = {
+  about: 'What a task costs from its submission to its output, in the product and in a naive build, on both backends',
+  options: {
+    times: whole(3, 'rounds; the medians count'),
+    seconds: whole(5, 'how long a phase goes on at most'),
+    tasks: whole(1_000_000, 'how many tasks it has at most: for a machine that does other things besides'),
+    only: part(Object.keys(BUILDS), 'builds'),
+    phases: part(PHASES, 'phases'),
+    apis: whole(1, 'processes of the API'),
+    most: number(
+      undefined,
+      'fails where a task of the product on Redis costs more than so many times what it costs in the naive build',
+    ),
+    profile: text('a folder for the CPU profiles of the processes'),
+  },
+};
+
+export const bench = defineBench(USAGE, async ({ times, seconds, tasks, only, phases, apis, most, profile }) => {
   const length = { seconds, tasks };
   const folder = await mkdtemp(join(tmpdir(), 'sutazai-bench-'));
   const model = await startModel(folder);
-  const node = values.profile ? ['--cpu-prof', `--cpu-prof-dir=${values.profile}`] : [];
-  const wants = (phase: string) => phase.startsWith(values.phases);
-  const shared = { folder, model, node };
-  const makers = [
-    ['product on redis', () => openProduct({ ...shared, backend: 'redis', apis: Number(values.apis) })],
-    ['naive on redis', () => openNaive({ ...shared, backend: 'redis' })],
-    ['product on postgres', () => openProduct({ ...shared, backend: 'postgres', apis: Number(values.apis) })],
-    ['naive on postgres', () => openNaive({ ...shared, backend: 'postgres' })],
-  ] as const;
+  const node = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [];
+  const wants = (phase: string) => phase.includes(phases);
   const builds: Build[] = [];
   console.log(`${machine()}, Postgres 18 from npm.\n`);
   try {
     const results: Result[] = [];
-    for (const [name, open] of makers) {
-      if (!name.includes(values.only)) continue;
-      const build = await open();
+    for (const [name, open] of Object.entries(BUILDS)) {
+      if (!name.includes(only)) continue;
+      const build = await open({ folder, model, node, apis });
       builds.push(build);
       await new Promise((resolve) => setTimeout(resolve, REST_MS));
       results.push({ name, restMb: restOf(build), rounds: [] });
     }
     // So that the first round finds everything compiled and every connection open.
     for (const build of builds) await sustain(build, model, { seconds: 3, tasks });
-    for (let time = 0; time < Number(values.times); time++)
+    for (let time = 0; time < times; time++)
       for (const [index, build] of builds.entries()) {
         await build.clear();
         const round = results[index]?.rounds[time] ?? {};
@@ -90,13 +92,13 @@ export const bench: Bench = async (args) => {
         console.error(`round ${time + 1}: ${build.name}`);
       }
     console.log(report(results));
-    return !values.most || ratio(results, 'redis') <= Number(values.most);
+    return most === undefined || ratio(results, 'redis') <= most;
   } finally {
     await Promise.all(builds.map((build) => build.close()));
     await model.close();
     await rm(folder, { recursive: true, force: true });
   }
-};
+});
 
 const isProduct = (build: Build) => build.name.startsWith('product');
 
