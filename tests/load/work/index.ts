@@ -10,8 +10,8 @@ import { openProduct } from '../rig/product.ts';
 import { rssMb } from '../rig/usage.ts';
 import { ratio, report } from './report.ts';
 
-/** Memory at rest is that of processes to which nothing has happened for so long; there is no signal for nothing. */
-const REST_MS = 3_000;
+/** Memory at rest is that of processes to which nothing has happened for so long: V8 begins to give back after eight seconds of calm. */
+const REST_MS = 30_000;
 
 /** What one round came to for a build, by phase. */
 export interface Round {
@@ -25,7 +25,7 @@ export interface Round {
 /** A build, what it took at rest, and its rounds. */
 export interface Result {
   name: string;
-  restMb: { api: number; worker: number };
+  restMb?: { api: number; worker: number };
   rounds: Round[];
 }
 
@@ -38,7 +38,7 @@ const BUILDS: Record<string, Open> = {
   'naive on postgres': (options) => openNaive({ ...options, backend: 'postgres' }),
 };
 /** What is accepted is then worked off. */
-const PHASES = ['accept', 'sustain', 'slow', 'light'];
+const PHASES = ['rest', 'accept', 'sustain', 'slow', 'light'];
 
 const USAGE = {
   about: 'What a task costs from its submission to its output, in the product and in a naive build, on both backends',
@@ -69,10 +69,12 @@ export const bench = defineBench(USAGE, async ({ times, seconds, tasks, only, ph
     const results: Result[] = [];
     for (const [name, open] of Object.entries(BUILDS)) {
       if (!name.includes(only)) continue;
-      const build = await open({ folder, model, node, apis });
-      builds.push(build);
+      builds.push(await open({ folder, model, node, apis }));
+      results.push({ name, rounds: [] });
+    }
+    if (wants('rest')) {
       await new Promise((resolve) => setTimeout(resolve, REST_MS));
-      results.push({ name, restMb: restOf(build), rounds: [] });
+      for (const [index, build] of builds.entries()) Object.assign(results[index] ?? {}, { restMb: restOf(build) });
     }
     // So that the first round finds everything compiled and every connection open.
     for (const build of builds) await sustain(build, model, { seconds: 3, tasks });

@@ -55,8 +55,8 @@ function speeds(results: Result[]): string {
       count(of(result, 'sustain', perSecond)),
       fixed(quantile(light, 0.5), 1),
       fixed(quantile(light, 0.99), 1),
-      fixed(result.restMb.api, 0),
-      fixed(result.restMb.worker, 0),
+      fixed(result.restMb?.api ?? Number.NaN, 0),
+      fixed(result.restMb?.worker ?? Number.NaN, 0),
     ];
   });
   return table([head, ...rows]);
