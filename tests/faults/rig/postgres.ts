@@ -73,10 +73,16 @@ export async function startRigPostgres(options: {
     const file = join(folder, 'cluster', 'postmaster.pid');
     const pid = existsSync(file) ? Number(readFileSync(file, 'utf8').split('\n')[0]) : 0;
     if (!pid) return [];
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    const list = `/proc/${pid}/task/${pid}/children`;
+    const children = existsSync(list) ? readFileSync(list, 'utf8').trim().split(' ').filter(Boolean) : [];
     return [pid, ...children.map(Number)];
   };
   await start();
+  // It is in a group of its own, so a rig that is broken off would leave it behind.
+  const abandon = () => {
+    for (const pid of pids().slice(0, 1)) send(pid, 'SIGQUIT');
+  };
+  process.once('exit', abandon);
   const proxy = await startProxy(port());
   const through = Object.assign(new URL(direct), { port: String(proxy.port) });
   return {
@@ -113,6 +119,7 @@ export async function startRigPostgres(options: {
       return answered;
     },
     async close() {
+      process.off('exit', abandon);
       await proxy.close();
       // It waits for statements that run, which the stop below ends.
       const closed = pool?.ending ? undefined : pool?.end();
