@@ -124,10 +124,27 @@ export async function isThere(db: Db, id: string): Promise<boolean> {
 export async function removeCollection(db: Db, userId: string, name: string): Promise<CollectionRow | undefined> {
   if (name.includes(NUL)) return undefined;
   const { rows } = await sql<CollectionRow>`
-    update collections set removed_at = clock_timestamp(), sweep_at = clock_timestamp(), name = 'removed:' || id
-    where user_id = ${userId} and name = ${name} and removed_at is null
-    returning *`.execute(db);
+    with removed as (
+      update collections set removed_at = clock_timestamp(), sweep_at = clock_timestamp(), name = 'removed:' || id
+      where user_id = ${userId} and name = ${name} and removed_at is null
+      returning *
+    ), noted as (
+      insert into removed_collections (user_id, name, removed_at) select user_id, ${name}, removed_at from removed
+      on conflict (user_id, name) do update set removed_at = excluded.removed_at
+    )
+    select * from removed`.execute(db);
   return rows[0];
+}
+
+/**
+ * Whether the user of a task removed a collection of this name after the task was accepted. To be asked after one was looked for,
+ * so that one which was made in its place is not taken for it.
+ */
+export async function wasRemovedSince(db: Db, taskId: string, name: string): Promise<boolean> {
+  const { rows } = await sql`
+    select 1 from tasks t join removed_collections r on r.user_id = t.user_id and r.name = ${name}
+    where t.id = ${taskId} and r.removed_at >= t.created_at`.execute(db);
+  return rows.length > 0;
 }
 
 /** How long a removed collection is left to the process that took it. */

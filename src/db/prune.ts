@@ -29,6 +29,9 @@ const OVER = {
   agent_probes: sql`at < now() - interval '1 day'`,
   agent_calls: sql`at < now() - interval '1 day' and (ended_at is not null or not exists (
     select from tasks t where t.id = task_id and t.status in ('pending', 'running', 'cancelling')))`,
+  // As long as a task may be there that was accepted before; ids are given by the clocks of several machines.
+  removed_collections: sql`removed_at < now() - interval '1 day' and removed_at < interval '-1 day' + coalesce((
+    select t.created_at from tasks t where t.user_id = removed_collections.user_id order by t.id limit 1), now())`,
   token_usage: sql`day < (now() at time zone 'utc')::date - 90`,
 };
 

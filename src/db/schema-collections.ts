@@ -26,3 +26,10 @@ export interface CollectionTable {
   /** Whether no attempt that knew it was at work any more when a removed one was last looked at. */
   quiet: Generated<boolean>;
 }
+
+/** When a user last removed a collection of a name. */
+export interface RemovedCollectionTable {
+  user_id: string;
+  name: string;
+  removed_at: GeneratedTime;
+}

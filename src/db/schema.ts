@@ -12,7 +12,7 @@ import type {
 } from './schema-accounts.ts';
 import type { AgentCallTable, AgentHealthTable, AgentProbeTable } from './schema-agent-health.ts';
 import type { AgentTable } from './schema-agents.ts';
-import type { CollectionTable } from './schema-collections.ts';
+import type { CollectionTable, RemovedCollectionTable } from './schema-collections.ts';
 import type { DocumentChunkTable, DocumentTable } from './schema-documents.ts';
 import type { BatchLineTable, BatchTable, FilePartTable, FileTable } from './schema-files.ts';
 import type { LoginFailureTable, RequestCountTable, TokenUsageTable, UserLimitTable } from './schema-limits.ts';
@@ -216,6 +216,7 @@ export interface Database {
   tasks: TaskTable;
   schedules: ScheduleTable;
   collections: CollectionTable;
+  removed_collections: RemovedCollectionTable;
   documents: DocumentTable;
   workflow_definitions: WorkflowDefinitionTable;
   workflow_versions: WorkflowVersionTable;

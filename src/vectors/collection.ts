@@ -42,6 +42,13 @@ export function noSuchCollection(name: string): TaskError {
   );
 }
 
+export function removedSince(name: string): TaskError {
+  return new TaskError(
+    'collection_not_found',
+    `The collection ${name} was deleted after this task was submitted. What is to go into a new one is submitted again.`,
+  );
+}
+
 export function wrongDimensions(name: string, wanted: number, given: number): TaskError {
   return new TaskError(
     'dimension_mismatch',

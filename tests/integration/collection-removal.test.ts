@@ -29,6 +29,7 @@ afterAll(async () => {
 });
 afterEach(() => {
   front.script = undefined;
+  world.ollama.script = undefined;
 });
 
 const rowsOf = ({ userId }: Client) =>
@@ -161,5 +162,87 @@ describe('a collection that is deleted', () => {
     expect(await pointsIn(id)).toBe(0);
     await sweepTo(client, []);
     expect(await pointsIn(id)).toBe(0);
+  });
+});
+
+describe('what was submitted before its collection was deleted', () => {
+  const GONE = { status: 'failed', attempt: 1, error: { code: 'collection_not_found', retryable: false } };
+  const change = (client: Client, method: string, name: string, more: object = {}) =>
+    method === 'POST'
+      ? client.request('POST', '/api/v1/collections', { name, ...more })
+      : client.request<{ points: number }>(method, `/api/v1/collections/${name}`);
+
+  it('brings nothing back and touches none in its place; submitted anew it makes one', async () => {
+    const client = await world.client();
+    for (const name of ['gone', 'anew']) expect((await change(client, 'POST', name)).status).toBe(201);
+    const inputs = ['gone', 'anew'].flatMap((collection) => [
+      ['document.ingest', { collection, text: 'The kettle is red.' }] as const,
+      ['vector.upsert', { collection, points: [{ id: 1, text: 'a red kettle' }] }] as const,
+      ['vector.delete', { collection, all: true }] as const,
+    ]);
+    const early = await Promise.all(inputs.map(([type, input]) => client.submit(type, input, { delay_seconds: 1 })));
+    for (const name of ['gone', 'anew']) expect((await change(client, 'DELETE', name)).status).toBe(204);
+    await change(client, 'POST', 'anew');
+    for (const { id } of early) expect(await client.waitForEnd(id)).toMatchObject(GONE);
+    const [first] = early;
+    await client.request('POST', `/api/v1/tasks/${first!.id}/retry`);
+    expect(await client.waitForEnd(first!.id)).toMatchObject({ ...GONE, attempt: 2 });
+    expect((await change(client, 'GET', 'gone')).status).toBe(404);
+    expect((await change(client, 'GET', 'anew')).body).toMatchObject({ points: 0 });
+
+    const texts = ['The kettle is red.', 'The kettle is blue.'].map((text) => ({ collection: 'gone', text }));
+    const both = await Promise.all(texts.map((input) => client.runTask('document.ingest', input)));
+    expect(both.map(({ error }) => error)).toEqual([null, null]);
+    expect((await change(client, 'GET', 'gone')).body).toMatchObject({ points: 2 });
+  });
+
+  /** Holds whoever embeds. */
+  function holdModel() {
+    const { promise: hold, resolve: go } = Promise.withResolvers<void>();
+    const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+    world.ollama.script = async ({ path }) => {
+      if (path !== '/api/embed') return false;
+      ask();
+      await hold;
+      return false;
+    };
+    return { asked, go };
+  }
+
+  it('fails where it waits for a task with the same content', async () => {
+    const client = await world.client();
+    await change(client, 'POST', 'notes');
+    const { asked, go } = holdModel();
+    const ingest = async () => {
+      const { body } = await client.request<{ id: string }>('POST', `${PATH}/documents`, {
+        text: 'The gate is green.',
+      });
+      return body.id;
+    };
+    const running = await ingest();
+    await asked;
+    const waiting = await ingest();
+    await until('it waits', async () => {
+      const { body } = await client.request<{ error: { code: string } | null }>('GET', `/api/v1/tasks/${waiting}`);
+      return body.error?.code === 'document_busy';
+    });
+    expect((await change(client, 'DELETE', 'notes')).status).toBe(204);
+    go();
+    expect((await client.waitForEnd(running)).error).toMatchObject({ code: 'document_deleted' });
+    expect((await client.waitForEnd(waiting)).error).toMatchObject(GONE.error);
+    expect((await change(client, 'GET', 'notes')).status).toBe(404);
+  });
+
+  it('fails where it waits for the model of a collection that it was to make', async () => {
+    const client = await world.client();
+    const { asked, go } = holdModel();
+    const points = [{ id: 1, text: 'The gate is open.' }];
+    const { id } = await client.submit('vector.upsert', { collection: 'notes', points });
+    await asked;
+    await change(client, 'POST', 'notes', { embedding_model: null, dimensions: 2 });
+    expect((await change(client, 'DELETE', 'notes')).status).toBe(204);
+    go();
+    expect(await client.waitForEnd(id)).toMatchObject(GONE);
+    expect((await change(client, 'GET', 'notes')).status).toBe(404);
   });
 });

@@ -3,9 +3,9 @@ import { expect, it } from 'vitest';
 import { newId } from '../../src/db/ids.ts';
 import { prune } from '../../src/db/prune.ts';
 import { wasLoggedInFrom } from '../../src/db/sessions.ts';
-import { useTasks } from '../support/tasks.ts';
+import { storeUser, useTasks } from '../support/tasks.ts';
 
-const { database } = useTasks();
+const { database, accept } = useTasks();
 const ago = (days: number) => new Date(Date.now() - days * 86_400_000);
 const hash = () => Buffer.from(newId());
 
@@ -113,4 +113,27 @@ it('takes away removed webhooks and messages about no task after 90 days, but no
   const endpoints = await db.selectFrom('webhook_endpoints').select('id').orderBy('id').execute();
   expect(endpoints.map(({ id }) => id)).toEqual([there, lately, logged]);
   expect(await db.selectFrom('deliveries').select('endpoint_id').execute()).toEqual([{ endpoint_id: logged }]);
+});
+
+it('remembers that a collection was removed for a day, and as long as there is a task of its user from before', async () => {
+  const { db, userId } = database;
+  const other = await storeUser(db);
+  const removed = (user_id: string, name: string, back: number) =>
+    db
+      .insertInto('removed_collections')
+      .values({ user_id, name, removed_at: ago(back) })
+      .execute();
+  await removed(userId, 'before it', 12);
+  await removed(userId, 'after it', 9);
+  await removed(other, 'lately', 0.9);
+  await removed(other, 'long ago', 1.1);
+  const id = await accept();
+  await db
+    .updateTable('tasks')
+    .set({ created_at: ago(10) })
+    .where('id', '=', id)
+    .execute();
+  await prune(db);
+  const left = await db.selectFrom('removed_collections').select('name').orderBy('name').execute();
+  expect(left.map(({ name }) => name)).toEqual(['after it', 'lately']);
 });

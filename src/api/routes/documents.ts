@@ -151,13 +151,15 @@ export function documentRoutes({
           return submit(look, input);
         }
         if (input.key && (await findKey(db, input.key))) return repeat(form, input.key, input);
-        const { id, name: collection } = await open(principal, params.name);
+        await open(principal, params.name);
         const received = form.raw
           ? await receiveRaw(form, principal.userId, input.query)
           : await receiveFile({ db, files }, form, principal.userId, fields, () => DOCUMENT_PURPOSE);
         let isNeeded = false;
         try {
           const look = async () => {
+            // It may have been deleted while the file came.
+            const { id, name: collection } = await open(principal, params.name);
             await refuseFull(principal, id, identityOf(nameOf(received.file), received.fields));
             return { collection, file_id: received.file.id, ...readFields(received.fields) };
           };

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { VectorClient } from '../../clients/qdrant.ts';
 import type { Config } from '../../config.ts';
-import type { CollectionRow } from '../../db/collections.ts';
+import { type CollectionRow, findCollection } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
 import {
   findUnfinished,
@@ -29,7 +29,7 @@ import { embedInto } from '../../vectors/model.ts';
 import { putPoints, requireStore } from '../../vectors/points.ts';
 import type { PointRoom } from '../../vectors/room.ts';
 import type { Attempt } from '../attempt.ts';
-import { collectionsOf } from './document-collections.ts';
+import { prepareCollection } from './document-collections.ts';
 import { hashOf, kindOrRefuse, loadContent } from './document-content.ts';
 import { embedChunks } from './document-embedding.ts';
 import { busy, openFor } from './document-opening.ts';
@@ -54,7 +54,6 @@ const SEARCHES_MS = 1_000;
 export function documentTools(attempt: Attempt, options: Options): Tools['documents'] {
   const { db, embed, reader, room, most, progress } = options;
   const { signal, task } = attempt;
-  const collections = collectionsOf(task.user_id, { db, embed, maxCollections: most.collections });
 
   return {
     async ingest(request) {
@@ -70,7 +69,8 @@ export function documentTools(attempt: Attempt, options: Options): Tools['docume
 
   /** Whoever has its turn keeps others from theirs, so what may wait for a model comes before. */
   async function beginInTurn(store: VectorClient, request: IngestRequest): Promise<Standing> {
-    const makeCollection = await collections.prepare(request.collection);
+    const about = { db, task, embed, maxCollections: most.collections };
+    const makeCollection = await prepareCollection(request.collection, about);
     return reader.turn(signal, () => begin(store, request, makeCollection));
   }
 
@@ -211,7 +211,7 @@ export function documentTools(attempt: Attempt, options: Options): Tools['docume
     document: Pick<DocumentRow, 'id' | 'collection_id'>,
     request: Pick<IngestRequest, 'collection'>,
   ): Promise<CollectionRow> {
-    const known = await collections.find(request.collection);
+    const known = await findCollection(db, task.user_id, request.collection);
     if (known?.id === document.collection_id) return known;
     throw await gone(store, document);
   }

@@ -1,9 +1,7 @@
 import { v5 as uuidv5 } from 'uuid';
 import type { VectorClient } from '../../clients/qdrant.ts';
-import { type CollectionRow, findCollection, insertCollection, settleDimensions } from '../../db/collections.ts';
+import { type CollectionRow, settleDimensions } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
-import { newId } from '../../db/ids.ts';
-import { TaskError } from '../../errors.ts';
 import type { EmbedAnswer, Point, Tools } from '../../tasks/tools.ts';
 import { modelGone, noSuchCollection, takesNoTexts, wrongDimensions } from '../../vectors/collection.ts';
 import { holdToModel } from '../../vectors/model.ts';
@@ -11,6 +9,7 @@ import { deletePoints, putPoints, refuseChunks, requireStore } from '../../vecto
 import type { PointRoom } from '../../vectors/room.ts';
 import { searchCollection } from '../../vectors/search.ts';
 import type { Attempt } from '../attempt.ts';
+import { findFor, makeFor } from './task-collections.ts';
 
 interface Options {
   db: Db;
@@ -36,19 +35,13 @@ export function vectorTools(attempt: Attempt, { db, vectors, embed, room, maxCol
     if (known && known.dimensions !== null) return known;
     if (known)
       return (await settleDimensions(db, known.id, dimensions)) ?? collectionFor(name, undefined, embedded, dimensions);
-    const made = { id: newId(), user_id: userId, name, embedding_model: embedded?.model ?? null, dimensions };
-    const stored = await db.transaction().execute((trx) => insertCollection(trx, made, maxCollections));
-    if (stored.is !== 'full') return stored.row;
-    throw new TaskError(
-      'limit_reached',
-      `There is no collection ${name}, and you have ${maxCollections}, which is the most. Delete one first.`,
-    );
+    return makeFor(db, task, { name, embedding_model: embedded?.model ?? null, dimensions }, maxCollections);
   }
 
   return {
     async upsert({ collection: name, points }) {
       const store = requireStore(vectors);
-      const known = await findCollection(db, userId, name);
+      const known = await findFor(db, task, name);
       const given = points.flatMap(({ id }) => id ?? []);
       if (known) await refuseChunks(store, known, given, signal);
       const texts = points.flatMap(({ text }) => (text === undefined ? [] : [text]));
@@ -79,7 +72,7 @@ export function vectorTools(attempt: Attempt, { db, vectors, embed, room, maxCol
 
     async delete({ collection: name, ...choice }) {
       const store = requireStore(vectors);
-      const collection = await findCollection(db, userId, name);
+      const collection = await findFor(db, task, name);
       if (!collection) throw noSuchCollection(name);
       const chosen = choice.all ? 'all' : choice.ids ? { ids: choice.ids } : { filter: choice.filter };
       return { collection: name, deleted: await deletePoints({ store }, collection, chosen, signal) };
