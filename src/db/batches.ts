@@ -116,7 +116,15 @@ export async function takeDueBatch(
 export type BatchChange = Partial<
   Pick<
     BatchRow,
-    'status' | 'errors' | 'output_file_id' | 'error_file_id' | 'total' | 'submitted_to' | 'completed' | 'failed'
+    | 'status'
+    | 'errors'
+    | 'output_file_id'
+    | 'error_file_id'
+    | 'total'
+    | 'blank'
+    | 'submitted_to'
+    | 'completed'
+    | 'failed'
   >
 > & { read_to?: number };
 

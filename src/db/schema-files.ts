@@ -54,8 +54,9 @@ export interface BatchTable {
   error_file_id: string | null;
   /** Up to which byte of its file it was looked at. */
   read_to: Generated<string>;
-  /** Lines that were looked at. */
+  /** Lines that were looked at and ask for something, and those that are blank. */
   total: Generated<number>;
+  blank: Generated<number>;
   /** The last line of which there is a task. */
   submitted_to: Generated<number>;
   /** Lines that stand in the output file, and in the error file. */

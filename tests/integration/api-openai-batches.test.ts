@@ -92,7 +92,7 @@ describe('a batch by the official client of OpenAI', () => {
     const good = Array.from({ length: 990 }, (_, n) => ask(`good-${n}`, `question ${n}`));
     const bad: Array<[unknown, RegExp]> = [
       ['{"custom_id": "torn', /line is not JSON/],
-      ['', /line is empty/],
+      ['null', /must be an object/],
       ['[]', /must be an object/],
       [{ ...ask('x'), custom_id: undefined }, /custom_id is missing/],
       [ask('good-7'), /custom_id of one before/],
@@ -104,7 +104,7 @@ describe('a batch by the official client of OpenAI', () => {
     ];
     const all: unknown[] = [...good];
     bad.forEach(([line], n) => {
-      all.splice(100 * n + 50, 0, line);
+      all.splice(100 * n + 50, 0, ' \r', line);
     });
     const places = new Map(bad.map(([line], n) => [all.indexOf(line) + 1, bad[n]![1]]));
     const batch = await start(lines(all));

@@ -166,6 +166,16 @@ describe('lines of a batch', () => {
     expect(await world.db.selectFrom('batch_lines').selectAll().execute()).toEqual([]);
   });
 
+  it('that are blank ask for nothing, and those behind them keep their numbers; a file of them alone is empty', async () => {
+    const lines = ['', ask('good'), ' \t', '\r', ask('twice'), '', ask('twice'), '{', '', ''];
+    const done = await ended((await start(lines)).id);
+    expect(done).toMatchObject({ status: 'completed', request_counts: { total: 4, completed: 2, failed: 2 } });
+    expect([...(await read(done.error_file_id)).keys()].sort()).toEqual([7, 8]);
+    const none = await ended((await start(['', ' ', '\t\r', ''])).id);
+    expect(none).toMatchObject({ status: 'failed', errors: { data: [{ code: 'empty_file' }] } });
+    expect([none.request_counts, none.error_file_id]).toEqual([{ total: 0, completed: 0, failed: 0 }, null]);
+  });
+
   it('whose file is gone end with what was done', async () => {
     const held: Array<() => void> = [];
     world.ollama.script = () => new Promise((resolve) => held.push(() => resolve(false)));

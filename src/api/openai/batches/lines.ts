@@ -117,7 +117,7 @@ function parseText(text: Buffer): unknown {
   } catch (error) {
     const detail =
       error instanceof ProblemError ? error.message.replace('The body', 'The line') : 'The line is not UTF-8.';
-    throw new ProblemError('bad_request', text.length === 0 ? 'The line is empty.' : detail);
+    throw new ProblemError('bad_request', detail);
   }
 }
 

@@ -2,7 +2,7 @@ import { type BatchLine, forgetRefused, insertLines, REFUSED } from '../../../db
 import { FileGone } from '../../../db/files.ts';
 import type { BatchError } from '../../../db/schema.ts';
 import { isStorable } from '../../../tasks/clean.ts';
-import { readLines, taskOfLine } from './lines.ts';
+import { type FileLine, readLines, taskOfLine } from './lines.ts';
 import { append, type Written, writeError } from './output.ts';
 import { breather, FILE_DELETED, idOf, lineContext, STEP, type StepContext, type Stepped } from './step-parts.ts';
 
@@ -12,6 +12,10 @@ interface Seen {
   named: Array<Omit<BatchLine, 'task_id'>>;
   written: Written[];
   total: number;
+  /** Lines that ask for nothing; they count among those before a line alone. */
+  blank: number;
+  /** The first line that is one too many. */
+  beyond: number | undefined;
   readTo: number;
   more: boolean;
 }
@@ -24,12 +28,12 @@ export async function look(context: StepContext): Promise<Stepped> {
     throw error;
   });
   if (!seen) return fail(context, FILE_DELETED);
-  const { named, written, total, readTo, more } = seen;
-  if (total > maxLines) {
+  const { named, written, total, blank, beyond, readTo, more } = seen;
+  if (beyond !== undefined) {
     const message = `The file has more than ${maxLines} lines. Split it.`;
-    return fail(context, { code: 'too_many_lines', message, line: maxLines + 1 });
+    return fail(context, { code: 'too_many_lines', message, line: beyond });
   }
-  if (total === 0) return fail(context, { code: 'empty_file', message: 'The file has no line.', line: null });
+  if (total === 0 && !more) return fail(context, { code: 'empty_file', message: 'The file has no line.', line: null });
   const taken = await insertLines(trx, batch.id, named);
   for (const { line, custom_id, length } of named) {
     if (taken.has(line) || length === REFUSED) continue;
@@ -37,32 +41,54 @@ export async function look(context: StepContext): Promise<Stepped> {
     const error = { code: 'duplicate_custom_id', message, param: 'custom_id', line };
     written.push(writeError(idOf(batch, line), custom_id, error));
   }
-  const change = { ...(await append(trx, batch, written)), total, read_to: readTo };
+  const change = { ...(await append(trx, batch, written)), total, blank, read_to: readTo };
   if (more) return { change, next: 'at once' };
   await forgetRefused(trx, batch.id);
   return { change: { ...change, status: 'in_progress' }, next: 'at once' };
 }
 
 async function read(context: StepContext): Promise<Seen> {
-  const { batch, trx, maxLineBytes } = context;
+  const { batch, trx, maxLineBytes, maxLines } = context;
   const from = Number(batch.read_to);
-  const seen: Seen = { named: [], written: [], total: batch.total, readTo: from, more: false };
+  const { total, blank } = batch;
+  const seen: Seen = { named: [], written: [], total, blank, beyond: undefined, readTo: from, more: false };
   const breathe = breather();
   for await (const { start, end, length, text, rest } of readLines(trx, batch.input_file_id, from, maxLineBytes)) {
     seen.readTo = end;
     if (!rest) {
-      const line = ++seen.total;
-      const made = taskOfLine({ text }, line, lineContext(context));
-      const { custom_id } = made;
-      if ('error' in made) seen.written.push(writeError(idOf(batch, line), custom_id, made.error));
-      if (custom_id !== null && isStorable(custom_id))
-        seen.named.push({ line, custom_id, start, length: 'error' in made ? REFUSED : length });
+      const asks = !isBlank(text);
+      seen[asks ? 'total' : 'blank']++;
+      const line = seen.total + seen.blank;
+      // However many there are of either, that is not looked at for ever.
+      if (Math.max(seen.total, seen.blank) > maxLines) seen.beyond ??= line;
+      if (asks) note(seen, line, { text, start, length }, context);
     }
-    seen.more = end - from >= STEP.bytes || seen.total - batch.total >= STEP.lines;
+    const looked = seen.total + seen.blank - batch.total - batch.blank;
+    seen.more = end - from >= STEP.bytes || looked >= STEP.lines;
     if (seen.more) break;
     await breathe();
   }
   return seen;
+}
+
+/** Whether a line is empty, or has white space alone. */
+function isBlank(text: Buffer | undefined): boolean {
+  return text?.every((byte) => byte === 32 || (byte >= 9 && byte <= 13)) ?? false;
+}
+
+/** Takes down a line that asks for something: what it is called, and what is wrong with it. */
+function note(
+  seen: Seen,
+  line: number,
+  { text, start, length }: Pick<FileLine, 'text' | 'start' | 'length'>,
+  context: StepContext,
+): void {
+  const made = taskOfLine({ text }, line, lineContext(context));
+  const { custom_id } = made;
+  const isWrong = 'error' in made;
+  if (isWrong) seen.written.push(writeError(idOf(context.batch, line), custom_id, made.error));
+  if (custom_id !== null && isStorable(custom_id))
+    seen.named.push({ line, custom_id, start, length: isWrong ? REFUSED : length });
 }
 
 async function fail({ batch, trx }: StepContext, error: BatchError): Promise<Stepped> {
