@@ -47,7 +47,11 @@ export function documentCommands(program: Command, context: Context): void {
     .option('--content-type <type>', 'what it is, such as text/markdown, where its name does not say')
     .option('--metadata <json>', `what a filter may ask of its chunks: ${OBJECT}`)
     .option('--chunk-tokens <count>', 'how many tokens a chunk has at most', readNumber)
-    .option('--overlap-tokens <count>', 'how many of them are said again in the next', readNumber)
+    .option(
+      '--overlap-tokens <count>',
+      'how many of them are said again in the next, half of a chunk at most',
+      readNumber,
+    )
     .option('--no-wait', 'print the id of the task and do not wait for it')
     .option('--json', 'print the task as one JSON value')
     .addHelpText(

@@ -157,7 +157,7 @@ function described(task: Task): string {
         [progress.percent === null ? '' : `${progress.percent} %`, progress.message].filter(Boolean).join(' '),
     ],
     ['priority', String(task.priority)],
-    ['attempt', `${task.attempt} of ${task.max_attempts}`],
+    ['attempt', `${task.attempt}, ${task.failures} of ${task.max_attempts} failures`],
     ['tags', task.tags.join(', ')],
     ['model', task.model],
     ['tokens', usage && `${usage.input_tokens} in, ${usage.output_tokens} out`],
@@ -166,7 +166,8 @@ function described(task: Task): string {
     ['started', task.started_at],
     ['ended', task.completed_at],
     ['cancelled', task.cancel_reason],
-    ['error', error && `${error.code}: ${error.message}`],
+    // What the last attempt met, where the task goes on.
+    [task.completed_at ? 'error' : 'last error', error && `${error.code}: ${error.message}`],
   ];
   const shown = lines
     .filter(([, value]) => value)

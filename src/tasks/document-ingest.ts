@@ -28,7 +28,9 @@ export const documentFields = {
   overlap_tokens: v.optional(
     v.pipe(
       wholeNumber(0, 500),
-      v.description('So many tokens of a chunk at most, in whole sentences, are said again in the next; 30 usually.'),
+      v.description(
+        'So many tokens of a chunk at most, in whole sentences, are said again in the next; 30 usually, and never more than half of one.',
+      ),
     ),
   ),
 };

@@ -15,6 +15,7 @@ export function presentTask(task: TaskRow, base: string) {
     progress: task.progress,
     attempt: task.attempt,
     max_attempts: task.max_attempts,
+    failures: task.failures,
     queue_position: null as number | null,
     metadata: task.metadata,
     tags: task.tags,

@@ -70,6 +70,15 @@ describe('sutazai tasks', () => {
     expect([none.code, none.stdout, none.stderr]).toEqual([1, '', expect.stringContaining('There is no such task.')]);
   });
 
+  it('shows what counts of the attempts of a task, and what the last of them met', async () => {
+    const { id } = await user.submit('echo', { message: 'hi' }, { delay_seconds: 600, max_attempts: 5 });
+    const error = JSON.stringify({ code: 'document_busy', message: 'Another is at work.', retryable: true });
+    await world.db.updateTable('tasks').set({ attempt: 9, failures: 2, error }).where('id', '=', id).execute();
+    const { stdout } = await shell.run(['tasks', 'show', id]);
+    expect(stdout).toMatch(/^attempt +9, 2 of 5 failures$/m);
+    expect(stdout).toMatch(/^last error +document_busy: Another is at work\.$/m);
+  });
+
   it('tries each of several ids, names the one that fails, and ends with 1', async () => {
     const { id } = await user.submit('echo', { message: 'hi' }, { delay_seconds: 600 });
     const cancelled = await shell.run(['tasks', 'cancel', 'nope', id]);

@@ -38,7 +38,16 @@ describe('submitting a task', () => {
     expect(body).toEqual({
       ...{ id: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-7/), type: 'echo', title: null, status: 'pending' },
       ...{ priority: 5, input: { message: 'hi' }, output: null, error: null, progress: null, attempt: 0 },
-      ...{ max_attempts: 3, queue_position: null, metadata: {}, tags: [], model: null, usage: null, agent_id: null },
+      ...{
+        max_attempts: 3,
+        failures: 0,
+        queue_position: null,
+        metadata: {},
+        tags: [],
+        model: null,
+        usage: null,
+        agent_id: null,
+      },
       ...{
         concurrency_key: null,
         origin_id: null,

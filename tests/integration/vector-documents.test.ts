@@ -160,7 +160,7 @@ describe('a document', () => {
       text: manual('wheel', 75),
       content_type: 'text/markdown',
     });
-    expect(task).toMatchObject({ status: 'completed', attempt: 2 });
+    expect(task).toMatchObject({ status: 'completed', attempt: 2, failures: 1, error: null });
     const given = world.ollama.calls.filter(isBatch).slice(-4);
     // The first ones, those that were lost, the same again, and the rest.
     expect(given.map(({ body }) => (body.input as string[]).length)).toEqual([32, 32, 32, 11]);

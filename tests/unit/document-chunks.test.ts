@@ -46,6 +46,8 @@ describe('chunks', () => {
         expect(chunkBlocks(given, how, count)).toEqual(chunks);
         for (const chunk of chunks) {
           expect(chunk.tokens).toBeLessThanOrEqual(how.maxTokens);
+          // However much of it is asked for.
+          expect(count(chunk.text.slice(0, chunk.overlap).trim())).toBeLessThanOrEqual(how.maxTokens / 2);
           expect(count(embeddedText(chunk))).toBe(chunk.tokens);
           expect(chunk.text).toMatch(/\S/);
         }

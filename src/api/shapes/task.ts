@@ -35,6 +35,13 @@ const fields = {
   progress: v.nullable(v.strictObject({ percent: v.nullable(v.number()), message: v.nullable(v.string()) })),
   attempt: v.pipe(v.number(), v.integer()),
   max_attempts: v.pipe(v.number(), v.integer()),
+  failures: v.pipe(
+    v.number(),
+    v.integer(),
+    v.description(
+      'How many of its attempts failed; with `max_attempts` of them it is given up. Other attempts do not count.',
+    ),
+  ),
   queue_position: v.pipe(
     v.nullable(v.pipe(v.number(), v.integer())),
     v.description(
@@ -114,6 +121,7 @@ export const taskExample: v.InferInput<typeof task> = {
   progress: null,
   attempt: 1,
   max_attempts: 3,
+  failures: 0,
   queue_position: null,
   metadata: {},
   tags: ['nightly'],
