@@ -1,5 +1,5 @@
 import type { Generated } from 'kysely';
-import type { GeneratedTime, NullableTime } from './columns.ts';
+import type { GeneratedTime, NullableTime, Time } from './columns.ts';
 
 /** How the store compares two vectors, in Qdrant's words. */
 export const DISTANCES = ['Cosine', 'Dot', 'Euclid'] as const;
@@ -31,5 +31,5 @@ export interface CollectionTable {
 export interface RemovedCollectionTable {
   user_id: string;
   name: string;
-  removed_at: GeneratedTime;
+  removed_at: Time;
 }
