@@ -74,6 +74,8 @@ export interface Task<O = unknown> {
   progress: Progress | null;
   attempt: number;
   max_attempts: number;
+  /** How many of its attempts failed; with `max_attempts` of them it is given up. */
+  failures: number;
   queue_position: number | null;
   metadata: Record<string, unknown> | null;
   tags: string[];
