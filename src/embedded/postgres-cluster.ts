@@ -3,6 +3,7 @@ import { chmod, chown, mkdtemp, readdir, readFile, rename, rm, stat, symlink, wr
 import { arch, platform } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { endWithUs } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { Launcher } from './unprivileged.ts';
 
@@ -129,6 +130,8 @@ function run(
 ): Promise<{ code: number | null; output: string }> {
   return new Promise((done, fail) => {
     const child = launcher.spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd });
+    // On SIGTERM initdb takes away what it made.
+    endWithUs(child, 'SIGTERM');
     let output = '';
     child.stdout?.on('data', (chunk) => (output += chunk));
     child.stderr?.on('data', (chunk) => (output += chunk));
