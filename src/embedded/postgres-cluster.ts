@@ -109,7 +109,7 @@ export async function stopLeftOver(
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => (platform() === 'linux' ? '' : cluster));
   // The number may be another program's by now, also another Postgres'.
   if (!command.includes(cluster)) return void (await rm(pidFile, { force: true }));
-  log.warn({ pid }, 'stopping a Postgres that an earlier run left behind');
+  log.warn({ postgres_pid: pid }, 'stopping a Postgres that an earlier run left behind');
   const { code, output } = await run(
     launcher,
     binaries.pg_ctl,
