@@ -31,7 +31,7 @@ import { createReconciler, type Reconciler } from './queues/reconciler.ts';
 import { startQueues } from './queues/start.ts';
 import { createTicker } from './schedules/ticker.ts';
 import { createSecretBox } from './secretbox.ts';
-import { checkUpstreams, joinServices, type Services, startServices } from './services.ts';
+import { checkUpstreams, openServices, type Services } from './services.ts';
 import { createRegistry } from './tasks/index.ts';
 import { startLaneWorkers } from './workers/index.ts';
 import { createWorkflows } from './workflows/engine.ts';
@@ -95,7 +95,7 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
   if (config.enterprise) log.warn('ENABLE_ENTERPRISE_FEATURES is set, but there is one edition and it has everything');
   const health = await openHealth(config.health, log);
   stack.defer('the health port', () => health.close());
-  const services = mode === 'start' ? await startServices(config, stack, log) : joinServices(config);
+  const services = await openServices(config, mode, stack, log);
 
   const pools = openPools(services.databaseUrl, config.database.poolMax, stack, log);
   const db = createDb(pools.main);

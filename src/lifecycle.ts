@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { errorMessage } from './errors.ts';
 import type { Logger } from './log.ts';
 
@@ -123,6 +124,13 @@ export function createBell(everyMs: number, work: () => Promise<unknown>): () =>
     else timer = setTimeout(begin, waitMs).unref();
   }
   return ring;
+}
+
+/** Ends a process of ours with this one when that exits without having stopped it, as on a second Ctrl-C. */
+export function endWithUs(child: ChildProcess, signal: NodeJS.Signals): void {
+  const end = () => child.kill(signal);
+  process.once('exit', end);
+  child.once('exit', () => process.off('exit', end));
 }
 
 /** Options of Node for threads and processes of ours: what takes the types out of our files is wanted there, too. */

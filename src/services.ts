@@ -3,10 +3,12 @@ import type { VectorClient } from './clients/qdrant.ts';
 import { errorCode } from './clients/upstream.ts';
 import type { Config } from './config.ts';
 import { currentUrl, type DatabaseAddress } from './db/address.ts';
+import type { Mode } from './deps.ts';
 import type { ChildServer } from './embedded/child.ts';
 import { findRun, type Home, type LocalSecrets, loadSecrets, openHome, type RunInfo } from './embedded/home.ts';
 import { errorMessage, UsageError } from './errors.ts';
 import type { Stack } from './lifecycle.ts';
+import { tryToListen } from './listening.ts';
 import type { Logger } from './log.ts';
 
 /** Where everything is, configured or embedded, and what to call it towards users. */
@@ -38,12 +40,17 @@ function isComplete({ database, models, vectors, auth, encryptionKey }: Config):
   return Boolean(database.url && models.hosts && (vectors.url || !vectors.enabled) && auth.secret && encryptionKey);
 }
 
-/** For `sutazai start`: takes what is configured and starts what is not. */
-export async function startServices(config: Config, stack: Stack, log: Logger): Promise<Services> {
-  if (isComplete(config)) return configured(config);
-  const home = openHome(config.dataDir);
-  stack.defer('the data directory', () => home.close());
+/** Takes what is configured. `sutazai start` starts the rest, `api` and `worker` share that of a `sutazai start` on this machine. */
+export async function openServices(config: Config, mode: Mode, stack: Stack, log: Logger): Promise<Services> {
+  const home = mode === 'start' && !isComplete(config) ? openHome(config.dataDir) : undefined;
+  if (home) stack.defer('the data directory', () => home.close());
+  // Before anything is started, but once it is known that nobody has the data directory: a second start is to hear of the first.
+  if (mode !== 'worker') await tryToListen({ server: 'api', ...config.http });
+  if (home) return startMissing(config, home, stack, log);
+  return isComplete(config) ? configured(config) : joinStart(config);
+}
 
+async function startMissing(config: Config, home: Home, stack: Stack, log: Logger): Promise<Services> {
   const [database, models, vectors] = await settleAll([
     config.database.url ? undefined : embeddedPostgres(config, home, stack, log),
     config.models.hosts ? undefined : embeddedModels(config, stack, log),
@@ -70,9 +77,7 @@ export async function startServices(config: Config, stack: Stack, log: Logger): 
   };
 }
 
-/** For `sutazai api` and `sutazai worker`: takes what is configured, and shares the rest with a `sutazai start` on this machine. */
-export function joinServices(config: Config): Services {
-  if (isComplete(config)) return configured(config);
+function joinStart(config: Config): Services {
   const run = findRun(config.dataDir);
   if (!run) throw new UsageError(missingSettings(config));
   return {

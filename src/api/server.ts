@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { serve } from '@hono/node-server';
 import type { Config } from '../config.ts';
-import { UsageError } from '../errors.ts';
+import { listenError } from '../listening.ts';
 import type { Logger } from '../log.ts';
 import type { App } from './app.ts';
 import { limitConnections } from './connections.ts';
@@ -32,7 +32,7 @@ interface Options extends Pick<Config['http'], 'host' | 'port' | 'maxConnections
   log: Logger;
 }
 
-/** Starts to listen. @throws UsageError when the port is in use, naming the variable to change */
+/** Starts to listen. @throws UsageError when the port cannot be opened, naming the variable to change */
 export async function listen(app: App, options: Options): Promise<ApiServer> {
   const { host, port, maxConnectionsPerAddress, trustedProxies, log } = options;
   const server = await new Promise<Server>((resolve, reject) => {
@@ -50,7 +50,7 @@ export async function listen(app: App, options: Options): Promise<ApiServer> {
     starting.on('error', (error: NodeJS.ErrnoException) => {
       // Once it listens, an error is one of a single connection, such as no descriptor left for it.
       if (starting.listening) log.warn({ err: error }, 'a connection could not be taken');
-      else reject(listenError(error, host, port));
+      else reject(listenError(error.code, { server: 'api', host, port }));
     });
     starting.setTimeout(options.stillMs ?? STILL_MS);
     boundRequests(starting, options.requestMs);
@@ -73,16 +73,4 @@ export async function listen(app: App, options: Options): Promise<ApiServer> {
         server.closeIdleConnections();
       }),
   };
-}
-
-function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
-  if (error.code === 'EADDRINUSE')
-    return new UsageError(
-      `Port ${port} on ${host} is in use. Stop what listens there, or choose another one: PORT=${port + 1}`,
-    );
-  if (error.code === 'EACCES')
-    return new UsageError(`Port ${port} may not be opened by this user. Choose one above 1023: PORT=3000`);
-  if (error.code === 'EADDRNOTAVAIL')
-    return new UsageError(`HOST=${host} is not an address of this machine. Use 127.0.0.1 or 0.0.0.0.`);
-  return error;
 }

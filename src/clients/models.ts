@@ -163,7 +163,7 @@ function find(models: ModelInfo[], name: string): ModelInfo | undefined {
 
 function missingText(requested: string | undefined, fallback: boolean, capability: Capability): string {
   if (requested !== undefined && !fallback)
-    return `No host has the model ${requested}, and the task takes no other. \`ollama pull ${requested}\` brings it.`;
+    return `No host has the model ${requested}, and the task takes no other. \`sutazai models pull ${requested}\` brings it.`;
   return `No model for ${capability} is there. Pull one, such as \`ollama pull tinyllama\`, or set OLLAMA_AUTO_PULL=true.`;
 }
 

@@ -11,7 +11,7 @@ export function isTooLong(error: UpstreamRefusal): boolean {
 export function tooLong(model: string, error: UpstreamRefusal): TaskError {
   return new TaskError(
     'context_exceeded',
-    `The text is longer than the context of ${model}: shorten or split it, or give chat and generate a larger options.num_ctx. Ollama says: ${errorMessage(error).slice(0, 500)}`,
+    `The text is longer than the context of ${model}: shorten or split it, or give chat and generate a larger options.num_ctx. The model host says: ${errorMessage(error).slice(0, 500)}`,
     { cause: error },
   );
 }

@@ -115,7 +115,7 @@ export function createModelClient(options: Options): ModelClient {
       outer.throwIfAborted();
       if (error instanceof UpstreamRefusal && error.status === 404) {
         await host.refresh(performance.now()).catch(() => {});
-        const message = `Ollama says: ${error.message}`;
+        const message = `The model host says: ${error.message}`;
         throw new TaskError('model_unavailable', message, { retryable: true, cause: error });
       }
       if (error instanceof UpstreamRefusal && isTooLong(error)) throw tooLong(model, error);

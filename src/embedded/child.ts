@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../errors.ts';
-import { nodeOptions, within } from '../lifecycle.ts';
+import { endWithUs, nodeOptions, within } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 
 /** A server of ours in a process of its own. */
@@ -39,6 +39,8 @@ export async function startChild(
       execArgv: nodeOptions(),
     });
     const started = child;
+    // It notices by itself that we are gone, but not while it computes.
+    endWithUs(started, 'SIGKILL');
     started.once('exit', (code, signal) => {
       // Before it was up once, the start itself fails.
       if (closing || started !== child || url === '') return;

@@ -3,6 +3,7 @@ import { chmod, chown, mkdtemp, readdir, readFile, rename, rm, stat, symlink, wr
 import { arch, platform } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { endWithUs } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import type { Launcher } from './unprivileged.ts';
 
@@ -108,7 +109,7 @@ export async function stopLeftOver(
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => (platform() === 'linux' ? '' : cluster));
   // The number may be another program's by now, also another Postgres'.
   if (!command.includes(cluster)) return void (await rm(pidFile, { force: true }));
-  log.warn({ pid }, 'stopping a Postgres that an earlier run left behind');
+  log.warn({ postgres_pid: pid }, 'stopping a Postgres that an earlier run left behind');
   const { code, output } = await run(
     launcher,
     binaries.pg_ctl,
@@ -129,6 +130,8 @@ function run(
 ): Promise<{ code: number | null; output: string }> {
   return new Promise((done, fail) => {
     const child = launcher.spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd });
+    // On SIGTERM initdb takes away what it made.
+    endWithUs(child, 'SIGTERM');
     let output = '';
     child.stdout?.on('data', (chunk) => (output += chunk));
     child.stderr?.on('data', (chunk) => (output += chunk));

@@ -6,6 +6,7 @@ import { platform } from 'node:os';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
 import { UsageError } from '../errors.ts';
+import { endWithUs } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { type Binaries, explain, findBinaries, initialise, stopLeftOver, USER } from './postgres-cluster.ts';
 import { unprivilegedLauncher } from './unprivileged.ts';
@@ -85,6 +86,8 @@ export async function startPostgres({
     });
     closeSync(output);
     server.unref();
+    // The fast shutdown, which it goes through without us: after the immediate one its unlogged tables would be empty.
+    endWithUs(server, 'SIGINT');
     exited = new Promise((done) => server.once('exit', done));
     try {
       await waitUntilUp(url('postgres'), exited, logFile);

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import { UsageError } from '../errors.ts';
 import { nodeOptions } from '../lifecycle.ts';
+import { listenError } from '../listening.ts';
 import type { Logger } from '../log.ts';
 import type { ThreadData, ToMain, ToThread } from './thread.ts';
 
@@ -70,7 +70,7 @@ export async function startHealthServer({
   const actual = await new Promise<number>((resolve, reject) => {
     thread.on('message', (message: ToMain) => {
       if ('listening' in message) resolve(message.listening);
-      else if ('failed' in message) reject(portError(message.failed, host, port));
+      else if ('failed' in message) reject(listenError(message.failed, { server: 'health', host, port }));
       else void answerTo(message.ask, message.path);
     });
     let why: unknown;
@@ -105,11 +105,4 @@ export async function startHealthServer({
       await thread.terminate();
     },
   };
-}
-
-function portError(code: string, host: string, port: number): UsageError {
-  const why = code === 'EADDRINUSE' ? 'is in use' : `cannot be opened (${code})`;
-  return new UsageError(
-    `The health port ${port} on ${host} ${why}. Choose another one with HEALTH_PORT, or leave it empty; HEALTH_HOST is its address.`,
-  );
 }

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataFolder, type Product, runCommand, startProduct } from '../support/product.ts';
@@ -161,14 +161,23 @@ describe('sutazai start on a machine where nothing is configured', () => {
     expect(body.data).toHaveLength(1);
   });
 
-  it('names the port that is in use and another one to take', async () => {
+  it('names the port that is in use and another one to take, before anything is started', async () => {
     const other = dataFolder();
     const { port } = new URL(product.url);
     const { code, stderr } = await runCommand(['start'], { ...other.env, PORT: port });
+    const started = existsSync(join(other.dir, 'postgres'));
     await other.remove();
-    expect(code).toBe(1);
-    expect(stderr).toContain(`Port ${port} on 127.0.0.1 is in use`);
-    expect(stderr).toContain(`PORT=${Number(port) + 1}`);
+    expect({ code, stderr, started }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(`^Port ${port} on 127.0.0.1 is in use.* PORT=${Number(port) + 1}\n$`),
+      started: false,
+    });
+  });
+
+  it('takes its embedded parts with it when a second signal stops it at once', async () => {
+    process.kill(product.pid, 'SIGINT');
+    expect((await product.stop('SIGTERM')).code).toBe(130);
+    await until('nothing of it runs', () => spawnSync('pgrep', ['-f', folder.dir]).status === 1, { withinMs: 10_000 });
   });
 });
 

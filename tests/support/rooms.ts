@@ -11,7 +11,7 @@ interface Rule {
 }
 
 /** What every room may use: files at the top of `src` that know nothing of the business. */
-const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle', 'telemetry', 'version'];
+const GROUND = ['errors', 'problem-codes', 'task-error-codes', 'log', 'lifecycle', 'listening', 'telemetry', 'version'];
 const EVERYTHING_BELOW = [
   ...[...GROUND, 'config', 'permissions', 'secretbox', 'callbacks'],
   ...['tasks', 'db', 'clients', 'queues', 'schedules', 'webhooks', 'vectors', 'documents', 'health', 'agents'],
@@ -34,6 +34,7 @@ const RULES: Record<string, Rule> = {
   errors: { rooms: GROUND },
   log: { rooms: GROUND },
   lifecycle: { rooms: GROUND },
+  listening: { rooms: GROUND },
   secretbox: { rooms: GROUND },
   callbacks: { rooms: [], types: ['secretbox'] },
   permissions: { rooms: [], types: ['db'] },

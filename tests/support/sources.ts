@@ -45,6 +45,14 @@ function isTypesOnly(names: string): boolean {
   return listed?.filter(Boolean).every((name) => name.startsWith('type ')) ?? false;
 }
 
+/** The names of the fields of all lines that a source text logs, and of its child loggers. */
+export function loggedNames(source: string): string[] {
+  const calls = source.matchAll(/\blog(?:\.\w+|\[[^\]]+\])\(\s*\{((?:[^{}]|\{[^{}]*\})*)\}/g);
+  return [...calls].flatMap(([, fields = '']) =>
+    [...fields.matchAll(/(?:^|,)\s*(\w+)\s*(?=[:,]|$)/g)].map(([, name]) => name as string),
+  );
+}
+
 /** The bodies of the database transactions in a source text. */
 export function transactionsOf(source: string): string[] {
   return [...source.matchAll(/\.transaction\(\)\s*\.execute\(/g)].map(({ index, 0: call }) => {

@@ -5,7 +5,7 @@ import { renderEnvExample } from '../../scripts/env-example.ts';
 import { renderSecurityPage } from '../../scripts/security-tables.ts';
 import { deadReferences } from '../support/documents.ts';
 import { importProblems } from '../support/rooms.ts';
-import { filesUnder, importsOf, ROOT, readText, transactionsOf } from '../support/sources.ts';
+import { filesUnder, importsOf, loggedNames, ROOT, readText, transactionsOf } from '../support/sources.ts';
 
 const MAX_LINES = 250;
 /** They hand the environment on to `loadConfig`, and read nothing from it themselves but what comes before there is a configuration. */
@@ -64,6 +64,18 @@ test('no transaction asks for a second connection, for which all would wait who 
   expect(all.filter(({ body }) => /\b(db|pool)\b/.test(body))).toEqual([]);
   const nested = 'await db.transaction().execute(async (trx) => {\n await insert(trx, (1));\n await find(db);\n});';
   expect(transactionsOf(nested)).toEqual([expect.stringContaining('find(db)')]);
+});
+
+test('no line of the log has a name twice: what pino puts into every line, nobody else does', () => {
+  const inEveryLine = ['level', 'time', 'pid', 'hostname', 'name', 'msg'];
+  const logged = SOURCES.flatMap((path) => loggedNames(readText(path)).map((name) => ({ path, name })));
+  expect(logged.length).toBeGreaterThan(100);
+  expect(logged.filter(({ name }) => inEveryLine.includes(name))).toEqual([]);
+  expect(loggedNames("log.info({ pid }, 'x'); log.warn(\n  {\n    err: e, msg: f({}),\n }, 'y');")).toEqual([
+    'pid',
+    'err',
+    'msg',
+  ]);
 });
 
 test('.env.example is what the settings say; `node scripts/env-example.ts --write` writes it', () => {

@@ -78,11 +78,6 @@ export async function startRigPostgres(options: {
     return [pid, ...children.map(Number)];
   };
   await start();
-  // It is in a group of its own, so a rig that is broken off would leave it behind.
-  const abandon = () => {
-    for (const pid of pids().slice(0, 1)) send(pid, 'SIGQUIT');
-  };
-  process.once('exit', abandon);
   const proxy = await startProxy(port());
   const through = Object.assign(new URL(direct), { port: String(proxy.port) });
   return {
@@ -119,7 +114,6 @@ export async function startRigPostgres(options: {
       return answered;
     },
     async close() {
-      process.off('exit', abandon);
       await proxy.close();
       // It waits for statements that run, which the stop below ends.
       const closed = pool?.ending ? undefined : pool?.end();
