@@ -1,7 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Lane } from '../tasks/lanes.ts';
 import type { Db } from './connect.ts';
-import type { PausedLaneTable } from './schema.ts';
+import type { PausedLaneTable } from './schema-paused-lanes.ts';
 
 const PAUSES_LOCK = 0x73757470;
 

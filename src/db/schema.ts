@@ -16,6 +16,7 @@ import type { CollectionTable, RemovedCollectionTable } from './schema-collectio
 import type { DocumentChunkTable, DocumentTable } from './schema-documents.ts';
 import type { BatchLineTable, BatchTable, FilePartTable, FileTable } from './schema-files.ts';
 import type { LoginFailureTable, RequestCountTable, TokenUsageTable, UserLimitTable } from './schema-limits.ts';
+import type { PausedLaneTable } from './schema-paused-lanes.ts';
 import type { ScheduleTable } from './schema-schedules.ts';
 import type { DeliveryAttemptTable, DeliveryTable, WebhookEndpointTable } from './schema-webhooks.ts';
 import type { LaneMinuteTable, LineMarkTable, TaskTermTable, UserCostTable, WorkerTable } from './schema-workers.ts';
@@ -195,12 +196,6 @@ export interface IdempotencyKeyTable {
   answer: Buffer | null;
   created_at: GeneratedTime;
   expires_at: Time;
-}
-
-export interface PausedLaneTable {
-  lane: Lane;
-  paused_by: string | null;
-  paused_at: GeneratedTime;
 }
 
 /** Every table, as Kysely knows it. */
