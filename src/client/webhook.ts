@@ -11,7 +11,7 @@ interface Message<Type extends string, Data> {
 export type WebhookEvent =
   | Message<
       'task.started' | 'task.progress' | 'task.completed' | 'task.failed' | 'task.cancelled' | 'task.expired',
-      Omit<Task, 'input'>
+      Omit<Task, 'input' | 'failures'>
     >
   | Message<
       'webhook.disabled',

@@ -15,11 +15,11 @@ export async function bodyOf(db: Db, delivery: DeliveryRow, publicUrl: string): 
   });
 }
 
-/** The task as it was when the event happened, without its input. */
+/** The task as it was when the event happened, without its input, and without how many attempts had failed, which is not kept. */
 async function taskOf(db: Db, delivery: DeliveryRow, taskId: string, publicUrl: string) {
   const task = await findTask(db, 'any', taskId);
   if (!task) throw new Error(`the task ${taskId} is gone`);
-  const { input: _, ...data } = presentTask(task, publicUrl);
+  const { input: _, failures: __, ...data } = presentTask(task, publicUrl);
   const event = delivery.event.slice('task.'.length);
   if (event === 'started' || event === 'progress') Object.assign(data, await whileRunning(db, delivery, task));
   // A retried task has moved on, perhaps without an attempt so far: the delivery tells of the end it was made for.

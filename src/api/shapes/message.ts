@@ -21,7 +21,7 @@ const SUMMARIES: Record<(typeof TASK_EVENTS)[number], string> = {
   'task.expired': 'A task was not done before its deadline',
 };
 
-const { input: _, ...told } = taskExample;
+const { input: _, failures: __, ...told } = taskExample;
 const { id, name, url } = webhookExample;
 const TIME = '2030-01-31T12:00:00.025Z';
 const RUNNING = { output: null, completed_at: null };

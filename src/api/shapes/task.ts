@@ -82,14 +82,17 @@ const fields = {
 /** A task as `showTask` answers it. */
 export const task = named('Task', v.strictObject(fields));
 
-const { input: _, ...told } = fields;
+// How many attempts had failed when an event happened is not kept.
+const { input: _, failures: __, ...told } = fields;
 
 /** A task in a message to a webhook: as it was when the event happened. */
 export const toldTask = named(
   'ToldTask',
   v.pipe(
     v.strictObject(told),
-    v.description('The task as it was at `timestamp`, without its input; `output` is null from 20 kB on.'),
+    v.description(
+      'The task as it was at `timestamp`, without its input and `failures`; `output` is null from 20 kB on.',
+    ),
   ),
 );
 
