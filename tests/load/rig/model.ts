@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { startChild } from './child.ts';
 
 /** A model host that answers by a script, in a process of its own. */
@@ -33,11 +32,17 @@ export async function startModel(folder: string): Promise<Model> {
     for (const listener of listeners) listener();
   });
   async function order(what: Order): Promise<void> {
+    // Listened for all the time: two messages may come together.
+    const done = new Promise<void>((resolve) => {
+      const hear = (word: Word) => {
+        if (!('done' in word)) return;
+        child.process.off('message', hear);
+        resolve();
+      };
+      child.process.on('message', hear);
+    });
     child.process.send(what);
-    for (;;) {
-      const [word] = (await once(child.process, 'message')) as [Word];
-      if ('done' in word) return;
-    }
+    await done;
   }
   return {
     url,

@@ -8,7 +8,8 @@ import { type Build, type BuildOptions, CONCURRENCY, openStores, openWorker, pad
 import { type Child, startChild } from './child.ts';
 import { statements } from './stores.ts';
 
-const PASSWORD = 'only for this bench';
+/** That of all users of the bench. */
+export const PASSWORD = 'only for this bench';
 const MAIN = 'src/main.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { type Agent, request } from 'undici';
-import { login } from '../rig/product.ts';
+import { PASSWORD } from '../rig/product.ts';
 
 /** How a user learns of the end of a task. */
 export const WAYS = ['by asking again', 'by its events', 'by a webhook'] as const;
@@ -12,7 +12,7 @@ interface Options {
   webhook: string;
   /** Resolves when the receiver of webhooks was told of the end of a task. */
   arrival: (id: string) => Promise<void>;
-  log: { submit: number[]; login: number[]; ends: Record<Way, number[]>; wrong: string[] };
+  log: { submit: number[]; login: number[]; later: number; ends: Record<Way, number[]>; wrong: string[] };
   until: number;
   think: () => Promise<void>;
 }
@@ -23,9 +23,25 @@ const ASK_EVERY_MS = 500;
 /** Logs in and submits one task after the other; resolves when the time is over. */
 export async function createUser({ name, url, agent, webhook, arrival, log, until, think }: Options): Promise<void> {
   const began = performance.now();
-  const token = await login(url, name).catch((error) => void log.wrong.push(`login: ${error}`));
+  const token = await logIn().catch((error) => void log.wrong.push(`login: ${error}`));
   log.login.push(performance.now() - began);
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+
+  /** Who is told to come later does so, as any client is to. */
+  async function logIn(): Promise<string> {
+    for (;;) {
+      const answer = await request(`${url}/api/v1/auth/login`, {
+        ...{ method: 'POST', headers: { 'content-type': 'application/json' }, dispatcher: agent },
+        body: JSON.stringify({ username: name, password: PASSWORD }),
+      });
+      const text = await answer.body.text();
+      if (answer.statusCode === 200) return (JSON.parse(text) as { access_token: string }).access_token;
+      const seconds = Number(answer.headers['retry-after']);
+      if (answer.statusCode !== 503 || !seconds) throw new Error(`answered ${answer.statusCode}: ${text}`);
+      log.later++;
+      await pause(1_000 * seconds);
+    }
+  }
 
   async function call(method: 'GET' | 'POST', path: string, good: number, body?: object) {
     const answer = await request(url + path, {

@@ -89,7 +89,7 @@ async function measure(options: {
       const accepted = await accept(build, model, { seconds, tasks: Number.POSITIVE_INFINITY });
       measured.accepts.push(accepted);
       // Where none are to wait, all is done before the next round.
-      measured.drains.push(await drain(build, model, count === 0 ? accepted : { tasks: 0, seconds }));
+      measured.drains.push(await drain(build, model, count === 0 ? { tasks: accepted.tasks } : { tasks: 0, seconds }));
     }
     if (build.redis) measured.redisMb = rssMb(build.redis.pid);
     return measured;
