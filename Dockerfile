@@ -10,7 +10,7 @@ RUN find node_modules/@scalar/api-reference -type f ! -path '*/browser/standalon
 FROM node:24-slim AS product
 WORKDIR /app
 # A container is reached from outside; everywhere else 127.0.0.1 is the default.
-ENV NODE_ENV=production HOST=0.0.0.0
+ENV NODE_ENV=production HOST=0.0.0.0 NODE_COMPILE_CACHE=/app/.cache/node
 COPY --from=deps /app/node_modules ./node_modules
 COPY package.json ./
 COPY bin ./bin
@@ -23,7 +23,6 @@ COPY src ./src
 RUN install -d -o node -g node .cache
 USER node
 # What is compiled once, and has its types taken out, need not be so in each container: it starts sooner, with some 30 MB less.
-ENV NODE_COMPILE_CACHE=/app/.cache/node
 RUN node --disable-warning=ExperimentalWarning src/main.ts --version \
   && node --disable-warning=ExperimentalWarning -e "import('./src/serve.ts').then(() => process.exit())"
 EXPOSE 3000

@@ -12,6 +12,10 @@ import { readText } from '../support/sources.ts';
 
 const image = readImage();
 const folder = mkdtempSync(join(tmpdir(), 'sutazai-image-'));
+/** Its folder is `/app`. */
+const environment = Object.fromEntries(
+  Object.entries(image.environment).map(([name, value]) => [name, value.replace(/^\/app/, folder)]),
+);
 let database: TestDatabase;
 
 beforeAll(async () => {
@@ -23,6 +27,7 @@ beforeAll(async () => {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   execFileSync('sh', ['-c', image.prune], { cwd: folder });
+  execFileSync('sh', ['-c', image.compile], { cwd: folder, env: { ...process.env, ...environment }, stdio: 'ignore' });
 });
 
 afterAll(async () => {
@@ -41,7 +46,7 @@ const SERVICES = {
 function sutazai(args: string[], env: Record<string, string> = {}): SpawnSyncReturns<string> {
   return spawnSync(process.execPath, [...image.entrypoint.slice(1), ...args], {
     cwd: folder,
-    env: { ...image.environment, ...env },
+    env: { ...environment, ...env },
     encoding: 'utf8',
     timeout: 60_000,
   });
@@ -54,6 +59,7 @@ test('the image is built from what .dockerignore lets through, runs as a user of
   expect(allowed.map((line) => line.slice(1)).sort()).toEqual(image.copied);
   expect(image.user).toBe('node');
   expect(image.environment.NODE_ENV).toBe('production');
+  expect(readdirSync(environment.NODE_COMPILE_CACHE as string).length).toBeGreaterThan(0);
   expect(image.entrypoint[0]).toBe('node');
 });
 
@@ -156,7 +162,7 @@ const healthCheck = (env: Record<string, string>) =>
 async function start(args: string[], env: Record<string, string>, up: string) {
   const child = spawn(process.execPath, [...image.entrypoint.slice(1), ...args], {
     cwd: folder,
-    env: { ...image.environment, ...env },
+    env: { ...environment, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = once(child, 'exit');

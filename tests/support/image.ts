@@ -11,6 +11,8 @@ export interface Image {
   prune: string;
   /** Adds the programs of Postgres, in the stage `tools`. */
   addPostgres: string;
+  /** What is compiled and kept in it. */
+  compile: string;
   environment: Record<string, string>;
   entrypoint: string[];
   command: string[];
@@ -29,6 +31,7 @@ export function readImage(): Image {
     install: all('RUN')[0]?.split(' && ')[0] as string,
     addPostgres: /^FROM product AS tools\n(?:.*\n)*?RUN ((?:.*\\\n)*.*)/m.exec(readText('Dockerfile'))?.[1] as string,
     prune: all('RUN').find((line) => line.startsWith('find ')) as string,
+    compile: /^RUN (node (?:.*\\\n)*.*)/m.exec(readText('Dockerfile'))?.[1] as string,
     environment: Object.fromEntries(
       last('ENV')
         .split(/\s+/)
