@@ -124,12 +124,15 @@ export async function isThere(db: Db, id: string): Promise<boolean> {
 export async function removeCollection(db: Db, userId: string, name: string): Promise<CollectionRow | undefined> {
   if (name.includes(NUL)) return undefined;
   const { rows } = await sql<CollectionRow>`
-    with removed as (
-      update collections set removed_at = clock_timestamp(), sweep_at = clock_timestamp(), name = 'removed:' || id
-      where user_id = ${userId} and name = ${name} and removed_at is null
-      returning *
+    with named as (
+      select id, name from collections where user_id = ${userId} and name = ${name} and removed_at is null for update
+    ), removed as (
+      update collections c set removed_at = clock_timestamp(), sweep_at = clock_timestamp(), name = 'removed:' || c.id
+      from named where c.id = named.id
+      returning c.*
     ), noted as (
-      insert into removed_collections (user_id, name, removed_at) select user_id, ${name}, removed_at from removed
+      insert into removed_collections (user_id, name, removed_at)
+      select r.user_id, named.name, r.removed_at from removed r join named on named.id = r.id
       on conflict (user_id, name) do update set removed_at = excluded.removed_at
     )
     select * from removed`.execute(db);

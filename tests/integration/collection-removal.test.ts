@@ -81,6 +81,8 @@ describe('a collection that is deleted', () => {
     expect(await remove(client)).toBe(204);
     expect(await pointsIn(id)).toBe(0);
     expect(await remove(client)).toBe(404);
+    // A name that no column could hold is one that nobody has.
+    expect((await client.request('DELETE', `/api/v1/collections/${'n'.repeat(101)}`)).status).toBe(404);
     expect((await client.request('GET', PATH)).status).toBe(404);
     expect((await client.request('GET', '/api/v1/collections')).body).toMatchObject({ data: [] });
     const search = { collection: 'notes', vector: [1, 1] };
