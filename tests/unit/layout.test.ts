@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { renderEnvExample } from '../../scripts/env-example.ts';
 import { renderSecurityPage } from '../../scripts/security-tables.ts';
+import { ALONE, LONG } from '../../scripts/test-lists.mjs';
 import { deadReferences } from '../support/documents.ts';
 import { importProblems } from '../support/rooms.ts';
 import { filesUnder, importsOf, loggedNames, ROOT, readText, transactionsOf } from '../support/sources.ts';
@@ -111,4 +112,8 @@ test.each([
   ['a verb of a command', '`sutazai migrate sideways`'],
 ])('a document that names %s that is not there is found', (_, text) => {
   expect(deadReferences('README.md', text)).toHaveLength(1);
+});
+
+test('the lists of tests name files that are there, so that none is run or left out by mistake', () => {
+  expect([...ALONE, ...LONG].filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
 });

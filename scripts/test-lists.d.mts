@@ -1,0 +1,2 @@
+export const ALONE: string[];
+export const LONG: string[];
