@@ -36,7 +36,11 @@ export function createSockets(): Sockets {
       return socket;
     },
     cutSilent(sinceMs) {
-      for (const [socket, heardAt] of sockets) if (heardAt <= performance.now() - sinceMs) socket.destroy();
+      const cut = () => {
+        for (const [socket, heardAt] of sockets) if (heardAt <= performance.now() - sinceMs) socket.destroy();
+      };
+      // What came while this process was busy lies unread, and is read first: the sockets are looked at anew before the second of these.
+      setImmediate(() => setImmediate(cut));
     },
     async end(goodbye) {
       await within(goodbye.then(closed), GOODBYE_TIMEOUT_MS, 'the database').catch(() => {});

@@ -61,6 +61,18 @@ describe('a pool before a server that says nothing any more', () => {
     await wide.end();
   });
 
+  it('keeps one whose answer lay unread while this process was busy', async () => {
+    const wide = createPool({ url: database.url, max: 2, name: 'test', log, statementMs: STATEMENT_MS });
+    const [broken, healthy] = await Promise.all([wide.connect(), wide.connect()]);
+    const answer = healthy.query('select 1 as one');
+    for (const busyUntil = performance.now() + STATEMENT_MS + 50; performance.now() < busyUntil; );
+    broken.release(new Error('nothing was heard of it'));
+    expect((await answer).rows).toEqual([{ one: 1 }]);
+    expect((await healthy.query('select 2 as two')).rows).toEqual([{ two: 2 }]);
+    healthy.release();
+    await wide.end();
+  });
+
   it('ends a transaction after the first silence, without asking again for the roll-back', async () => {
     const work = db.transaction().execute(async (trx) => {
       relay.set('blackhole');
