@@ -174,7 +174,7 @@ function rowThen(
   const given = { ...row, ...known, scheduled_for, delay_ms: null, expires_in_ms: expires_in_ms ?? null } as NewTask;
   const then = acceptedAt(at, [given])[0] as TaskRow;
   const expires_at = expires_in_ms === undefined ? row.expires_at : then.expires_at;
-  return { ...then, expires_at, payload_deleted_at: row.payload_deleted_at };
+  return { ...then, created_at: row.created_at, expires_at, payload_deleted_at: row.payload_deleted_at };
 }
 
 function sending(made: MadeTask[]): Described {

@@ -20,6 +20,21 @@ export async function findCollection(db: Db, userId: string, name: string): Prom
     .executeTakeFirst();
 }
 
+/** A collection, and when it was there, as Postgres writes it. */
+export type SeenCollection = CollectionRow & { seen_at: string };
+
+/**
+ * The same with a time at which it was there, by the clock of the database. Whoever is just removing it is waited for, so that it is
+ * not removed before then: see {@link wasRemovedSince}.
+ */
+export async function seeCollection(db: Db, userId: string, name: string): Promise<SeenCollection | undefined> {
+  if (name.includes(NUL)) return undefined;
+  const { rows } = await sql<SeenCollection>`
+    select *, clock_timestamp()::text as seen_at from collections
+    where user_id = ${userId} and name = ${name} and removed_at is null for key share`.execute(db);
+  return rows[0];
+}
+
 /** Those of these names that the user has. */
 export async function findCollections(db: Db, userId: string, names: string[]): Promise<Map<string, CollectionRow>> {
   const rows = await db

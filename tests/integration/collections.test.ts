@@ -1,8 +1,10 @@
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { setUserLimits } from '../../src/db/limits.ts';
 import type { Hit } from '../../src/tasks/tools.ts';
 import { sendJson } from '../support/fake-ollama.ts';
 import { expectProblem } from '../support/problem.ts';
+import { until } from '../support/until.ts';
 import { anonymousClient, type Client, createWorld, type World } from '../support/world.ts';
 
 const PATH = '/api/v1/collections';
@@ -208,6 +210,24 @@ describe('a collection', () => {
     const page = (await dave.request<{ data: object[]; next_cursor: string }>('GET', `${PATH}?limit=10`)).body;
     const rest = (await dave.request<{ data: object[] }>('GET', `${PATH}?limit=10&cursor=${page.next_cursor}`)).body;
     expect([page.data.length, rest.data.length]).toEqual([10, 2]);
+  });
+
+  it('that is deleted just before the task of a document is stored is not made again by it', async () => {
+    const erin = await world.client();
+    await make(erin, { name: 'gone' });
+    // They are counted between the look at the collection and the storing of the task.
+    const counts = sql`select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()
+      and query like 'select (select count(*) from documents%'`;
+    const posting = await world.db.transaction().execute(async (trx) => {
+      await sql`lock table documents in access exclusive mode`.execute(trx);
+      const answer = erin.request<{ id: string }>('POST', `${PATH}/gone/documents`, { text: 'The gate is shut.' });
+      await until('it counts', async () => (await counts.execute(world.db)).rows.length > 0);
+      expect((await erin.request('DELETE', `${PATH}/gone`)).status).toBe(204);
+      return { answer };
+    });
+    const { body } = await posting.answer;
+    expect((await erin.waitForEnd(body.id)).error).toMatchObject({ code: 'collection_not_found', retryable: false });
+    expect((await erin.request('GET', `${PATH}/gone`)).status).toBe(404);
   });
 
   it('loses points by ids and by a filter, and no others', async () => {

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { VectorClient } from '../../clients/qdrant.ts';
 import type { Config } from '../../config.ts';
 import { insertAudit } from '../../db/audit.ts';
-import { type CollectionRow, findCollection } from '../../db/collections.ts';
+import { type CollectionRow, findCollection, type SeenCollection, seeCollection } from '../../db/collections.ts';
 import type { Db } from '../../db/connect.ts';
 import { findDocument, hasAllDocuments, hideDocument, listDocuments } from '../../db/documents.ts';
 import { DOCUMENT_PURPOSE, deleteFile } from '../../db/files.ts';
@@ -66,8 +66,9 @@ export function documentRoutes({
   }
 
   /** A collection that takes documents. */
-  async function open(principal: Principal, name: string | undefined): Promise<CollectionRow> {
-    const row = await read(principal, name);
+  async function open({ userId }: Principal, name = ''): Promise<SeenCollection> {
+    const row = await seeCollection(db, userId, name);
+    if (!row) throw noSuchCollection();
     if (row.embedding_model === null)
       throw invalid([{ pointer: '#', detail: 'cannot go into a collection of vectors of your own making' }]);
     return row;
@@ -75,7 +76,7 @@ export function documentRoutes({
 
   /** Makes the task of what `look` finds; `stored` hears that it is there. */
   async function submit(
-    look: () => Promise<Record<string, unknown>>,
+    look: () => Promise<{ input: unknown; seen_at: string }>,
     { principal, requestId, base, key, header, signal }: Asked,
     stored?: (again: boolean) => unknown,
   ): Promise<RouteAnswer> {
@@ -83,9 +84,11 @@ export function documentRoutes({
     const whose = { userId: principal.userId, requestId, batchId: null, watched: seconds !== undefined, pointer: '#' };
     const asked = { ...whose, usualPriority: usualPriority(principal) };
     const make = async () => {
-      const given = { type: documentIngest.name, input: await look(), metadata: {}, tags: [] };
+      const { input, seen_at } = await look();
+      const given = { type: documentIngest.name, input, metadata: {}, tags: [] };
       const made = prepareTask(applyCancelAfter(given, header('cancel-after')), asked, context);
-      if ('task' in made) return made;
+      // It may be deleted before the task is stored: then the task comes to nothing, and makes none anew.
+      if ('task' in made) return { ...made, task: { ...made.task, accepted_at: seen_at } };
       // What the caller sent is the input itself.
       throw invalid(made.errors.map((one) => ({ ...one, pointer: one.pointer.replace('#/input', '#') })));
     };
@@ -144,9 +147,9 @@ export function documentRoutes({
         if (!form?.raw) refuseQuery(input.query);
         if (!form) {
           const look = async () => {
-            const { id, name: collection } = await open(principal, params.name);
+            const { id, name: collection, seen_at } = await open(principal, params.name);
             await refuseFull(principal, id, identityOf(input.body.url ?? null, input.body));
-            return { collection, ...(input.sent as object) };
+            return { seen_at, input: { collection, ...(input.sent as object) } };
           };
           return submit(look, input);
         }
@@ -159,9 +162,9 @@ export function documentRoutes({
         try {
           const look = async () => {
             // It may have been deleted while the file came.
-            const { id, name: collection } = await open(principal, params.name);
+            const { id, name: collection, seen_at } = await open(principal, params.name);
             await refuseFull(principal, id, identityOf(nameOf(received.file), received.fields));
-            return { collection, file_id: received.file.id, ...readFields(received.fields) };
+            return { seen_at, input: { collection, file_id: received.file.id, ...readFields(received.fields) } };
           };
           const key = input.key && withContent(input.key, received.digest);
           return await submit(look, { ...input, key }, (again) => {

@@ -41,6 +41,8 @@ export interface NewTask {
   scheduled_for: string | null;
   delay_ms: number | null;
   expires_in_ms: number | null;
+  /** Since when it counts as accepted, where that is not when it is stored: what it is about was there then. */
+  accepted_at?: string;
   /** Whether somebody already waits for its end. */
   watched: boolean;
   /** Whether it is to wait in the backlog of its lane, and to get no job before it is called. */
@@ -59,17 +61,17 @@ const isHeldBack = ({ held }: NewTask) => held === true;
 function insertTasks(tasks: Place, holds: boolean, only = sql`true`): RawBuilder<Stored> {
   return sql<Stored>`insert into tasks (id, user_id, type, lane, title, status, priority, input, max_attempts, timeout_ms, metadata,
       tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit, concurrency_policy, webhook,
-      request_id, traceparent, watched, ready_at, scheduled_for, expires_at${holds ? sql`, held_by` : sql``})
+      request_id, traceparent, watched, created_at, ready_at, scheduled_for, expires_at${holds ? sql`, held_by` : sql``})
     select id, user_id, type, lane, title, case when start > now() then 'scheduled' else 'pending' end, priority,
       input, max_attempts, timeout_ms, metadata, tags, batch_id, origin_id, parent_id, agent_id, schedule_id, concurrency_key, concurrency_limit,
       concurrency_policy, webhook, request_id, traceparent, watched,
-      greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
+      coalesce(accepted_at, now()), greatest(start, now()), start, now() + expires_in_ms * interval '1 millisecond'
       ${holds ? sql`, case when held then ${BY_LANE} end` : sql``}
     from json_to_recordset(${tasks}::json) as t(id uuid, user_id uuid, type text, lane text, title text,
       priority smallint, input json, max_attempts smallint, timeout_ms integer, metadata jsonb, tags text[],
       batch_id uuid, origin_id uuid, parent_id uuid, agent_id uuid, schedule_id uuid, concurrency_key text, concurrency_limit integer,
-      concurrency_policy text, webhook jsonb, request_id text, traceparent text, watched boolean, scheduled_for timestamptz, delay_ms bigint,
-      expires_in_ms bigint, holder uuid, held boolean),
+      concurrency_policy text, webhook jsonb, request_id text, traceparent text, watched boolean, accepted_at timestamptz, scheduled_for timestamptz,
+      delay_ms bigint, expires_in_ms bigint, holder uuid, held boolean),
       lateral (select coalesce(scheduled_for, now() + delay_ms * interval '1 millisecond') as start) as s
     where ${only}
     returning id, status, created_at, ready_at, scheduled_for, expires_at`;
@@ -109,7 +111,7 @@ const storeHeldWithKeys = keyedStatement('store_held_keyed_tasks', true);
 const byId = (rows: Stored[]) => new Map(rows.map((row) => [row.id, row]));
 
 function rowsOf(tasks: NewTask[], stored: Map<string, Stored>): TaskRow[] {
-  return tasks.map(({ expires_in_ms: _, delay_ms: __, held, ...task }) => {
+  return tasks.map(({ expires_in_ms: _, delay_ms: __, accepted_at: ___, held, ...task }) => {
     const { status, created_at, ready_at, scheduled_for, expires_at } = stored.get(task.id) as Stored;
     const held_by = held ? BY_LANE : null;
     return { ...UNSAID, ...task, ...FRESH, held_by, status, created_at, ready_at, scheduled_for, expires_at };
