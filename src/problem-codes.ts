@@ -82,7 +82,7 @@ export const PROBLEMS = {
   parent_running: {
     status: 409,
     title: 'What it is part of has not ended',
-    help: 'The task is part of another one, which its `parent_id` names and which goes on with what it gave. Wait for the end of that one, or cancel it first; then retry it, or the part.',
+    help: 'The task is part of another one, which its `parent_id` names and which goes on with what it gave. Wait for the end of that one, or cancel it first; then retry it, or retry or delete the part.',
   },
   payload_deleted: {
     status: 409,

@@ -48,7 +48,7 @@ export function notEnded({ status }: TaskRow): ProblemError {
   return new ProblemError('task_running', `The task is ${status}; only an ended task can be retried or deleted.`);
 }
 
-/** Why a task that has ended and has its input cannot be run again. */
+/** Why a task that has ended and has its input cannot be run again, or deleted. */
 export function parentRunning({ parent_id }: TaskRow): ProblemError {
   return new ProblemError('parent_running', `The task is part of the task ${parent_id}, which has not ended.`);
 }

@@ -204,20 +204,32 @@ describe('a workflow', () => {
     await host.close();
   });
 
-  it('has none of its tasks run again by itself while it goes on', async () => {
+  it('has none of its tasks run again by itself, or emptied, while it goes on, and does again what was emptied then', async () => {
     const { id } = await client.submit('workflow', {
       steps: [say('first', 'first'), { id: 'ask', type: 'approval', needs: ['first'] }],
     });
     await asking(id);
     const part = (await stepsOf(id)).get('first')?.child_id;
     const retry = () => client.request('POST', `/api/v1/tasks/${part}/retry`);
-    expect(expectProblem(await retry(), 'parent_running').detail).toContain(id);
-    const bulk = { action: 'retry', filter: { parent_id: id } };
-    const asked = await client.request<PresentedTask>('POST', '/api/v1/tasks/bulk', bulk);
-    expect((await client.waitForEnd(asked.body.id)).output).toMatchObject({ matched: 1, changed: 0, skipped: 1 });
+    const empty = () => client.request('DELETE', `/api/v1/tasks/${part}`);
+    for (const refused of [retry, empty]) expect(expectProblem(await refused(), 'parent_running').detail).toContain(id);
+    for (const action of ['retry', 'delete']) {
+      const bulk = { action, filter: { parent_id: id } };
+      const asked = await client.request<PresentedTask>('POST', '/api/v1/tasks/bulk', bulk);
+      expect((await client.waitForEnd(asked.body.id)).output).toMatchObject({ matched: 1, changed: 0, skipped: 1 });
+    }
     await client.request('POST', `/api/v1/tasks/${id}/cancel`);
     expect((await retry()).status).toBe(202);
     expect((await client.waitForEnd(part as string)).status).toBe('completed');
+    expect((await empty()).status).toBe(204);
+    await client.request('POST', `/api/v1/tasks/${id}/retry`);
+    await asking(id);
+    const again = (await stepsOf(id)).get('first')?.child_id;
+    expect((await partsOf(id)).map((one) => [one.id, one.output])).toEqual([
+      [part, null],
+      [again, { message: 'first' }],
+    ]);
+    await client.request('POST', `/api/v1/tasks/${id}/cancel`);
   });
 
   it('that was cancelled has stopped its parts before any of them runs again', async () => {

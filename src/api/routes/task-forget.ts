@@ -3,7 +3,7 @@ import type { Db } from '../../db/connect.ts';
 import { forgetPayloads } from '../../db/tasks/forget.ts';
 import { findTask } from '../../db/tasks/read.ts';
 import { answersNothing } from '../answer.ts';
-import { notEnded } from '../replay.ts';
+import { notEnded, parentRunning } from '../replay.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { noSuchTask, ownerFor, readTask } from './task-access.ts';
 
@@ -17,7 +17,7 @@ export function forgetRoutes({ db }: { db: Db }): Route[] {
       answers: {
         204: answersNothing('Input, output and whatever else its user wrote are gone, now or since earlier.'),
       },
-      problems: ['task_running'],
+      problems: ['task_running', 'parent_running'],
       handle: async ({ params, principal, trail }) => {
         const before = await readTask(db, principal, params.id);
         const owner = ownerFor(principal, 'tasks:delete:any');
@@ -32,7 +32,7 @@ export function forgetRoutes({ db }: { db: Db }): Route[] {
           });
         const task = await findTask(db, owner, before.id);
         if (!task) throw noSuchTask();
-        if (!task.payload_deleted_at) throw notEnded(task);
+        if (!task.payload_deleted_at) throw task.completed_at && task.parent_id ? parentRunning(task) : notEnded(task);
         return { status: 204 };
       },
     }),

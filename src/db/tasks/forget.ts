@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import { type Owner, owned } from './filter.ts';
 import { endedBefore } from './retention.ts';
+import { isReleased } from './stop.ts';
 
 /** What stands in place of the message of an error; its code stays. */
 const DELETED_MESSAGE = 'The message was deleted with the payload.';
@@ -10,15 +11,15 @@ const withoutMessage = (error: string) =>
   sql`jsonb_set(${sql.ref(error)}, '{message}', to_jsonb(${DELETED_MESSAGE}::text))`;
 
 /**
- * Takes away what their user wrote and what came of it, of those of the tasks that have ended; how they ran, and with which
- * error codes, stays. Messages to webhooks that are still on the way go out without it. Answers the ids of those that changed.
+ * Takes away what their user wrote and what came of it, of those of the tasks that have ended, and are no part of one that has
+ * not; how they ran, and with which error codes, stays. Messages to webhooks that are still on the way go out without it. Answers the ids of those that changed.
  * @param days only of those that ended before so many days
  */
 export async function forgetPayloads(db: Db, owner: Owner, ids: string[], days?: number): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     with those as (
-      select id from tasks where id = any(${ids}::uuid[]) and ${owned(owner)} and completed_at is not null
-        and payload_deleted_at is null ${days === undefined ? sql`` : sql`and ${endedBefore(days)}`}
+      select id from tasks t where id = any(${ids}::uuid[]) and ${owned(owner)} and completed_at is not null
+        and payload_deleted_at is null and ${isReleased} ${days === undefined ? sql`` : sql`and ${endedBefore(days)}`}
       order by id for update
     ), moved as (
       update tasks t set title = null, input = 'null', output = null, progress = null, metadata = '{}', tags = '{}',

@@ -4,16 +4,15 @@ import type { Db } from '../connect.ts';
 import { restartRuns } from '../workflows/ends.ts';
 import { BY_LANE } from './backlog.ts';
 import { type Owner, owned } from './filter.ts';
-import { canBeStopped, stopTasks } from './stop.ts';
+import { canBeStopped, isReleased, stopTasks } from './stop.ts';
 import { announce, insertDeliveries, type Transition } from './transition.ts';
 
 /**
- * A part belongs to what it is part of until that has ended: its output is asked for, and would be gone. A workflow whose task was
- * cancelled has ended once it has stopped its parts, or it would stop this one again.
+ * A part belongs to what it is part of until that has ended. A workflow whose task was cancelled has ended once it has stopped its
+ * parts, or it would stop this one again.
  */
 const canBeRetried = sql`t.status in ('completed', 'failed', 'cancelled', 'expired') and t.payload_deleted_at is null
-  and not exists (select from tasks p where p.id = t.parent_id and p.completed_at is null)
-  and not exists (select from workflow_runs r where r.workflow_id = t.parent_id and r.phase <> 'ended')`;
+  and ${isReleased} and not exists (select from workflow_runs r where r.workflow_id = t.parent_id and r.phase <> 'ended')`;
 
 /** Who asked for it, by name, for the timeline; `null` where that is not a user. */
 type By = string | null;

@@ -8,6 +8,9 @@ import { announce, countEnded, insertDeliveries, recordCancel, type Transition }
 /** Whether a task (`t`) waits, runs or is parked. */
 export const canBeStopped = sql`t.status in ('scheduled', 'pending', 'running')`;
 
+/** Whether what a task (`t`) is a part of, if anything, has ended: until then it goes on with what the task gave. */
+export const isReleased = sql`not exists (select from tasks p where p.id = t.parent_id and p.completed_at is null)`;
+
 /**
  * Why tasks are stopped, and who asked for it by name; `expires` where those that were never started shall say so, and what
  * somebody else is changing is left for later.

@@ -2,9 +2,9 @@ import { sql } from 'kysely';
 import type { Db } from '../connect.ts';
 import { ITEM_ROW_BYTES } from './steps.ts';
 
-/** Whether the task of a step or an item (`s`) was run again by itself and has not completed: what it gave is gone. */
+/** Whether the task of a step or an item (`s`) was run again by itself and has not completed, or was emptied: what it gave is gone. */
 const isLost = sql`(s.status = 'completed' and s.child_id is not null and not exists (
-      select from tasks t where t.id = s.child_id and t.status = 'completed'))`;
+      select from tasks t where t.id = s.child_id and t.status = 'completed' and t.payload_deleted_at is null))`;
 
 /**
  * Has a workflow begin again. Steps that completed and were not undone stay as they are, where what they gave is still there; the
