@@ -62,11 +62,11 @@ export const NO_SHELF: Shelf<undefined> = {
 };
 
 function named({ filename, contentType, pointer }: { filename: string; contentType: string; pointer: string }) {
-  const name = filename.replaceAll(/\p{Cc}/gu, '');
+  const [name, type] = [filename, contentType].map((given) => given.replaceAll(/\p{Cc}/gu, '')) as [string, string];
   // A name that was cut would have lost its ending, and might be that of another file.
   if (Buffer.byteLength(name) > MAX_NAME_BYTES)
     throw invalid([{ pointer, detail: `has a name of more than ${MAX_NAME_BYTES} bytes` }]);
-  return { filename: name, content_type: contentType.slice(0, 255) };
+  return { filename: name, content_type: type.slice(0, 255) };
 }
 
 const tooSlow = () => new ProblemError('bad_request', 'The upload took too long.');

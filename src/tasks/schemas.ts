@@ -119,7 +119,9 @@ export const time = v.pipe(
 function isRealTime(text: string): boolean {
   const [year = 0, month = 0, day = 0] = text.slice(0, 10).split('-').map(Number);
   const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
-  return year > 0 && day <= days && !Number.isNaN(Date.parse(text));
+  // An offset may lead out of the years that have four digits.
+  const utc = new Date(text).getUTCFullYear();
+  return year > 0 && day <= days && utc > 0 && utc <= 9999;
 }
 
 /** Which model answered, and why that one. */

@@ -100,6 +100,18 @@ describe('what goes wrong below /v1', () => {
     ],
     [
       {
+        messages: [
+          {
+            role: 'assistant',
+            tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: String.raw`{"a":"\u0000"}` } }],
+          },
+        ],
+      },
+      'messages[0].tool_calls[0].function.arguments',
+      'NUL',
+    ],
+    [
+      {
         response_format: {
           type: 'json_schema',
           json_schema: { name: 'x', schema: { properties: { a: { type: 'text' } } } },

@@ -152,15 +152,17 @@ describe('a response by the official client of OpenAI', () => {
   it('calls tools, and goes on with what they answered', async () => {
     world.ollama.script = (_, response) => {
       const called = { function: { name: 'weather', arguments: { city: 'Rome' } } };
+      // No task could be stored with it as it is.
+      const textual = { function: { name: 'weather', arguments: String.raw`{"city":"\u0000Oslo"}` } };
       sendLines(response, [
-        { message: { role: 'assistant', content: '', tool_calls: [called] } },
+        { message: { role: 'assistant', content: '', tool_calls: [called, textual] } },
         { message: { role: 'assistant', content: '' }, done: true, done_reason: 'stop', eval_count: 9 },
       ]);
       return true;
     };
     const runner = openai.responses.stream({ ...REQUEST, tools: [TOOL] });
     const first = await runner.finalResponse();
-    expect(first.output).toMatchObject([{ type: 'function_call', name: 'weather', arguments: '{"city":"Rome"}' }]);
+    expect(first.output).toMatchObject([{ type: 'function_call', name: 'weather', arguments: '{"city":"Rome"}' }, {}]);
     const [call] = first.output as OpenAI.Responses.ResponseFunctionToolCall[];
     world.ollama.script = undefined;
     const next = await openai.responses.create({
@@ -168,7 +170,10 @@ describe('a response by the official client of OpenAI', () => {
       input: [{ type: 'function_call_output', call_id: call!.call_id, output: 'sunny' }],
     });
     expect(next.status).toBe('completed');
-    const said = [{ role: 'user' }, { role: 'assistant', tool_calls: [{ function: { name: 'weather' } }] }];
+    const said = [
+      { role: 'user' },
+      { role: 'assistant', tool_calls: [{}, { function: { arguments: { city: 'Oslo' } } }] },
+    ];
     expect(world.ollama.calls.at(-1)?.body.messages).toMatchObject([
       ...said,
       { role: 'tool', content: 'sunny', tool_name: 'weather' },

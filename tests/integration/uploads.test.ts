@@ -221,3 +221,11 @@ it('a file whose name has more bytes than one can have is refused, and nothing o
   const whole = `${'ü'.repeat(126)}.md`;
   expect((await named(whole)).file.filename).toBe(whole);
 });
+
+it('a file whose type holds what cannot be stored is stored without that', async () => {
+  const disposition = 'Content-Disposition: form-data; name=';
+  const lines = ['--b', `${disposition}"purpose"`, '', 'batch', '--b', `${disposition}"file"; filename="a.txt"`];
+  lines.push('Content-Type: text/\u0000plain', '', 'x', '--b--', '');
+  const form = { raw: false, type: 'multipart/form-data; boundary=b', body: new Blob([lines.join('\r\n')]).stream() };
+  expect((await upload(form as Form)).file.content_type).toBe('text/plain');
+});

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
+import { readFields } from '../../src/api/routes/document-fields.ts';
 import { fieldErrors, parseBody, parseJson, parseQuery, time } from '../../src/api/validate.ts';
 import { ProblemError } from '../../src/errors.ts';
 import { maxCharacters, strictObject } from '../../src/tasks/schemas.ts';
@@ -52,6 +53,13 @@ describe('parsing a body', () => {
   it('puts a base before the pointers', () => {
     const { issues = [] } = v.safeParse(v.strictObject({ a: v.string() }), { a: 1 });
     expect(fieldErrors(issues, '#/tasks/3/input')[0]?.pointer).toBe('#/tasks/3/input/a');
+  });
+
+  it('looks into JSON that came as a text for what cannot be stored, too', () => {
+    const metadata = String.raw`{"a": ["x", "\u0000"]}`;
+    expect(problemOf(() => readFields({ metadata })).errors).toEqual([
+      { pointer: '#/metadata/a/1', detail: 'holds a NUL character or half of a surrogate pair' },
+    ]);
   });
 
   it('looks at queries for what cannot be stored, too', () => {
@@ -152,6 +160,8 @@ describe('a time', () => {
     '2100-02-29T00:00:00Z',
     '2030-04-31T00:00:00Z',
     '0000-01-01T00:00:00Z',
+    '0001-01-01T00:00:00+01:00',
+    '9999-12-31T23:59:59-01:00',
     '2030-01-31',
     '12:00',
     'now',

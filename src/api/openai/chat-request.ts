@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { findUnstorable } from '../../tasks/clean.ts';
 import { modelName, record } from '../../tasks/schemas.ts';
 import type { ChatRequest, Message } from '../../tasks/tools.ts';
 import { invalid } from '../validate.ts';
@@ -200,7 +201,10 @@ function callOf({ id, function: { name, arguments: text } }: v.InferOutput<typeo
   } catch {
     parsed = undefined;
   }
+  const wrong = (detail: string) => invalid([{ pointer: `${pointer}/function/arguments`, detail }]);
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw invalid([{ pointer: `${pointer}/function/arguments`, detail: 'must be a JSON object as text' }]);
+    throw wrong('must be a JSON object as text');
+  const unstorable = findUnstorable(parsed);
+  if (unstorable) throw wrong(`cannot be taken: ${unstorable.pointer} ${unstorable.detail}`);
   return { id, function: { name, arguments: parsed } };
 }

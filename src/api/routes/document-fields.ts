@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { findUnstorable } from '../../tasks/clean.ts';
 import { contentFields, documentFields } from '../../tasks/document-ingest.ts';
 import { invalid, parseJson } from '../validate.ts';
 
@@ -46,9 +47,13 @@ export function readFields({ metadata, chunk_tokens, overlap_tokens, ...rest }: 
 }
 
 function readMetadata(text: string): unknown {
+  let metadata: unknown;
   try {
-    return parseJson(text);
+    metadata = parseJson(text);
   } catch {
     throw invalid([{ pointer: '#/metadata', detail: 'must be a JSON object, as text' }]);
   }
+  const unstorable = findUnstorable(metadata);
+  if (unstorable) throw invalid([{ ...unstorable, pointer: unstorable.pointer.replace('#', '#/metadata') }]);
+  return metadata;
 }

@@ -6,6 +6,7 @@ import { findTask, type TaskRow } from '../../../db/tasks/read.ts';
 import { ProblemError } from '../../../errors.ts';
 import type { Dispatcher } from '../../../queues/dispatcher.ts';
 import type { Places } from '../../../queues/places.ts';
+import { cleanJson } from '../../../tasks/clean.ts';
 import type { ChatAnswer, ChatRequest } from '../../../tasks/tools.ts';
 import type { Workflows } from '../../../workflows/engine.ts';
 import { type AnswerHeader, answers } from '../../answer.ts';
@@ -194,7 +195,7 @@ export function responseRoutes(options: Options): Route[] {
 function objectOf(text: string): object {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return cleanJson(value) as object;
   } catch {
     // Then it is no JSON.
   }
