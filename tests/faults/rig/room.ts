@@ -6,18 +6,20 @@ const SETTLING_MS = 6_000;
 const LOOK_MS = 2_000;
 /** The part of the processors that has nothing to do. */
 const ENOUGH_IDLE = 0.35;
+/** Some cases submit as much as can be done for minutes: one beside them holds, and would otherwise wait for their end. */
+const ALWAYS = 2;
 
 /**
- * Admits cases one after the other, each once the processors have room for one more; at once where none is under way.
- * Most of a case is waiting, but two that kill processes all the time would make each other break their times.
+ * Admits two cases at once, and further ones when the processors have room for one more. Most of a case is waiting, but several that
+ * kill processes all the time would make each other break their times.
  */
 export function createRoom(): { enter(): Promise<void>; leave(): void } {
   let under = 0;
   let door = Promise.resolve();
 
   async function wait(): Promise<void> {
-    if (under > 0) await lasting(SETTLING_MS);
-    while (under > 0 && (await idleShare()) < ENOUGH_IDLE);
+    if (under >= ALWAYS) await lasting(SETTLING_MS);
+    while (under >= ALWAYS && (await idleShare()) < ENOUGH_IDLE);
     under++;
   }
   return {
