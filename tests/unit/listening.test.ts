@@ -29,6 +29,9 @@ it.each([
   ['api', 'EAI_AGAIN', 'nowhere', 'HOST=nowhere is neither an address nor a name'],
   ['api', 'EAFNOSUPPORT', '::1', 'Look at HOST and PORT'],
   ['api', 'EADDRINUSE', '::1', 'PORT=65534', 65_535],
-] as const)('where the %s cannot listen because of %s on %s, that says %s', (server, code, host, text, port: number = 3000) => {
-  expect(listenError(code, { server, host, port }).message).toContain(text);
-});
+] as const)(
+  'where the %s cannot listen because of %s on %s, that says %s',
+  (server, code, host, text, port: number = 3000) => {
+    expect(listenError(code, { server, host, port }).message).toContain(text);
+  },
+);
