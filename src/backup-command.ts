@@ -5,12 +5,13 @@ import type { Environment } from './backup/programs.ts';
 import { size } from './backup/progress.ts';
 import { restoreBackup } from './backup/restore.ts';
 import { type Config, loadConfig, readDotEnv } from './config.ts';
+import { whereTyped } from './config-client.ts';
 import { currentUrl } from './db/address.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateUp, migrationStatus } from './db/migrate.ts';
 import { listSigningKeys } from './db/signing-keys.ts';
 import { errorMessage, UsageError } from './errors.ts';
-import { createStack, type Stack } from './lifecycle.ts';
+import { createStack, interruptible, type Stack } from './lifecycle.ts';
 import { createLog, type Logger } from './log.ts';
 import { migrateQueueBackend, openQueueBackend } from './queues/backend.ts';
 import { createSecretBox, type SecretBox } from './secretbox.ts';
@@ -18,6 +19,9 @@ import { migrationDatabase } from './services.ts';
 import { VERSION } from './version.ts';
 
 const DEFAULT_DIR = 'backups';
+const BACKUP_BROKEN_OFF = 'The backup was broken off; nothing of it is left.';
+const RESTORE_BROKEN_OFF =
+  'The restore was broken off. Run it again, with --replace where a part of the backup is there already.';
 
 interface Where {
   config: Config;
@@ -29,25 +33,28 @@ interface Where {
 
 /** `sutazai backup`: a backup of the database into a folder of its own. */
 export async function backup({ dir, keep }: { dir?: string; keep?: number }, env: Environment): Promise<void> {
-  await command(env, async (where) => {
+  await command(env, BACKUP_BROKEN_OFF, async (where) => {
     const { url, source } = await migrationDatabase(where.config, where.stack, where.log);
-    const into = resolve(dir ?? where.config.backupDir ?? DEFAULT_DIR);
+    const into = folderOf(dir, where);
     await report(makeBackup({ ...where, url: currentUrl(url), source, dir: into, version: VERSION, keep }));
   });
 }
 
 /** Makes one where a migration is about to change a database that holds something. @throws UsageError where nobody said where to */
-export async function backUpBeforeMigrating(
-  { url, source, config }: { url: string; source: string; config: Config },
-  env: Environment,
-): Promise<void> {
+export async function backUpBeforeMigrating({
+  config,
+  ...where
+}: { url: string; source: string } & Pick<Where, 'config' | 'env' | 'signal'>): Promise<void> {
   if (!config.backupDir)
     throw new UsageError(
       'In production a backup is made before the schema is changed, and BACKUP_DIR does not say where to. Set it (docs/backup.md), or run `sutazai migrate up --no-backup` where the database has snapshots or a point-in-time recovery of its own.',
     );
-  await interruptible((signal) =>
-    report(makeBackup({ env, signal, url, source, dir: resolve(config.backupDir as string), version: VERSION })),
-  );
+  await report(makeBackup({ ...where, dir: resolve(config.backupDir), version: VERSION }));
+}
+
+/** A folder that was typed is one of where it was typed, another one of where the settings are. */
+function folderOf(dir: string | undefined, { config, env }: Pick<Where, 'config' | 'env'>): string {
+  return dir ? whereTyped(dir, env) : resolve(config.backupDir ?? DEFAULT_DIR);
 }
 
 async function report(making: ReturnType<typeof makeBackup>): Promise<void> {
@@ -62,10 +69,10 @@ export async function restore(
   { dir, replace = false, jobs }: { dir?: string; replace?: boolean; jobs?: number },
   env: Environment,
 ): Promise<void> {
-  await command(env, async (where) => {
+  await command(env, RESTORE_BROKEN_OFF, async (where) => {
     const { config, stack, log } = where;
     const began = Date.now();
-    const folder = given ?? (await newest(resolve(dir ?? config.backupDir ?? DEFAULT_DIR)));
+    const folder = given ? whereTyped(given, env) : await newest(folderOf(dir, where));
     const { url, source } = await migrationDatabase(config, stack, log);
     // Not a name of the product, whose processes have to be gone.
     const pool = createPool({ url, max: 3, name: 'restore', log });
@@ -75,7 +82,7 @@ export async function restore(
     const known = (await migrationStatus({ db, pool, log })).map(({ name }) => name);
     const manifest = await restoreBackup({ ...where, url: currentUrl(url), source, folder, known, replace, jobs });
 
-    const applied = await migrateUp({ db, pool, log });
+    const applied = await migrateUp({ db, pool, log, signal: where.signal });
     await migrateQueueBackend({ kind: config.queue.backend }, pool);
     console.log(
       `restored ${folder}, made at ${manifest.made_at}, in ${seconds(Date.now() - began)}${applied.length > 0 ? `; applied ${applied.join(', ')}` : ''}`,
@@ -120,28 +127,18 @@ async function opens(box: SecretBox, db: Db): Promise<boolean> {
   }
 }
 
-async function command(env: Environment, work: (where: Where) => Promise<void>): Promise<void> {
+async function command(env: Environment, brokenOff: string, work: (where: Where) => Promise<void>): Promise<void> {
   readDotEnv();
   const config = loadConfig(env, { databaseAlone: true });
   const log = createLog(config.logLevel, { format: config.logFormat });
   const stack = createStack(log);
-  try {
-    await interruptible((signal) => work({ config, env, stack, log, signal }));
-  } finally {
-    await stack.close();
-  }
-}
-
-async function interruptible(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const stop = new AbortController();
-  const interrupt = () => stop.abort();
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  for (const name of signals) process.once(name, interrupt);
-  try {
-    await work(stop.signal);
-  } finally {
-    for (const name of signals) process.off(name, interrupt);
-  }
+  await interruptible(brokenOff, async (signal) => {
+    try {
+      await work({ config, env, stack, log, signal });
+    } finally {
+      await stack.close();
+    }
+  });
 }
 
 function seconds(ms: number): string {

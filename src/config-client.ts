@@ -23,6 +23,15 @@ export function loadClientConfig(env: Record<string, string | undefined>) {
     /** Where a server that runs on this machine has its data, and says where it listens. */
     dataDir: resolve(s.DATA_DIR ?? '.data'),
     /** Where somebody typed `npm run sutazai`, which npm runs at the root of the clone; undefined where that is not how we were started. */
-    typedIn: env.npm_lifecycle_event === 'sutazai' && env.npm_package_name === 'sutazai' ? env.INIT_CWD : undefined,
+    typedIn: typedIn(env),
   });
+}
+
+function typedIn(env: Record<string, string | undefined>): string | undefined {
+  return env.npm_lifecycle_event === 'sutazai' && env.npm_package_name === 'sutazai' ? env.INIT_CWD : undefined;
+}
+
+/** The whole path of what somebody named at a terminal. */
+export function whereTyped(path: string, env: Record<string, string | undefined>): string {
+  return resolve(typedIn(env) ?? '.', path);
 }

@@ -1,18 +1,24 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { inUrl, redisOf } from './config-redis.ts';
+import { UsageError } from './errors.ts';
 import { readSecret, readValues, type SecretFiles, type Values, wrongSettings } from './read-settings.ts';
 import { SETTINGS } from './settings.ts';
 
 /** Everything that the environment decides, checked and frozen. Made once by {@link loadConfig}. */
 export type Config = ReturnType<typeof resolveConfig>;
 
-/** Reads `.env` beside the working directory, if there is one; what the environment already holds wins. */
+/** Reads `.env` beside the working directory, if there is one; what the environment already holds wins. @throws UsageError where it cannot be read */
 export function readDotEnv(path = '.env'): void {
   try {
     process.loadEnvFile(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return;
+    throw new UsageError(
+      `The settings in ${resolve(path)} cannot be read (${message}). Is it a file, and may this user read it?`,
+      { cause: error },
+    );
   }
 }
 

@@ -31,7 +31,7 @@ import { createReconciler, type Reconciler } from './queues/reconciler.ts';
 import { startQueues } from './queues/start.ts';
 import { createTicker } from './schedules/ticker.ts';
 import { createSecretBox } from './secretbox.ts';
-import { checkUpstreams, openServices, type Services } from './services.ts';
+import { checkUpstreams, findServices, type Services } from './services.ts';
 import { createRegistry } from './tasks/index.ts';
 import { startLaneWorkers } from './workers/index.ts';
 import { createWorkflows } from './workflows/engine.ts';
@@ -93,9 +93,10 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     stack.defer('the traces', startTracing({ ...config.traces, endpoint, mode, log }), LAST_TRACES_MS);
   }
   if (config.enterprise) log.warn('ENABLE_ENTERPRISE_FEATURES is set, but there is one edition and it has everything');
+  const open = findServices(config, mode, stack, log);
   const health = await openHealth(config.health, log);
   stack.defer('the health port', () => health.close());
-  const services = await openServices(config, mode, stack, log);
+  const services = await open();
 
   const pools = openPools(services.databaseUrl, config.database.poolMax, stack, log);
   const db = createDb(pools.main);
@@ -176,22 +177,17 @@ async function build(config: Config, mode: Mode, stack: Stack, log: Logger): Pro
     : undefined;
   if (metricsPage) health.serve('/metrics', metricsPage);
   const parts: Parts = {
+    ...asked,
     config,
-    db,
-    backend,
-    dispatcher,
     places,
     workflows,
     notifications,
     registry,
-    models,
-    vectors,
     outbound,
     box,
     callbacks: createCallbacks(box, () => apiUrl),
     readiness,
     metricsPage,
-    kinds,
     log,
   };
   const ticker = createTicker({

@@ -42,7 +42,12 @@ export class ProblemError extends Error {
 
 /** An error for the person at the terminal: printed without a stack, then the process exits with 1. */
 export class UsageError extends Error {
-  override readonly name = 'UsageError';
+  override readonly name: string = 'UsageError';
+}
+
+/** Says that a signal broke off what a command does: printed like a {@link UsageError}, then the process exits with 130. */
+export class Interrupted extends UsageError {
+  override readonly name = 'Interrupted';
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { errorMessage } from './errors.ts';
+import { errorMessage, Interrupted } from './errors.ts';
 import type { Logger } from './log.ts';
 
 /** Thrown at whoever goes on building what is being taken down. */
@@ -124,6 +124,31 @@ export function createBell(everyMs: number, work: () => Promise<unknown>): () =>
     else timer = setTimeout(begin, waitMs).unref();
   }
   return ring;
+}
+
+/** The exit code of what a signal ended. */
+export const INTERRUPTED = 130;
+
+/**
+ * Does work that a signal asks to break off. A second one ends the process at once, and with it what it started.
+ * @throws Interrupted where the work failed after a signal; with `said`, unless the work knows more of how far it came
+ */
+export async function interruptible(said: string, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const stop = new AbortController();
+  const interrupt = (name: NodeJS.Signals) => {
+    if (stop.signal.aborted) process.exit(INTERRUPTED);
+    console.error(`Breaking off …; a second ${name} ends it at once.`);
+    stop.abort();
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const name of signals) process.on(name, interrupt);
+  try {
+    await work(stop.signal);
+  } catch (error) {
+    throw stop.signal.aborted && !(error instanceof Interrupted) ? new Interrupted(said, { cause: error }) : error;
+  } finally {
+    for (const name of signals) process.off(name, interrupt);
+  }
 }
 
 /** Ends a process of ours with this one when that exits without having stopped it, as on a second Ctrl-C. */

@@ -23,6 +23,9 @@ export async function tryToListen(where: Listening): Promise<void> {
   });
 }
 
+/** The last port that there is. */
+const LAST_PORT = 65_535;
+
 /** What it means that a port could not be opened: which variable to change, and to what. */
 export function listenError(code: string | undefined, { server, host, port }: Listening): UsageError {
   const names = SERVERS[server];
@@ -31,7 +34,7 @@ export function listenError(code: string | undefined, { server, host, port }: Li
   switch (code) {
     case 'EADDRINUSE':
       return new UsageError(
-        `Port ${port} on ${host} is in use. Stop what listens there, or choose another one: ${names.port}=${port + 1}`,
+        `Port ${port} on ${host} is in use. Stop what listens there, or choose another one: ${names.port}=${port < LAST_PORT ? port + 1 : port - 1}`,
       );
     case 'EACCES':
       return new UsageError(

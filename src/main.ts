@@ -2,12 +2,14 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { addClientCommands } from './cli/index.ts';
 import { readDotEnv } from './config.ts';
 import { loadClientConfig } from './config-client.ts';
-import { errorMessage, UsageError } from './errors.ts';
+import { errorMessage, Interrupted, UsageError } from './errors.ts';
+import { INTERRUPTED } from './lifecycle.ts';
 import { LANES } from './tasks/lanes.ts';
+import { VERSION } from './version.ts';
 
 const program = new Command('sutazai')
   .description('A durable, fair job queue in front of your own models.')
-  .version('0.1.0')
+  .version(VERSION)
   .showHelpAfterError('(add --help to see what there is)')
   .addHelpText(
     'after',
@@ -74,9 +76,9 @@ const secrets = program.command('secrets').description('make secrets, or change 
 secrets
   .command('generate')
   .description('write the secrets of docker-compose.yml, random ones, each into a file; those that are there stay')
-  .option('--dir <folder>', 'where to', 'secrets')
+  .option('--dir <folder>', 'where to (else ./secrets)')
   .option('--force', 'new ones in the place of those that are there: what only the old ones open is lost')
-  .action(async (options) => (await import('./secrets-command.ts')).generate(options));
+  .action(async (options) => (await import('./secrets-command.ts')).generate(options, process.env));
 const rotate = secrets.command('rotate').description('change a secret while everything runs');
 rotate
   .command('jwt')
@@ -129,5 +131,5 @@ try {
 } catch (error) {
   if (error instanceof UsageError) console.error(error.message);
   else console.error(error instanceof Error ? error.stack : errorMessage(error));
-  process.exit(1);
+  process.exit(error instanceof Interrupted ? INTERRUPTED : 1);
 }

@@ -5,44 +5,65 @@ import { currentUrl, type DatabaseAddress } from './db/address.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { migrateDown, migrateUp, migrationStatus } from './db/migrate.ts';
 import { UsageError } from './errors.ts';
-import { createStack } from './lifecycle.ts';
+import { createStack, interruptible, type Stack } from './lifecycle.ts';
 import { createLog, type Logger } from './log.ts';
 import { migrateQueueBackend } from './queues/backend.ts';
 import { migrationDatabase } from './services.ts';
 
 type Env = Record<string, string | undefined>;
 
+type Verb = 'status' | 'up' | 'down';
+
+const BROKEN_OFF =
+  'The command was broken off. `sutazai migrate status` shows which migrations are applied, `sutazai migrate up` goes on with the others.';
+
 /**
  * `sutazai migrate status|up|down`, on the configured database or the embedded one.
  * @param backup whether production makes a backup before the schema is changed
  */
-export async function migrate(verb: 'status' | 'up' | 'down', env: Env, { backup = true } = {}): Promise<void> {
+export async function migrate(verb: Verb, env: Env, { backup = true } = {}): Promise<void> {
   readDotEnv();
   const config = loadConfig(env, { databaseAlone: true });
   const log = createLog(config.logLevel, { format: config.logFormat });
   const stack = createStack(log);
-  try {
-    const { url, source } = await migrationDatabase(config, stack, log);
-    const pool = createPool({ url, max: 3, name: 'sutazai:migrate', log });
-    const db = createDb(pool);
-    stack.defer('the database pool', () => db.destroy());
-    await checkDatabase(pool, source);
-
-    if (verb === 'up') {
-      if (backup) await keepWhatIsThere({ db, pool, log }, { url, source, config }, env);
-      const applied = await migrateUp({ db, pool, log });
-      await migrateQueueBackend({ kind: config.queue.backend }, pool);
-      console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'nothing to apply: the schema is up to date');
-    } else if (verb === 'down') {
-      const reverted = await migrateDown({ db, pool, log });
-      console.log(reverted ? `took back ${reverted}` : 'nothing to take back: the schema is empty');
-    } else {
-      for (const { name, appliedAt } of await migrationStatus({ db, pool, log })) {
-        console.log(`${appliedAt ? appliedAt.toISOString() : 'pending'.padEnd(24)}  ${name}`);
-      }
+  await interruptible(BROKEN_OFF, async (signal) => {
+    try {
+      await work(verb, { config, env, stack, log, signal, backup });
+    } finally {
+      await stack.close();
     }
-  } finally {
-    await stack.close();
+  });
+}
+
+interface Given {
+  config: Config;
+  env: Env;
+  stack: Stack;
+  log: Logger;
+  signal: AbortSignal;
+  backup: boolean;
+}
+
+async function work(verb: Verb, { config, env, stack, log, signal, backup }: Given): Promise<void> {
+  const { url, source } = await migrationDatabase(config, stack, log);
+  signal.throwIfAborted();
+  const pool = createPool({ url, max: 3, name: 'sutazai:migrate', log });
+  const db = createDb(pool);
+  stack.defer('the database pool', () => db.destroy());
+  await checkDatabase(pool, source);
+
+  if (verb === 'up') {
+    if (backup) await keepWhatIsThere({ db, pool, log }, { url, source, config, env, signal });
+    const applied = await migrateUp({ db, pool, log, signal });
+    await migrateQueueBackend({ kind: config.queue.backend }, pool);
+    console.log(applied.length > 0 ? `applied ${applied.join(', ')}` : 'nothing to apply: the schema is up to date');
+  } else if (verb === 'down') {
+    const reverted = await migrateDown({ db, pool, log, signal });
+    console.log(reverted ? `took back ${reverted}` : 'nothing to take back: the schema is empty');
+  } else {
+    for (const { name, appliedAt } of await migrationStatus({ db, pool, log })) {
+      console.log(`${appliedAt ? appliedAt.toISOString() : 'pending'.padEnd(24)}  ${name}`);
+    }
   }
 }
 
@@ -55,11 +76,10 @@ interface Connected {
 /** In production, a backup of a database that holds something and is about to be changed. */
 async function keepWhatIsThere(
   connected: Connected,
-  { url, ...where }: { url: DatabaseAddress; source: string; config: Config },
-  env: Env,
+  { url, ...where }: { url: DatabaseAddress; source: string } & Pick<Given, 'config' | 'env' | 'signal'>,
 ): Promise<void> {
   if (where.config.production && (await willChangeData(connected)))
-    await backUpBeforeMigrating({ ...where, url: currentUrl(url) }, env);
+    await backUpBeforeMigrating({ ...where, url: currentUrl(url) });
 }
 
 /** Whether something is pending on a schema that is there already. */

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { overlapOf, rotateSigningKey } from './api/auth/signing-keys.ts';
 import { type Config, loadConfig, readDotEnv } from './config.ts';
+import { whereTyped } from './config-client.ts';
 import { checkDatabase, createDb, createPool, type Db } from './db/connect.ts';
 import { resealAll } from './db/sealed.ts';
 import { findRun, loadSecrets } from './embedded/home.ts';
@@ -15,8 +16,12 @@ import { createSecretBox, type SecretBox } from './secretbox.ts';
 const GENERATE = fileURLToPath(new URL('../scripts/generate_secrets.sh', import.meta.url));
 
 /** `sutazai secrets generate`: the script, which hosts without Node have as well. */
-export function generate({ dir, force = false }: { dir: string; force?: boolean }): void {
-  const { status, error } = spawnSync('sh', [GENERATE, '--dir', resolve(dir), ...(force ? ['--force'] : [])], {
+export function generate(
+  { dir, force = false }: { dir?: string; force?: boolean },
+  env: Record<string, string | undefined>,
+): void {
+  const into = dir ? whereTyped(dir, env) : resolve('secrets');
+  const { status, error } = spawnSync('sh', [GENERATE, '--dir', into, ...(force ? ['--force'] : [])], {
     stdio: 'inherit',
   });
   if (error) throw new UsageError(`scripts/generate_secrets.sh cannot be run: ${error.message}`, { cause: error });

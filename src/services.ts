@@ -40,14 +40,28 @@ function isComplete({ database, models, vectors, auth, encryptionKey }: Config):
   return Boolean(database.url && models.hosts && (vectors.url || !vectors.enabled) && auth.secret && encryptionKey);
 }
 
-/** Takes what is configured. `sutazai start` starts the rest, `api` and `worker` share that of a `sutazai start` on this machine. */
-export async function openServices(config: Config, mode: Mode, stack: Stack, log: Logger): Promise<Services> {
-  const home = mode === 'start' && !isComplete(config) ? openHome(config.dataDir) : undefined;
-  if (home) stack.defer('the data directory', () => home.close());
-  // Before anything is started, but once it is known that nobody has the data directory: a second start is to hear of the first.
-  if (mode !== 'worker') await tryToListen({ server: 'api', ...config.http });
-  if (home) return startMissing(config, home, stack, log);
-  return isComplete(config) ? configured(config) : joinStart(config);
+/**
+ * Takes what is configured. `sutazai start` has the rest started, `api` and `worker` share that of a `sutazai start` on this machine.
+ * What is missing, or has the data directory, is told at once: before a port that is taken, because a second start is to hear of the first.
+ * @returns what starts the rest, once it is known that the address of the API is free
+ */
+export function findServices(config: Config, mode: Mode, stack: Stack, log: Logger): () => Promise<Services> {
+  const open = mode === 'start' && !isComplete(config) ? takeHome(config, stack, log) : shareServices(config);
+  return async () => {
+    if (mode !== 'worker') await tryToListen({ server: 'api', ...config.http });
+    return open();
+  };
+}
+
+function takeHome(config: Config, stack: Stack, log: Logger): () => Promise<Services> {
+  const home = openHome(config.dataDir);
+  stack.defer('the data directory', () => home.close());
+  return () => startMissing(config, home, stack, log);
+}
+
+function shareServices(config: Config): () => Services {
+  const services = isComplete(config) ? configured(config) : joinStart(config);
+  return () => services;
 }
 
 async function startMissing(config: Config, home: Home, stack: Stack, log: Logger): Promise<Services> {

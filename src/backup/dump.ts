@@ -1,7 +1,17 @@
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorMessage, UsageError } from '../errors.ts';
-import { CHECKSUMS, checksum, DUMP, listBackups, MANIFEST, type Manifest, nameOf, PARTIAL } from './manifest.ts';
+import {
+  CHECKSUMS,
+  checksum,
+  DUMP,
+  isPartial,
+  listBackups,
+  MANIFEST,
+  type Manifest,
+  nameOf,
+  PARTIAL,
+} from './manifest.ts';
 import { connectionOf, type Environment, findProgram, majorOf, runProgram } from './programs.ts';
 import { createProgress, size } from './progress.ts';
 import { appliedMigrations, countRows, JOBS_SCHEMA, listTables, openSession, serverVersion } from './session.ts';
@@ -36,6 +46,10 @@ export async function makeBackup(options: Options): Promise<{ folder: string; ma
     const server = await serverVersion(session);
     const program = await findProgram('pg_dump', majorOf(server), env);
     const restorer = await findProgram('pg_restore', majorOf(program.version), env);
+    if ((await appliedMigrations(session, await listTables(session))).length === 0)
+      throw new UsageError(
+        `There is nothing to back up: the product has no schema in this database. Is it the right one? Look at ${source}.`,
+      );
     await makeFolder(dir, partial);
     await session.query('begin isolation level repeatable read read only');
     const { rows } = await session.query<{ id: string }>('select pg_export_snapshot() as id');
@@ -71,7 +85,6 @@ export async function makeBackup(options: Options): Promise<{ folder: string; ma
   } catch (error) {
     // What stands in its way is the reason to be told, and not that it cannot be taken away.
     await rm(partial, { recursive: true, force: true }).catch(() => {});
-    if (signal.aborted) throw new UsageError('The backup was broken off; nothing of it is left.', { cause: error });
     throw error;
   } finally {
     await session.end();
@@ -83,7 +96,7 @@ async function makeFolder(dir: string, partial: string): Promise<void> {
     await mkdir(partial, { recursive: true, mode: 0o700 });
     for (const name of await readdir(dir)) {
       // What a killed run left behind; one that is at work is not so old.
-      if (!name.endsWith(PARTIAL) || join(dir, name) === partial) continue;
+      if (!isPartial(name) || join(dir, name) === partial) continue;
       const { mtimeMs } = await stat(join(dir, name));
       if (Date.now() - mtimeMs > 86_400_000) await rm(join(dir, name), { recursive: true, force: true });
     }

@@ -14,6 +14,7 @@ export const CHECKSUMS = 'SHA256SUMS';
 
 /** What a folder is called while it is not whole. */
 export const PARTIAL = '.partial';
+const NAME = /^sutazai-\d{8}T\d{9}Z$/;
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const schema = v.object({
@@ -65,7 +66,12 @@ export async function readBackup(folder: string): Promise<Manifest> {
 /** The whole backups in a folder, the oldest first; their names are times. */
 export async function listBackups(folder: string): Promise<string[]> {
   const names = await readdir(folder).catch((): string[] => []);
-  return names.filter((name) => /^sutazai-\d{8}T\d{9}Z$/.test(name)).sort();
+  return names.filter((name) => NAME.test(name)).sort();
+}
+
+/** Whether it is the name of a backup that is not whole: others have their own files of this ending in such a folder. */
+export function isPartial(name: string): boolean {
+  return name.endsWith(PARTIAL) && NAME.test(name.slice(0, -PARTIAL.length));
 }
 
 /** What a backup of this moment is called. */

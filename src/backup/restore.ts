@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { UsageError } from '../errors.ts';
+import { Interrupted, UsageError } from '../errors.ts';
 import { DUMP, type Manifest, readBackup } from './manifest.ts';
 import { connectionOf, type Environment, findProgram, majorOf, type Program, runProgram } from './programs.ts';
 import { createProgress, size } from './progress.ts';
@@ -42,6 +42,7 @@ export async function restoreBackup(options: Options): Promise<Manifest> {
       `This backup was made by version ${manifest.version}, whose schema is newer (${unknown.join(', ')}). Restore it with that version.`,
     );
   const session = await openSession(url, source);
+  let touched = false;
   try {
     const server = await serverVersion(session);
     if (majorOf(server) < majorOf(manifest.postgres.server))
@@ -50,6 +51,8 @@ export async function restoreBackup(options: Options): Promise<Manifest> {
       );
     const program = await findProgram('pg_restore', majorOf(manifest.postgres.pg_dump), env);
     await refuseWhileInUse(session);
+    signal.throwIfAborted();
+    touched = true;
     await makeRoom(session, options.replace);
     await load({ ...options, program, bytes: manifest.bytes });
     // Else the first statements of all processes would be planned as for empty tables.
@@ -58,9 +61,12 @@ export async function restoreBackup(options: Options): Promise<Manifest> {
     return manifest;
   } catch (error) {
     if (signal.aborted)
-      throw new UsageError('The restore was broken off, and a part of it is there. Run it again with --replace.', {
-        cause: error,
-      });
+      throw new Interrupted(
+        touched
+          ? 'The restore was broken off, and a part of it is there. Run it again with --replace.'
+          : 'The restore was broken off; nothing was changed.',
+        { cause: error },
+      );
     throw error;
   } finally {
     await session.end();

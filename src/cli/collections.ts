@@ -55,7 +55,9 @@ export function collectionCommands(program: Command, context: Context): void {
     .description('make a collection of one embedding model, or of your own vectors')
     .argument('<name>', 'letters, digits, dots, dashes and underscores')
     .option('--embedding-model <model>', 'what makes vectors of texts; the usual one where it is not given')
-    .option('--own-vectors', 'no model: points come with vectors of your own making')
+    .addOption(
+      new Option('--own-vectors', 'no model: points come with vectors of your own making').conflicts('embeddingModel'),
+    )
     .option('--dimensions <count>', 'how long those are; the first ones decide where it is not given', readNumber)
     .addOption(new Option('--distance <how>', 'how vectors are compared').choices(['Cosine', 'Dot', 'Euclid']))
     .option('--json', 'one JSON value')

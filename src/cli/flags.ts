@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { findFault, saidOf } from './json-fault.ts';
 
 /** The parts of a JSON Schema that decide on a flag. */
 export interface Schema {
@@ -109,8 +110,9 @@ export function readNumber(text: string): number {
 function readJson(text: string): unknown {
   try {
     return JSON.parse(text);
-  } catch (error) {
-    throw new InvalidArgumentError(`It wants JSON: ${(error as Error).message}`);
+  } catch {
+    const fault = findFault(text);
+    throw new InvalidArgumentError(fault ? `It wants JSON; see ${saidOf(fault)}.\n${fault.piece}` : 'It wants JSON.');
   }
 }
 

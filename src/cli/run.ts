@@ -72,11 +72,12 @@ async function run(
   outer: RunOptions,
 ): Promise<number> {
   const schema = type.input_schema as Schema;
-  const command = new Command(`sutazai run ${type.name}`).description(type.summary).argument('[words...]');
+  const command = new Command(`sutazai run ${type.name}`).description(type.summary);
   const flags = flagsOf(schema);
   for (const { option } of flags) command.addOption(option);
   withCommonOptions(command);
   const place = placeOfWords(schema);
+  command.argument('[words...]', place ? `its ${place.name}` : 'it takes none');
   const [example] = type.examples;
   command.addHelpText(
     'after',

@@ -12,8 +12,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-async function command(args: string[]) {
-  const sutazai = spawnSutazai(['secrets', ...args], {});
+async function command(args: string[], env = {}) {
+  const sutazai = spawnSutazai(['secrets', ...args], env);
   return { code: await sutazai.ended, output: sutazai.output() };
 }
 /** Nobody can make up where alerts are sent to. */
@@ -39,7 +39,9 @@ test('secrets are generated once, closed to others, never shown, and replaced by
     expect(Buffer.from(secret, 'base64')).toHaveLength(32);
   }
   expect(new Set(Object.values(first)).size).toBe(9);
-  expect(await command(['generate', '--dir', dir])).toEqual({ code: 0, output: '' });
+  // `npm run sutazai` runs at the root of the clone, wherever it is typed.
+  const typed = { npm_lifecycle_event: 'sutazai', npm_package_name: 'sutazai', INIT_CWD: folder };
+  expect(await command(['generate', '--dir', 'my secrets'], typed)).toEqual({ code: 0, output: '' });
   expect(contents(dir)).toEqual(first);
   expect((await command(['generate', '--dir', dir, '--force'])).code).toBe(0);
   for (const [name, secret] of Object.entries(contents(dir))) expect(secret).not.toBe(first[name]);

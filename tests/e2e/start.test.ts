@@ -1,5 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataFolder, type Product, runCommand, startProduct } from '../support/product.ts';
@@ -90,7 +92,8 @@ describe('sutazai start on a machine where nothing is configured', () => {
   });
 
   it('refuses a second start on the same data and names the first', async () => {
-    const { code, stderr } = await runCommand(['start'], folder.env);
+    // Its ports are taken as well then, and that is not what there is to say.
+    const { code, stderr } = await runCommand(['start'], { ...folder.env, HEALTH_PORT: new URL(product.url).port });
     expect(code).toBe(1);
     expect(stderr).toContain(`is in use by process ${product.pid} at ${product.url}`);
   });
@@ -197,12 +200,14 @@ describe('a configured service that cannot be reached', () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it('does not stand in for the settings of a worker that runs alone', async () => {
-    const { code, stderr } = await runCommand(['worker'], {
-      ...folder.env,
-      DATABASE_URL: 'postgres://nobody:x@127.0.0.1:64999/none',
-    });
-    expect(code).toBe(1);
+  it.each(['worker', 'api'])('does not stand in for the settings of a lone %s on taken ports', async (mode) => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const more = { DATABASE_URL: 'postgres://nobody:x@127.0.0.1:64999/none', PORT: `${port}`, HEALTH_PORT: `${port}` };
+    const { code, stderr } = await runCommand([mode], { ...folder.env, ...more });
+    taken.close();
+    expect([code, stderr.includes(' in use')]).toEqual([1, false]);
     expect(stderr).toContain('JWT_SECRET_KEY, ENCRYPTION_KEY, OLLAMA_HOST, QDRANT_URL are not set');
   });
 });

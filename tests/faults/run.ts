@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { CASES } from './cases/index.ts';
 import { writeReport } from './report.ts';
 import { BACKENDS, type Backend, type FaultCase } from './rig/case.ts';
+import { createRoom } from './rig/room.ts';
 import { type Result, renderLine, runCase } from './rig/run-case.ts';
 import { makeTemplate } from './rig/template.ts';
 import { takeTurn } from './rig/turn.ts';
@@ -17,7 +18,7 @@ Without names it runs every case on every queue backend it applies to.
   F5 F17             only these faults
   --quick            only those that run with every change
   --backend <name>   only on redis, or only on postgres
-  --jobs <n>         cases at a time (1; those that measure run alone all the same)
+  --jobs <n>         cases at a time at most (1), fewer while the processors are busy; those that measure run alone all the same
   --write            write the results into the table of docs/reliability.md
   --keep             keep the folders of cases that passed too (those that failed are always kept)
   --list             only say which cases there are`;
@@ -69,11 +70,14 @@ async function main(): Promise<void> {
   console.log(`${chosen.length} cases; logs in ${folder}`);
   const template = await makeTemplate(folder);
   const results: Result[] = [];
+  const room = createRoom();
 
   async function work(queue: typeof chosen): Promise<void> {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const name = `${next.fault.id}-${next.backend}-${results.length}-${Math.random().toString(36).slice(2, 6)}`;
+      await room.enter();
       const result = await runCase(next.fault, next.backend, join(folder, name), template);
+      room.leave();
       results.push(result);
       console.log(renderLine(result));
       // At once: a run of most of an hour may be broken off.
@@ -81,7 +85,10 @@ async function main(): Promise<void> {
       if (!values.keep && result.problems.length === 0) await rm(join(folder, name), { recursive: true, force: true });
     }
   }
-  const together = chosen.filter(({ fault }) => !fault.alone);
+  // Those that take longest first, so that none is left to be waited for in the end.
+  const together = chosen
+    .filter(({ fault }) => !fault.alone)
+    .sort((a, b) => (b.fault.withinSeconds ?? 0) - (a.fault.withinSeconds ?? 0));
   const apart = chosen.filter(({ fault }) => fault.alone);
   await Promise.all(Array.from({ length: jobs }, () => work(together)));
   await work(apart);

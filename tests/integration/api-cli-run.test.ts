@@ -199,7 +199,7 @@ describe('sutazai run', () => {
       [['run', 'generate', 'x', '--options.seed', 'one'], 'It wants a number'],
       [['run', 'http.request', '--method', 'YELL'], 'Allowed choices are GET, HEAD'],
       [['run', 'echo', '--input', 'nowhere.json'], 'nowhere.json cannot be read (ENOENT)'],
-      [['run', 'echo', '--input', '{oops'], '--input is not JSON'],
+      [['run', 'echo', '--input', '{oops'], '--input is not JSON: line 1, column 2, where'],
     ];
     for (const [args, message] of errors) {
       const { code, stdout, stderr } = await shell.run(args);

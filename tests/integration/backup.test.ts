@@ -1,4 +1,17 @@
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, it, vi } from 'vitest';
@@ -9,11 +22,13 @@ import { createDb, createPool, type Db } from '../../src/db/connect.ts';
 import { migrateDown, migrateUp } from '../../src/db/migrate.ts';
 import { addSigningKey } from '../../src/db/signing-keys.ts';
 import type { EmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { Interrupted } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { migrate } from '../../src/migrate-command.ts';
 import { createSecretBox } from '../../src/secretbox.ts';
 import { POSTGRES_FOLDER, startDebianPostgres } from '../support/debian-postgres.ts';
 import { memoryOrDisk } from '../support/memory.ts';
+import { ROOT } from '../support/sources.ts';
 import { storeUser } from '../support/tasks.ts';
 
 const log = createLog('silent');
@@ -80,6 +95,58 @@ withPostgres(
     expect(said).toContain(`backed up ${Object.values<number>(manifest.rows).reduce((a, b) => a + b)} rows`);
   },
 );
+
+withPostgres('a folder may be named from where it is typed, and what else lies there is left alone', async () => {
+  const clone = join(env.BACKUP_DIR as string, 'clone');
+  const others = join(clone, 'download.partial');
+  const left = join(clone, 'sutazai-20200101T000000000Z.partial');
+  for (const dir of [others, left]) {
+    mkdirSync(dir, { recursive: true });
+    utimesSync(dir, 0, 0);
+  }
+  // As npm has it, which runs what is typed anywhere in a clone at the root of it.
+  const typed = { ...env, npm_lifecycle_event: 'sutazai', npm_package_name: 'sutazai', INIT_CWD: clone };
+  await backup({ dir: '.' }, typed);
+  await backup({ dir: 'below' }, typed);
+  const [first, ...none] = readdirSync(clone).filter((name) => name.startsWith('sutazai-'));
+  expect([first, none]).toEqual([expect.stringMatching(/^sutazai-\d{8}T\d{9}Z$/), []]);
+  expect([existsSync(others), existsSync(left), readdirSync(join(clone, 'below')).length]).toEqual([true, false, 1]);
+  await restore(first, { replace: true }, typed);
+  expect(said).toContain(`restored ${join(clone, first as string)}`);
+
+  copyFileSync(join(ROOT, '.gitignore'), join(clone, '.gitignore'));
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: clone, encoding: 'utf8' });
+  git('init', '--quiet');
+  await backup({}, { ...typed, BACKUP_DIR: join(clone, 'backups') });
+  expect(git('status', '--short', '--untracked-files=all')).toBe('?? .gitignore\n');
+});
+
+withPostgres(
+  'a database without a schema is not backed up, because it is probably another one than was meant',
+  async () => {
+    await expect(backup({}, { ...env, DATABASE_URL: postgres.url.replace(/sutazai$/, 'postgres') })).rejects.toThrow(
+      'There is nothing to back up: the product has no schema in this database. Is it the right one? Look at DATABASE_URL',
+    );
+    expect(made()).toEqual([]);
+  },
+);
+
+withPostgres('what a signal breaks off before anything is changed changes nothing', async () => {
+  await backup({}, env);
+  const before = await users();
+  for (const [begin, word] of [
+    [() => restore(last(), { replace: true }, env), 'nothing was changed'],
+    [() => backup({}, env), 'nothing of it is left'],
+    [() => migrate('up', env), '`sutazai migrate status` shows'],
+  ] as const) {
+    const begun = begin();
+    process.listeners('SIGINT').at(-1)?.('SIGINT');
+    const error = await begun.catch((reason) => reason);
+    expect(error).toBeInstanceOf(Interrupted);
+    expect(error.message).toContain(word);
+  }
+  expect([await users(), made().length]).toEqual([before, 1]);
+});
 
 withPostgres('what is restored is what was backed up, with what a newer version adds to the schema', async () => {
   const newest = await migrateDown(connected);

@@ -1,15 +1,30 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
+import { loadSecrets } from '../../src/embedded/home.ts';
 import { startPostgres } from '../../src/embedded/postgres.ts';
 import { createLog } from '../../src/log.ts';
+import { spawnSutazai } from '../support/process.ts';
 import { dataFolder, ROOT } from '../support/product.ts';
 import { until } from '../support/until.ts';
 
+const folder = dataFolder();
+const dir = join(folder.dir, 'postgres');
+const { POSTGRES_PASSWORD: password } = loadSecrets(folder.dir);
+
+afterAll(() =>
+  // The initdb that was left behind ends by itself once its folder is gone, or whole.
+  until('nothing is written any more', () =>
+    folder.remove().then(
+      () => true,
+      () => false,
+    ),
+  ),
+);
+
 it('a cluster whose making was killed in the middle is made again', async () => {
-  const { dir, remove } = dataFolder();
-  const options = { dataDir: dir, password: 'test' };
+  const options = { dataDir: dir, password };
   const script = `
     import { startPostgres } from '${ROOT}src/embedded/postgres.ts';
     import { createLog } from '${ROOT}src/log.ts';
@@ -18,6 +33,7 @@ it('a cluster whose making was killed in the middle is made again', async () => 
   const ended = new Promise((resolve) => killed.once('exit', resolve));
   // The file by which a cluster is known is the first that initdb writes.
   const isBegun = () =>
+    existsSync(dir) &&
     readdirSync(dir).some((name) => name.startsWith('cluster') && existsSync(join(dir, name, 'PG_VERSION')));
   await until('initdb has begun', isBegun, { everyMs: 2 });
   killed.kill('SIGKILL');
@@ -26,11 +42,15 @@ it('a cluster whose making was killed in the middle is made again', async () => 
   const postgres = await startPostgres({ ...options, log: createLog('silent') });
   expect(new URL(postgres.url).protocol).toBe('postgres:');
   await postgres.close();
-  // The initdb that was left behind ends by itself once its folder is gone, or whole.
-  await until('nothing is written any more', () =>
-    remove().then(
-      () => true,
-      () => false,
-    ),
+});
+
+it('Ctrl-C in `sutazai migrate` takes the database down that it started, and says where things stand', async () => {
+  const running = () => existsSync(join(dir, 'cluster', 'postmaster.pid'));
+  const migrating = spawnSutazai(['migrate', 'up'], folder.env);
+  await until('Postgres starts', running, { everyMs: 2 });
+  expect(await migrating.kill('SIGINT')).toBe(130);
+  expect(migrating.output()).toMatch(
+    /Breaking off …[\s\S]*`sutazai migrate status` shows which migrations are applied/,
   );
+  await until('Postgres is gone', () => spawnSync('pgrep', ['-f', `${dir}/cluster -c`]).status === 1);
 });

@@ -7,6 +7,7 @@ import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDb } from '../../src/db/connect.ts';
 import { migrateDown, migrateUp, migrationStatus } from '../../src/db/migrate.ts';
+import { UsageError } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { spawnSutazai } from '../support/process.ts';
@@ -165,10 +166,44 @@ describe('a migration of a table that is in use', () => {
     const reader = await database.pool.connect();
     await reader.query('begin');
     await reader.query('select * from things');
-    await expect(migrateUp({ ...there(), lockRetries: 0 })).rejects.toMatchObject({ code: '55P03' });
+    const refused = await migrateUp({ ...there(), lockRetries: 0 }).catch((error) => error);
+    expect(refused).toBeInstanceOf(UsageError);
+    expect(refused).toMatchObject({ message: expect.stringContaining('0001_column'), cause: { code: '55P03' } });
     await reader.query('commit');
     reader.release();
     expect(await migrationStatus(there())).toEqual([{ name: '0001_column', appliedAt: undefined }]);
+  });
+
+  it('says what a user is to be given who may not change the schema', async () => {
+    const role = `limited_${process.pid}_${Date.now()}`;
+    await sql`create role ${sql.id(role)}`.execute(database.db);
+    const pool = new pg.Pool({ connectionString: database.url, max: 2, options: `-c role=${role}` });
+    const db = createDb(pool);
+    const refused = await migrateUp({ ...options(), db, pool }).catch((error) => error);
+    await db.destroy();
+    await sql`drop role ${sql.id(role)}`.execute(database.db);
+    expect(refused).toBeInstanceOf(UsageError);
+    expect(refused.message).toMatch(/permission denied for schema public\). Let a superuser make it the owner/);
+  });
+
+  it('ends with its statement when it is broken off, and what was applied before stays', async () => {
+    await write('0001_table.ts', statement('create table things (id int)'));
+    await write('0002_slow.ts', statement('select pg_sleep(600)'));
+    const stop = new AbortController();
+    const migrating = migrateUp({ ...there(), signal: stop.signal });
+    const sleeps = async () => {
+      const { rows } = await database.pool.query(
+        "select pid from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active' and datname = current_database()",
+      );
+      return rows.length > 0;
+    };
+    await until('it sleeps', sleeps);
+    stop.abort();
+    await expect(migrating).rejects.toThrow();
+    await until('its statement has ended', async () => !(await sleeps()));
+    const status = await migrationStatus(there());
+    expect(status.map(({ appliedAt }) => appliedAt !== undefined)).toEqual([true, false]);
+    await expect(migrateUp({ ...there(), signal: stop.signal })).rejects.toThrow();
   });
 
   it('may take longer than any other statement of ours', async () => {

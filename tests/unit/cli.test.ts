@@ -2,10 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { exampleOf, flagsOf, placeOfWords, type Schema } from '../../src/cli/flags.ts';
 import { addClientCommands } from '../../src/cli/index.ts';
 import { readObject } from '../../src/cli/input.ts';
+import { findFault } from '../../src/cli/json-fault.ts';
 import { jsonText, oneLine } from '../../src/cli/terminal.ts';
 
 /** Every command over HTTP, the commands below commands as well. */
@@ -27,7 +29,8 @@ it.each(all(program))('sutazai %s says what it does, and shows an example that i
     },
   });
   command.outputHelp();
-  expect(command.description()).not.toBe('');
+  const parts = [...command.options, ...command.registeredArguments].map(({ description }) => description);
+  expect([command.description(), ...parts]).not.toContain('');
   if (command.commands.length > 0 && !help.includes('Example')) return;
   const examples = [...help.matchAll(/^ {2}(?:.*\| )?sutazai (.*)$/gm)].map(([, line = '']) => line);
   expect(examples.length).toBeGreaterThan(0);
@@ -36,6 +39,19 @@ it.each(all(program))('sutazai %s says what it does, and shows an example that i
   const options = new Set(command.options.flatMap(({ long, short }) => [long, short]));
   const named = examples.join(' ').match(/ --[a-z-]+/g) ?? [];
   if (path !== 'run') expect(named.map((name) => name.trim()).filter((name) => !options.has(name))).toEqual([]);
+});
+
+it('refuses what contradicts itself before anybody is asked', () => {
+  let said = '';
+  const strict = new Command('sutazai').exitOverride().configureOutput({
+    writeErr: (text) => {
+      said += text;
+    },
+  });
+  addClientCommands(strict, { config: () => Promise.reject(new Error()) as never, findLocal: async () => undefined });
+  const args = ['collections', 'create', 'notes', '--own-vectors', '--embedding-model', 'nomic-embed-text'];
+  expect(() => strict.parse(args, { from: 'user' })).toThrow();
+  expect(said).toContain("'--own-vectors' cannot be used with option '--embedding-model <model>'");
 });
 
 it('gives words to the first text that is needed and not given', () => {
@@ -91,20 +107,65 @@ it('takes a flag with underscores, and leaves values and words as they were type
 });
 
 it.each([
-  '{"key": hush-hush}',
-  '{"key": "hush-hush',
-  '{"key": "hush\n-hush"}',
-  '{"key": "hush-hush",}',
-  '{} hush-hush',
-  '',
-])('says that %j is no JSON, and shows nothing of it, because it may be a secret', async (content) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sutazai-input-'));
-  const file = join(folder, 'secrets.json');
-  writeFileSync(file, content);
-  const error = await readObject(file, '--secrets').catch((reason) => reason);
-  rmSync(folder, { recursive: true });
-  expect(error.message).toMatch(/^--secrets is not JSON: (Unexpected |[^"]+ \(line 1 column \d+\)$)/);
-  expect([error.message, error.cause]).toEqual([expect.not.stringContaining('hush'), undefined]);
+  ['{"key": hush-hush}', 'line 1, column 9, where a value is wanted'],
+  ['{"key": "hush-hush', 'line 1, column 19, where the closing " of a text'],
+  ['{"key": "hush\n-hush"}', 'line 1, column 14, where the closing " of a text'],
+  ['{"key":\n  "hush-hush",}', 'line 2, column 15, where a name in double quotes is wanted'],
+  ['{} hush-hush', 'line 1, column 4, where nothing more is wanted'],
+  ['', 'line 1, column 1, where a value is wanted'],
+])(
+  'says where %j in a file is no JSON, and shows nothing of it, because it may be a secret',
+  async (content, where) => {
+    const folder = mkdtempSync(join(tmpdir(), 'sutazai-input-'));
+    const file = join(folder, 'secrets.json');
+    writeFileSync(file, content);
+    const error = await readObject(file, '--secrets').catch((reason) => reason);
+    rmSync(folder, { recursive: true });
+    expect(error.message).toContain(`--secrets is not JSON: ${file}, ${where}`);
+    expect([error.message, error.cause]).toEqual([expect.not.stringContaining('hush'), undefined]);
+  },
+);
+
+it('shows what is wrong with JSON that was typed', async () => {
+  const long = `{"message": "${'x'.repeat(100)}", "tags": ["a" "b"]}`;
+  const said = (text: string) => readObject(text).catch(({ message }) => message.split('\n'));
+  expect(await said('{message: hi}')).toEqual([
+    '--input is not JSON: line 1, column 2, where a name in double quotes or } is wanted.',
+    '  {message: hi}',
+    '   ^',
+    'A shell takes double quotes away: put single quotes around the whole.',
+  ]);
+  expect(await said(long)).toEqual([
+    '--input is not JSON: line 1, column 130, where a comma or ] is wanted.',
+    `  ${'x'.repeat(14)}", "tags": ["a" "b"]}`,
+    `  ${' '.repeat(30)}^`,
+  ]);
+});
+
+it('finds a fault in what is no JSON, and in nothing else', () => {
+  const text = fc
+    .tuple(
+      fc.json(),
+      fc.nat(),
+      fc.constantFrom('', '"', '\\', '\n', ',', ':', '}', ']', '0', '-', '.', 'e', '\\u00e9', 'é'),
+    )
+    .map(([json, at, piece]) => {
+      const place = at % (json.length + 1);
+      return json.slice(0, place) + piece + json.slice(place + (at % 2));
+    });
+  const isJson = (given: string) => {
+    try {
+      JSON.parse(given);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const check = fc.property(text, (given) => (findFault(given) === undefined) === isJson(given));
+  fc.assert(check, {
+    numRuns: 500,
+    examples: [['01'], ['-'], ['[1.]'], ['"\t"'], ['"\\x"'], ['nul'], ['[}'], ['"\u2028"'], [' ']],
+  });
 });
 
 it('prints JSON that steers no terminal, and is the same JSON', () => {
@@ -132,5 +193,7 @@ it('is unsure about nothing that looks like a number, JSON or a text', () => {
   ]);
   expect([read({}, '{"a": 1}'), read({}, 'text'), read({}, '5')]).toEqual([{ a: 1 }, 'text', '5']);
   expect(() => read({ type: 'number' }, '')).toThrow('It wants a number.');
-  expect(() => read({ type: 'array' }, 'x')).toThrow('It wants JSON');
+  expect(() => read({ type: 'array' }, '[x]')).toThrow(
+    'It wants JSON; see line 1, column 2, where a value or ] is wanted.\n  [x]\n   ^',
+  );
 });

@@ -4,7 +4,8 @@ import { join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig, readDotEnv } from '../../src/config.ts';
+import { UsageError } from '../../src/errors.ts';
 import { LANES } from '../../src/tasks/lanes.ts';
 import { problemsOf } from '../support/config-problems.ts';
 
@@ -71,6 +72,12 @@ describe('the configuration', () => {
         expect.stringMatching(/^QUEUE_BACKEND="kafka": wants one of redis, postgres/),
       ]),
     );
+  });
+
+  it('says that .env is none where it is a folder, as Docker makes one where it mounts a file that is not there', () => {
+    expect(() => readDotEnv(folder)).toThrow(UsageError);
+    expect(() => readDotEnv(folder)).toThrow(`The settings in ${folder} cannot be read`);
+    expect(() => readDotEnv(join(folder, 'nowhere'))).not.toThrow();
   });
 
   it('never prints a secret, only how long it is', () => {

@@ -1,6 +1,7 @@
 import pino from 'pino';
-import { describe, expect, it } from 'vitest';
-import { createStack, repeat, Stopping, within } from '../../src/lifecycle.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { Interrupted } from '../../src/errors.ts';
+import { createStack, interruptible, repeat, Stopping, within } from '../../src/lifecycle.ts';
 import { createLog } from '../../src/log.ts';
 
 describe('the stack', () => {
@@ -76,6 +77,37 @@ describe('within', () => {
     await expect(within(slow, 10, 'the slow part')).rejects.toThrow('the slow part did not answer within 10 ms');
     fail(new Error('late'));
     await new Promise(setImmediate);
+  });
+});
+
+describe('what a signal may break off', () => {
+  it('hears of the first one, and a second one ends the process', async () => {
+    const said = vi.spyOn(console, 'error').mockImplementation(() => {});
+    const exit = vi.spyOn(process, 'exit').mockImplementation(() => undefined as never);
+    const before = process.listeners('SIGINT');
+    const working = interruptible('It was broken off.', async (signal) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      throw new Error('what happens then');
+    });
+    const [interrupt] = process.listeners('SIGINT').filter((one) => !before.includes(one));
+    interrupt?.('SIGINT');
+    expect([said.mock.calls.length, exit.mock.calls.length]).toEqual([1, 0]);
+    interrupt?.('SIGINT');
+    expect(exit).toHaveBeenCalledWith(130);
+    await expect(working).rejects.toThrow(new Interrupted('It was broken off.'));
+    expect(process.listeners('SIGINT')).toEqual(before);
+    vi.restoreAllMocks();
+  });
+
+  it('says itself how far it came, and what fails without a signal fails as it does', async () => {
+    const knows = interruptible('It was broken off.', async () => {
+      throw new Interrupted('Half of it is there.');
+    });
+    await expect(knows).rejects.toThrow('Half of it is there.');
+    const fails = interruptible('It was broken off.', async () => {
+      throw new Error('full');
+    });
+    await expect(fails).rejects.toThrow('full');
   });
 });
 

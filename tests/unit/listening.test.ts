@@ -28,6 +28,10 @@ it.each([
   ['api', 'ENOTFOUND', '300.1.1.1', 'HOST=300.1.1.1 is neither an address nor a name'],
   ['api', 'EAI_AGAIN', 'nowhere', 'HOST=nowhere is neither an address nor a name'],
   ['api', 'EAFNOSUPPORT', '::1', 'Look at HOST and PORT'],
-] as const)('where the %s cannot listen because of %s on %s, that says %s', (server, code, host, text) => {
-  expect(listenError(code, { server, host, port: 3000 }).message).toContain(text);
-});
+  ['api', 'EADDRINUSE', '::1', 'PORT=65534', 65_535],
+] as const)(
+  'where the %s cannot listen because of %s on %s, that says %s',
+  (server, code, host, text, port: number = 3000) => {
+    expect(listenError(code, { server, host, port }).message).toContain(text);
+  },
+);
