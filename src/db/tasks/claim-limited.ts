@@ -1,7 +1,7 @@
 import { sql, type Transaction } from 'kysely';
 import type { Db } from '../connect.ts';
 import type { Database } from '../schema.ts';
-import { type Claim, type ClaimedTask, claimable, claimedColumns, startAttempt } from './claim.ts';
+import { besideKey, type Claim, type ClaimedTask, claimable, claimedColumns, startAttempt } from './claim.ts';
 import {
   briefTransaction,
   callTasks,
@@ -74,7 +74,7 @@ async function takeLimited(
   if (users.length === 0) return { claimed: claims.map(() => undefined), called: [], held: [] };
 
   const { rows: asked } = await sql<Standing>`
-    select ${standingColumns} from ${jobs} join tasks t on ${claimable} and t.user_id = any(${users}::uuid[])
+    select ${standingColumns} from ${jobs} join tasks t on ${claimable} and ${besideKey(sql`t.user_id = any(${users}::uuid[])`)}
     order by t.id for update of t`.execute(trx);
   const theirs = asked.map(({ id }) => id);
   const heads = (await listHeads(trx, linesOf(asked))).filter(({ id }) => !theirs.includes(id));
