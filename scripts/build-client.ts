@@ -22,7 +22,7 @@ interface Schema {
 }
 
 /** The types of all task types as a source text that imports nothing. */
-export function writtenTaskTypes(): string {
+function writtenTaskTypes(): string {
   const types = createRegistry({ vectors: true })
     .list()
     .map(({ name, input, output }) => {

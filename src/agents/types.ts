@@ -10,7 +10,7 @@ const MAX_PROMPT = 32_768;
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
 /** A service with an interface of its own: what a request to it is made of, and where its answer holds what is wanted. */
-export const httpConfig = strictObject({
+const httpConfig = strictObject({
   ...common,
   request: v.optional(
     v.pipe(
@@ -66,7 +66,7 @@ export const httpConfig = strictObject({
 });
 
 /** An agent that speaks Agent2Agent. */
-export const a2aConfig = strictObject({
+const a2aConfig = strictObject({
   ...common,
   card_path: v.optional(path, '/.well-known/agent-card.json'),
   headers: v.optional(headers),
@@ -90,7 +90,7 @@ export const a2aConfig = strictObject({
 const temperature = v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(2)));
 
 /** Anything that answers chat completions as OpenAI does. A secret of the name `api_key` is sent as the bearer token. */
-export const openaiConfig = strictObject({
+const openaiConfig = strictObject({
   ...common,
   model: v.pipe(v.string(), v.minLength(1, 'must not be empty'), maxCharacters(200)),
   system: v.optional(v.pipe(v.string(), maxCharacters(MAX_PROMPT))),
@@ -110,7 +110,7 @@ export const openaiConfig = strictObject({
 });
 
 /** A model of the hosts that we have, with a system prompt and tools: a loop of both, bounded. */
-export const ollamaConfig = strictObject({
+const ollamaConfig = strictObject({
   ...common,
   model: v.optional(modelName),
   system: v.optional(v.pipe(v.string(), maxCharacters(MAX_PROMPT))),

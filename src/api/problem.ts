@@ -51,7 +51,7 @@ function answer(status: number, body: object, type: string, headers: Record<stri
 }
 
 /** What was thrown as what may be said of it. */
-export function knownError(error: unknown): ProblemError | OpenAiError {
+function knownError(error: unknown): ProblemError | OpenAiError {
   if (error instanceof ProblemError || error instanceof OpenAiError) return error;
   if (error instanceof HTTPException && error.status < 500)
     return new ProblemError('bad_request', error.message || 'The request is not valid.');

@@ -5,7 +5,7 @@ import { ExpressionError } from './error.ts';
 import { plainValue, readable, readableParts } from './values.ts';
 
 /** Longer expressions are refused; a program belongs into a task. */
-export const MAX_EXPRESSION = 4_096;
+const MAX_EXPRESSION = 4_096;
 
 /** A value that an expression names, as far as that stands in its text: `steps.a.output[0]` is `steps` and `a`, `output`, `0`. */
 export interface Reference {

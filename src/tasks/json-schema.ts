@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { jsonObject } from './schemas.ts';
 
 /** How long a schema may be, as JSON: what is made of it grows faster than it does. */
-export const MAX_SCHEMA_CHARACTERS = 32_768;
+const MAX_SCHEMA_CHARACTERS = 32_768;
 
 /** What is wrong with a schema, and where: the steps from its root. */
 interface Wrong {

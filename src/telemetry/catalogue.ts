@@ -6,7 +6,7 @@ export const AUTH_FAILURES = [
   ...(['no_credential', 'two_credentials', 'other_scheme', 'bad_token', 'bad_key', 'forbidden'] as const),
   ...(['bad_login', 'too_many_failures', 'bad_refresh_token'] as const),
 ] as const;
-export const REPAIR_KINDS = [
+const REPAIR_KINDS = [
   ...(['rescued', 'poisoned', 'expired', 'woken', 'promoted', 'called', 'rebuilt', 'orphans'] as const),
   ...(['forgotten', 'emptied', 'epochs_lost'] as const),
 ] as const;

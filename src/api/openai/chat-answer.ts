@@ -15,7 +15,7 @@ export type ToolCall = v.InferOutput<typeof toolCall>;
 const FINISH = ['stop', 'length', 'tool_calls'] as const;
 
 /** What a call used, in OpenAI's words. */
-export const completionUsage = v.strictObject({
+const completionUsage = v.strictObject({
   prompt_tokens: v.number(),
   completion_tokens: v.number(),
   total_tokens: v.number(),

@@ -8,7 +8,7 @@ export function isOpenAi(path: string): boolean {
 }
 
 /** What `type` says, by status. */
-export const ERROR_TYPES = [
+const ERROR_TYPES = [
   'invalid_request_error',
   'authentication_error',
   'permission_error',

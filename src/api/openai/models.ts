@@ -111,7 +111,7 @@ export async function requireModel(
 const MAX_NAMED = 20;
 
 /** What OpenAI answers for a model that it does not have. */
-export function noSuchModel(name: string, list: ModelInfo[]): OpenAiError {
+function noSuchModel(name: string, list: ModelInfo[]): OpenAiError {
   const names = list.slice(0, MAX_NAMED).map((one) => one.name);
   const there = names.length > 0 ? `there are ${names.join(', ')}` : 'there is none';
   return new OpenAiError(404, 'model_not_found', `The model ${JSON.stringify(name)} does not exist here; ${there}.`, {

@@ -3,7 +3,7 @@ import { named, sentTime } from '../../tasks/named.ts';
 import { status } from './task.ts';
 
 /** Why a task waits, one word each: the last three for one that runs and has given its slot back meanwhile. */
-export const REASONS = [
+const REASONS = [
   'scheduled',
   'queue_paused',
   'no_worker',
