@@ -60,5 +60,10 @@ export function readSecret(file: string): string {
 
 function show(given: string | undefined, secret: boolean | undefined): string {
   if (given === undefined) return '(not set)';
-  return secret ? `(${given.length} characters)` : JSON.stringify(given);
+  return secret ? `(${given.length} characters)` : JSON.stringify(withoutLogins(given));
+}
+
+/** Who logs in, and the query of a URL, may be secret in settings that are not. */
+function withoutLogins(given: string): string {
+  return given.replaceAll(/[^\s,]*:[^\s,]*@/g, '…@').replaceAll(/(?<=[?#])[^\s,]+/g, '…');
 }

@@ -94,6 +94,18 @@ describe('the configuration', () => {
     expect(problems.join()).toContain('JWT_SECRET_KEY=(9 characters)');
   });
 
+  it.each([
+    ['http://k:s3cret@127.0.0.1:1', 'QDRANT_URL="…@127.0.0.1:1"'],
+    ['http://s3cret@127.0.0.1', 'QDRANT_URL="…@127.0.0.1"'],
+    ['k:s3/cr@s3cret@127.0.0.1:1', 'QDRANT_URL="…@127.0.0.1:1"'],
+    ['https://qdrant.example.com/?api-key=s3cret', 'QDRANT_URL="https://qdrant.example.com/?…"'],
+    ['https://qdrant.example.com/#', 'QDRANT_URL="https://qdrant.example.com/#"'],
+  ])('shows %j without who logs in', (given, shown) => {
+    const problems = problemsOf({ QDRANT_URL: given }).join();
+    expect(problems).toContain(shown);
+    expect(problems).not.toContain('s3cr');
+  });
+
   it('reads secrets from files, which win over the environment, and only secrets', () => {
     const path = file('key', `${'k'.repeat(40)}\n`);
     expect(loadConfig({ JWT_SECRET_KEY_FILE: path }).auth.secret).toBe('k'.repeat(40));
