@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { endWithUs } from '../../../src/lifecycle.ts';
 import { lasting } from './wait.ts';
 
 export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -41,6 +42,9 @@ interface Options {
 
 const SUPERVISED_MS = 60_000;
 
+// Every process of every case that is under way listens for the exit of this one.
+process.setMaxListeners(0);
+
 /** Starts `sutazai api` or `sutazai worker` and waits until it says that it is up. */
 export async function startMember({ kind, name, folder, env, port, nodeArgs = [] }: Options): Promise<Member> {
   const logFile = join(folder, `${name}.log`);
@@ -72,6 +76,7 @@ export async function startMember({ kind, name, folder, env, port, nodeArgs = []
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child = started;
+    endWithUs(started, 'SIGKILL');
     started.stdout?.pipe(log, { end: false });
     started.stderr?.pipe(log, { end: false });
     ended = new Promise((resolve) => {

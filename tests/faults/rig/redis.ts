@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import { endWithUs } from '../../../src/lifecycle.ts';
 import { startProxy, type TcpProxy } from './proxy.ts';
 import { freePort } from './wait.ts';
 
@@ -47,6 +48,7 @@ export async function startRigRedis(folder: string, more: Record<string, string>
     if (empty) await rm(join(folder, 'appendonlydir'), { recursive: true, force: true });
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
     server = spawn('redis-server', args, { stdio: 'ignore' });
+    endWithUs(server, 'SIGKILL');
     exited = new Promise((resolve) => server?.once('exit', () => resolve()));
     await command('PING').catch(() => {});
   }
